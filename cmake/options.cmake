@@ -1,0 +1,34 @@
+# What every target of the project is compiled with. Link `dflockd_options` first.
+add_library(dflockd_options INTERFACE)
+target_include_directories(dflockd_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
+target_compile_options(dflockd_options INTERFACE -Wall -Wextra -Wpedantic -Wconversion -Wshadow)
+target_compile_definitions(dflockd_options INTERFACE DFLOCKD_VERSION="${PROJECT_VERSION}")
+
+if(DFLOCKD_WARNINGS_AS_ERRORS)
+  target_compile_options(dflockd_options INTERFACE -Werror)
+endif()
+
+if(DFLOCKD_SANITIZE)
+  target_compile_options(dflockd_options INTERFACE -fsanitize=address,undefined
+                                                   -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(dflockd_options INTERFACE -fsanitize=address,undefined)
+endif()
+
+# Standalone asio: header-only, and marked as a system header so that our warnings stay ours.
+add_library(dflockd_asio INTERFACE)
+target_compile_definitions(dflockd_asio INTERFACE ASIO_STANDALONE ASIO_NO_DEPRECATED)
+target_link_libraries(dflockd_asio INTERFACE Threads::Threads)
+
+# dflockd_room(NAME SOURCES... ) declares one room of src/ as a static library.
+function(dflockd_room name)
+  add_library(dflockd_${name} STATIC ${ARGN})
+  target_link_libraries(dflockd_${name} PUBLIC dflockd_options)
+endfunction()
+
+# dflockd_test(NAME SOURCES...) declares a GoogleTest program and registers each of its cases, so
+# that ctest runs them in parallel. Link the room under test afterwards.
+function(dflockd_test name)
+  add_executable(${name} ${ARGN})
+  target_link_libraries(${name} PRIVATE dflockd_options GTest::gmock GTest::gtest_main)
+  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 120)
+endfunction()

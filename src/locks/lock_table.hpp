@@ -1,0 +1,231 @@
+// The lock table: named locks and counting semaphores, granted in strict FIFO order under leases.
+//
+// A deterministic state machine. It reads no clock, draws no random number, and knows no socket,
+// thread or log: time and salt come in with each call, and what happens to somebody other than the
+// caller goes out through `Events`. The same calls with the same times give the same state.
+//
+//   LockTable table({.max_locks = 1024}, events);
+//   table.reserve_fences(first, end);
+//   const OwnerId owner = table.open_owner();
+//   const KeyName job{Kind::kLock, "job"};
+//   const Answer answer = table.acquire(now, owner, {.key = job, .lease = 33s, .salt = salt}, 10s);
+//   if (answer.outcome == Outcome::kGranted) assert(table.release(now, job, answer.token));
+//
+// Every call that takes `now` first brings the table up to that time: leases and waits that are
+// over end, in the order of their deadlines, before the call itself is looked at. Time never goes
+// back: a `now` before the latest one seen is taken as that one.
+//
+// An owner has at most one blocked request at a time, an `acquire` or `wait` that answered
+// `kQueued`.
+//
+// Not thread-safe: one thread at a time. Names are copied: arguments need to live for the call
+// only.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "locks/deadline_heap.hpp"
+#include "locks/intrusive_list.hpp"
+#include "locks/records.hpp"
+#include "locks/slot_pool.hpp"
+#include "locks/types.hpp"
+
+namespace dflockd::locks {
+
+class LockTable {
+ public:
+  /// An empty table without fences. `events` must outlive it.
+  LockTable(const TableOptions& options, Events& events);
+  LockTable(const LockTable&) = delete;
+  LockTable& operator=(const LockTable&) = delete;
+
+  // --- Owners ---
+
+  /// Makes a new owner. O(1).
+  [[nodiscard]] OwnerId open_owner();
+
+  /// Ends an owner: its wait and its phase-1 states are cancelled, without an event to it. With
+  /// `release_grants` everything it holds is released. Without, its grants stay until somebody
+  /// releases them by token or their leases run out; a phase-1 grant whose token the owner was
+  /// never told is released all the same. Cost: O(what the owner holds and waits for).
+  void close_owner(Instant now, OwnerId owner, bool release_grants);
+
+  /// True while the owner holds a grant or has a place in a queue, as of the latest time the table
+  /// was brought up to. O(1).
+  [[nodiscard]] bool has_claims(OwnerId owner) const;
+
+  // --- Requests ---
+
+  /// Asks for a slot of a key. Granted at once if one is free (then nobody waits). Otherwise a zero
+  /// `timeout` answers `kTimeout`; any other joins the queue's tail and answers `kQueued`, and
+  /// `Events::wait_over` tells how it ended. O(1) expected.
+  Answer acquire(Instant now, OwnerId owner, const Request& request, std::chrono::seconds timeout);
+
+  /// Phase 1: asks for a slot without blocking: `kGranted` or `kQueued`, to be followed by `wait`.
+  /// An owner has at most one phase-1 state for a key. O(1) expected.
+  Answer enqueue(Instant now, OwnerId owner, const Request& request);
+
+  /// Phase 2: collects what `enqueue` began. A grant is answered with its token, its lease
+  /// restarted in full. A place in the queue blocks for up to `timeout`: `kQueued`, then
+  /// `Events::wait_over`; a zero `timeout` gives it up at once. Either way the phase-1 state is
+  /// over. O(1) expected.
+  Answer wait(Instant now, OwnerId owner, const KeyName& key, std::chrono::seconds timeout);
+
+  /// Cancels the owner's blocked request, if it has one, without an event. O(1).
+  void cancel_wait(Instant now, OwnerId owner);
+
+  /// Gives a grant back, whoever asks, and the slot goes to the head of the queue. False if the
+  /// token holds no slot of this key. O(1) expected.
+  [[nodiscard]] bool release(Instant now, const KeyName& key, const Token& token);
+
+  /// Restarts a grant's lease, whoever asks: it now ends `lease` from now. False if the token holds
+  /// no slot of this key. O(1) expected, and O(log n) for the deadline.
+  [[nodiscard]] bool renew(Instant now, const KeyName& key, const Token& token,
+                           std::chrono::seconds lease);
+
+  // --- Time, fences, shutdown ---
+
+  /// Brings the table up to `now`: ends the leases and waits that are over.
+  void advance(Instant now);
+
+  /// When `advance` next has something to do, or `kNever`. O(1).
+  [[nodiscard]] Instant next_deadline() const;
+
+  /// Lets the table grant fences up to, not including, `end`, and none below `first`. Ranges that
+  /// follow each other continue; a fence once granted or passed is never granted again.
+  void reserve_fences(std::uint64_t first, std::uint64_t end);
+
+  /// How many grants the reserved fences allow until `kNoFence`. O(1).
+  [[nodiscard]] std::uint64_t fences_left() const { return fence_end_ - next_fence_; }
+
+  /// From now on acquire, enqueue and wait are answered `kDraining`. So is everybody waiting now,
+  /// and every queue is empty. Grants stay, except phase-1 grants whose owner was never told the
+  /// token. Cost: O(keys).
+  void start_draining(Instant now);
+
+  /// Drops keys that have been idle for `max_idle` or longer, the longest idle first, at most
+  /// `budget` of them. Returns how many. Cost: O(what is dropped).
+  std::size_t collect_idle(Instant now, Instant max_idle, std::size_t budget);
+
+  // --- Observation ---
+
+  [[nodiscard]] const TableCounts& counts() const { return counts_; }
+
+  /// How many grants are held. O(1).
+  [[nodiscard]] std::size_t held() const { return counts_.locks_held + counts_.semaphore_holders; }
+
+  /// Visits all keys in slices, so that a large table does not have to be visited at once. Calls
+  /// `visit(const KeyInfo&)` for the keys in the next `slots` slots from `cursor`, and returns the
+  /// cursor to go on from, or nothing at the end. The first cursor is 0. Between slices the table
+  /// may be used: a key that lives through all slices is visited once, one that comes or goes may
+  /// be.
+  template <class Visitor>
+  std::optional<std::size_t> visit_keys(std::size_t cursor, std::size_t slots,
+                                        Visitor&& visit) const;
+
+  /// Checks every invariant, index and count. For tests. O(size of the table).
+  [[nodiscard]] bool consistent() const;
+
+ private:
+  struct HashKey {
+    using is_transparent = void;
+    std::size_t operator()(const KeyName& key) const;
+    std::size_t operator()(const Key* key) const { return key->hash; }
+  };
+  struct SameKey {
+    using is_transparent = void;
+    bool operator()(const Key* left, const Key* right) const { return left == right; }
+    bool operator()(const KeyName& name, const Key* key) const {
+      return name.kind == key->kind && name.name == key->name;
+    }
+    bool operator()(const Key* key, const KeyName& name) const { return (*this)(name, key); }
+  };
+  struct PhaseOneName {
+    const Owner* owner;
+    const Key* key;
+    friend bool operator==(const PhaseOneName&, const PhaseOneName&) = default;
+  };
+  struct HashPhaseOneName {
+    std::size_t operator()(const PhaseOneName& name) const;
+  };
+  enum class IfBusy : std::uint8_t { kGiveUp, kQueue };
+
+  // Finding. These neither bring the table up to date nor change it.
+  [[nodiscard]] Owner& owner_of(OwnerId id) const;
+  [[nodiscard]] static OwnerId id_of(const Owner& owner) { return {owner.slot, owner.generation}; }
+  [[nodiscard]] Key* find_key(const KeyName& name) const;
+  [[nodiscard]] Claim* find_holder(const KeyName& name, const Token& token) const;
+  [[nodiscard]] Claim* find_phase_one(const Owner& owner, const Key& key) const;
+
+  // The way of a request.
+  Answer admit(Owner& owner, const Request& request, IfBusy if_busy, Claim*& claim);
+  Claim& new_claim(Owner& owner, Key& key, const Request& request);
+  void grant(Claim& claim);
+  static Answer tell(Claim& claim);
+  void block(Claim& claim, std::chrono::seconds timeout);
+
+  // The end of a claim.
+  void end_wait(Claim& claim, Outcome why);
+  void give_up_slot(Claim& claim);
+  void expire(Claim& claim);
+  void serve_queue(Key& key);
+  void spend(Claim& claim, Outcome why);
+  void end_phase_one(Claim& claim);
+  void unlink(Claim& claim);
+  void forget(Claim& claim);
+  void recycle(Owner& owner);
+
+  // Keys.
+  Key* make_key(const Request& request);
+  void drop_key(Key& key);
+  void start_idling(Key& key);
+  void stop_idling(Key& key);
+  [[nodiscard]] Key* longest_idle() const;
+  [[nodiscard]] KeyInfo describe(const Key& key) const;
+
+  [[nodiscard]] std::size_t& holders_of(Kind kind);
+  [[nodiscard]] std::size_t& waiters_of(Kind kind);
+  [[nodiscard]] Instant after(std::chrono::seconds delay) const;
+
+  const TableOptions options_;
+  Events& events_;
+  Instant now_{0};
+  std::uint64_t next_fence_ = 0;
+  std::uint64_t fence_end_ = 0;
+  bool draining_ = false;
+  TableCounts counts_;
+
+  SlotPool<Key> key_pool_;
+  SlotPool<Claim> claim_pool_;
+  SlotPool<Owner> owner_pool_;
+  std::unordered_set<Key*, HashKey, SameKey> keys_;
+  /// Holders of semaphores with a limit above 1 by fence; any other key has one holder at most.
+  std::unordered_map<std::uint64_t, Claim*> semaphore_holders_;
+  std::unordered_map<PhaseOneName, Claim*, HashPhaseOneName> phase_one_;
+  /// Ends of leases and of waits, together.
+  DeadlineHeap<Claim> deadlines_;
+  /// Keys without holders, longest idle first. Those with a spent phase-1 state, which somebody may
+  /// still ask for, are kept apart: only the cap on keys drops them.
+  IntrusiveList<Key, &Key::in_idle> idle_;
+  IntrusiveList<Key, &Key::in_idle> idle_with_spent_;
+};
+
+template <class Visitor>
+std::optional<std::size_t> LockTable::visit_keys(std::size_t cursor, std::size_t slots,
+                                                 Visitor&& visit) const {
+  const std::size_t end = std::min(cursor + slots, key_pool_.size());
+  for (; cursor < end; ++cursor) {
+    const Key& key = key_pool_.at(static_cast<std::uint32_t>(cursor));
+    if (key.live) visit(describe(key));
+  }
+  if (cursor == key_pool_.size()) return std::nullopt;
+  return cursor;
+}
+
+}  // namespace dflockd::locks

@@ -1,0 +1,113 @@
+// The words of the lock table: what a caller says to it and hears from it.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "locks/token.hpp"
+
+namespace dflockd::locks {
+
+/// A point in time: nanoseconds since an epoch that the caller chooses, never decreasing.
+using Instant = std::chrono::nanoseconds;
+
+/// A time that never comes. A deadline that would overflow is this one.
+inline constexpr Instant kNever = Instant::max();
+
+/// Locks and semaphores are separate namespaces: a lock "job" and a semaphore "job" never meet.
+enum class Kind : std::uint8_t { kLock, kSemaphore };
+
+/// A key as a caller names it. The name may hold any bytes.
+struct KeyName {
+  Kind kind = Kind::kLock;
+  std::string_view name;
+};
+
+/// Whoever waits and holds: a TCP connection, an HTTP session. `index` is small and dense, so that
+/// callers can keep what they know of an owner in a vector; it serves again for a later owner, with
+/// another `generation`, once the earlier one is closed and holds nothing.
+struct OwnerId {
+  std::uint32_t index = 0;
+  std::uint32_t generation = 0;
+  friend bool operator==(const OwnerId&, const OwnerId&) = default;
+};
+
+/// What became of a request.
+enum class Outcome : std::uint8_t {
+  kGranted,          ///< the caller holds the key; token and lease are set
+  kQueued,           ///< the caller is in the queue
+  kTimeout,          ///< not granted within the timeout; not in the queue any more
+  kMaxLocks,         ///< the table is at its cap and every key is held or queued for
+  kMaxWaiters,       ///< the key's queue is at its cap
+  kLimitMismatch,    ///< the semaphore exists with another limit
+  kAlreadyEnqueued,  ///< this owner already has a phase-1 state for the key
+  kNotEnqueued,      ///< `wait` without a phase-1 state
+  kLeaseExpired,     ///< the phase-1 grant's lease ran out before `wait` came
+  kDraining,         ///< the server is shutting down
+  kNoFence,          ///< no reserved fence is left; nothing was granted
+};
+
+/// The answer to a request. `token` and `lease` mean something when `outcome` is `kGranted`.
+struct Answer {
+  Outcome outcome = Outcome::kTimeout;
+  Token token{};
+  std::chrono::seconds lease{0};
+};
+
+/// What to acquire or enqueue for.
+struct Request {
+  KeyName key;
+  /// How many may hold the key at once, at least 1. Always 1 for a lock.
+  std::uint32_t limit = 1;
+  /// How long a grant lasts unless it is renewed, at least 1 s.
+  std::chrono::seconds lease{0};
+  /// The random half of the token, should the request be granted, now or later.
+  std::uint64_t salt = 0;
+};
+
+/// Hears what happens to somebody other than the caller. Called from inside the table's functions:
+/// an implementation takes note and must not call the table back.
+class Events {
+ public:
+  virtual ~Events() = default;
+
+  /// The owner's blocked `acquire` or `wait` is over. `answer.outcome` is `kGranted`, `kTimeout`,
+  /// `kDraining` or `kNoFence`.
+  virtual void wait_over(OwnerId owner, const Answer& answer) = 0;
+
+  /// The lease of a grant ran out: its owner holds that slot of the key no more.
+  virtual void lease_expired(OwnerId owner, const KeyName& key) = 0;
+};
+
+/// One key, for `stats`.
+struct KeyInfo {
+  KeyName key;  ///< the name is valid only during the visit
+  std::uint32_t limit = 1;
+  std::uint32_t holders = 0;  ///< 0: the key is idle
+  std::uint32_t waiters = 0;
+  OwnerId owner{};        ///< of the oldest grant; means nothing when idle
+  Instant held{0};        ///< since the oldest grant was made
+  Instant lease_left{0};  ///< until the oldest grant's lease runs out
+  /// Since the last holder left, or since `wait` collected a phase-1 state that had outlived its
+  /// grant; 0 unless idle.
+  Instant idle{0};
+};
+
+/// Caps. Zero means no cap.
+struct TableOptions {
+  std::size_t max_locks = 1024;  ///< keys with state, locks and semaphores together
+  std::size_t max_waiters = 0;   ///< for each key
+};
+
+/// How many of each there are now.
+struct TableCounts {
+  std::size_t keys = 0;
+  std::size_t locks_held = 0;
+  std::size_t semaphore_holders = 0;
+  std::size_t lock_waiters = 0;
+  std::size_t semaphore_waiters = 0;
+};
+
+}  // namespace dflockd::locks

@@ -1,0 +1,92 @@
+#include "protocol/reply.hpp"
+
+#include <array>
+#include <charconv>
+#include <cstring>
+
+namespace dflockd::protocol {
+
+namespace {
+
+/// Room for the longest reply of these functions, "acquired" with its token and lease.
+using Line = std::array<char, 80>;
+
+char* put(char* to, std::string_view text) {
+  std::memcpy(to, text.data(), text.size());
+  return to + text.size();
+}
+
+char* put_hex(char* to, std::uint64_t number) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  for (int shift = 60; shift >= 0; shift -= 4) *to++ = kDigits[number >> shift & 0xFU];
+  return to;
+}
+
+char* put_seconds(char* to, Line& line, std::chrono::seconds seconds) {
+  return std::to_chars(to, line.data() + line.size(), seconds.count()).ptr;
+}
+
+void append_line(std::string& out, const Line& line, char* end) {
+  *end++ = '\n';
+  out.append(line.data(), static_cast<std::size_t>(end - line.data()));
+}
+
+void append_token(std::string& out, std::string_view status, const Token& token,
+                  std::chrono::seconds lease) {
+  Line line;
+  char* end = put(line.data(), status);
+  end = put_hex(end, token.fence);
+  end = put_hex(end, token.salt);
+  *end++ = ' ';
+  append_line(out, line, put_seconds(end, line, lease));
+}
+
+}  // namespace
+
+std::string_view text(Status status) {
+  switch (status) {
+    case Status::kOk:
+      return "ok";
+    case Status::kError:
+      return "error";
+    case Status::kTimeout:
+      return "timeout";
+    case Status::kQueued:
+      return "queued";
+    case Status::kMaxLocks:
+      return "error_max_locks";
+    case Status::kMaxWaiters:
+      return "error_max_waiters";
+    case Status::kLimitMismatch:
+      return "error_limit_mismatch";
+    case Status::kAlreadyEnqueued:
+      return "error_already_enqueued";
+    case Status::kNotEnqueued:
+      return "error_not_enqueued";
+    case Status::kLeaseExpired:
+      return "error_lease_expired";
+    case Status::kDraining:
+      return "error_draining";
+  }
+  return "error";
+}
+
+void append_status(std::string& out, Status status) {
+  out.append(text(status));
+  out.push_back('\n');
+}
+
+void append_grant(std::string& out, const Token& token, std::chrono::seconds lease) {
+  append_token(out, "ok ", token, lease);
+}
+
+void append_acquired(std::string& out, const Token& token, std::chrono::seconds lease) {
+  append_token(out, "acquired ", token, lease);
+}
+
+void append_remaining(std::string& out, std::chrono::seconds remaining) {
+  Line line;
+  append_line(out, line, put_seconds(put(line.data(), "ok "), line, remaining));
+}
+
+}  // namespace dflockd::protocol

@@ -1,0 +1,43 @@
+// What a client gets back: one line a request, appended to an output buffer. See docs/protocol.md.
+// Free functions; thread-safe as far as the buffer is.
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <string_view>
+
+#include "protocol/request.hpp"
+
+namespace dflockd::protocol {
+
+/// The replies that carry nothing.
+enum class Status : std::uint8_t {
+  kOk,
+  kError,
+  kTimeout,
+  kQueued,
+  kMaxLocks,
+  kMaxWaiters,
+  kLimitMismatch,
+  kAlreadyEnqueued,
+  kNotEnqueued,
+  kLeaseExpired,
+  kDraining,
+};
+
+/// The text of a status: "ok", "error_max_locks". Never null, lives for ever.
+[[nodiscard]] std::string_view text(Status status);
+
+/// Appends the status and a line end.
+void append_status(std::string& out, Status status);
+
+/// Appends `ok <token> <lease_ttl>`, what `l`, `w`, `sl` and `sw` answer, and a line end.
+void append_grant(std::string& out, const Token& token, std::chrono::seconds lease);
+
+/// Appends `acquired <token> <lease_ttl>`, what `e` and `se` answer, and a line end.
+void append_acquired(std::string& out, const Token& token, std::chrono::seconds lease);
+
+/// Appends `ok <seconds>`, what `n` and `sn` answer, and a line end.
+void append_remaining(std::string& out, std::chrono::seconds remaining);
+
+}  // namespace dflockd::protocol

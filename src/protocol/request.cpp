@@ -1,0 +1,152 @@
+#include "protocol/request.hpp"
+
+#include <charconv>
+#include <optional>
+
+namespace dflockd::protocol {
+
+namespace {
+
+constexpr std::string_view kBlanks = " \t";
+constexpr std::size_t kTokenLength = 32;
+
+/// The words of an argument line, taken from its front one at a time.
+class Words {
+ public:
+  explicit Words(std::string_view line) : rest_(line) {}
+
+  /// The next word; empty at the end of the line.
+  std::string_view next() {
+    const std::size_t start = rest_.find_first_not_of(kBlanks);
+    if (start == std::string_view::npos) return {};
+    rest_.remove_prefix(start);
+    const std::string_view word = rest_.substr(0, rest_.find_first_of(kBlanks));
+    rest_.remove_prefix(word.size());
+    return word;
+  }
+
+ private:
+  std::string_view rest_;
+};
+
+std::optional<std::uint64_t> parse_number(std::string_view word, std::uint64_t least,
+                                          std::uint64_t most) {
+  std::uint64_t number = 0;
+  const char* const end = word.data() + word.size();
+  const auto [stop, error] = std::from_chars(word.data(), end, number);
+  if (error != std::errc{} || stop != end || number < least || number > most) return std::nullopt;
+  return number;
+}
+
+bool read_seconds(std::string_view word, std::uint64_t least, std::chrono::seconds& seconds) {
+  const auto number = parse_number(word, least, static_cast<std::uint64_t>(kMaxSeconds.count()));
+  if (number) seconds = std::chrono::seconds(*number);
+  return number.has_value();
+}
+
+bool read_timeout(std::string_view word, Request& request) {
+  return read_seconds(word, 0, request.timeout);
+}
+
+/// An empty word is a lease that was left out.
+bool read_lease(std::string_view word, Request& request) {
+  return word.empty() || read_seconds(word, 1, request.lease);
+}
+
+bool read_limit(std::string_view word, Request& request) {
+  const auto number = parse_number(word, 1, kMaxLimit);
+  if (number) request.limit = static_cast<std::uint32_t>(*number);
+  return number.has_value();
+}
+
+bool read_hex(std::string_view digits, std::uint64_t& number) {
+  number = 0;
+  for (const char digit : digits) {
+    const bool decimal = digit >= '0' && digit <= '9';
+    if (!decimal && (digit < 'a' || digit > 'f')) return false;
+    number = number << 4U | static_cast<std::uint64_t>(decimal ? digit - '0' : digit - 'a' + 10);
+  }
+  return true;
+}
+
+bool read_token(std::string_view word, Request& request) {
+  return word.size() == kTokenLength &&
+         read_hex(word.substr(0, kTokenLength / 2), request.token.fence) &&
+         read_hex(word.substr(kTokenLength / 2), request.token.salt);
+}
+
+bool read_arguments(std::string_view line, Request& request) {
+  Words words(line);
+  bool read = false;
+  switch (request.command) {
+    case Command::kAcquire:
+      read = read_timeout(words.next(), request) &&
+             (!request.semaphore || read_limit(words.next(), request)) &&
+             read_lease(words.next(), request);
+      break;
+    case Command::kRelease:
+      read = read_token(words.next(), request);
+      break;
+    case Command::kRenew:
+      read = read_token(words.next(), request) && read_lease(words.next(), request);
+      break;
+    case Command::kEnqueue:
+      read = (!request.semaphore || read_limit(words.next(), request)) &&
+             read_lease(words.next(), request);
+      break;
+    case Command::kWait:
+      read = read_timeout(words.next(), request);
+      break;
+    default:
+      return true;
+  }
+  return read && words.next().empty();
+}
+
+Command command_of(char letter) {
+  switch (letter) {
+    case 'l':
+      return Command::kAcquire;
+    case 'r':
+      return Command::kRelease;
+    case 'n':
+      return Command::kRenew;
+    case 'e':
+      return Command::kEnqueue;
+    case 'w':
+      return Command::kWait;
+    default:
+      return Command::kInvalid;
+  }
+}
+
+bool is_key(std::string_view key) {
+  return !key.empty() && key.size() <= kMaxKey &&
+         key.find_first_of(" \t\r\n") == std::string_view::npos;
+}
+
+}  // namespace
+
+Request parse(const Lines& lines) {
+  Request request;
+  const std::string_view name = lines.command;
+  if (name == "ping") {
+    request.command = Command::kPing;
+  } else if (name == "stats") {
+    request.command = Command::kStats;
+  } else if (name == "auth") {
+    request.command = Command::kAuth;
+    request.secret = lines.argument;
+  } else {
+    request.semaphore = name.size() == 2 && name.front() == 's';
+    const bool known = name.size() == 1 || request.semaphore;
+    request.command = known ? command_of(name.back()) : Command::kInvalid;
+    request.key = lines.key;
+    if (!is_key(lines.key) || !read_arguments(lines.argument, request)) {
+      request.command = Command::kInvalid;
+    }
+  }
+  return request;
+}
+
+}  // namespace dflockd::protocol
