@@ -51,6 +51,15 @@ void LockTable::close_owner(Instant now, OwnerId id, bool release_grants) {
   recycle(owner);
 }
 
+void LockTable::release_since(Instant now, OwnerId id, std::uint64_t first_fence) {
+  advance(now);
+  Owner& owner = owner_of(id);
+  for (Claim* claim = owner.claims.front(); claim != nullptr;) {
+    Claim& held = *std::exchange(claim, owner.claims.next(*claim));
+    if (held.state == ClaimState::kHeld && held.token.fence >= first_fence) give_up_slot(held);
+  }
+}
+
 bool LockTable::has_claims(OwnerId id) const {
   return owner_of(id).active > 0;
 }
@@ -105,7 +114,7 @@ Answer LockTable::wait(Instant now, OwnerId id, const KeyName& name, std::chrono
   }
   end_phase_one(*claim);
   if (claim->state == ClaimState::kHeld) {
-    deadlines_.set(*claim, after(claim->lease));
+    deadlines_.set(*claim, later(now_, claim->lease));
     return tell(*claim);
   }
   if (timeout.count() == 0) {
@@ -134,7 +143,7 @@ bool LockTable::renew(Instant now, const KeyName& key, const Token& token,
   advance(now);
   Claim* claim = find_holder(key, token);
   if (claim == nullptr) return false;
-  deadlines_.set(*claim, after(lease));
+  deadlines_.set(*claim, later(now_, lease));
   return true;
 }
 
@@ -276,7 +285,7 @@ void LockTable::grant(Claim& claim) {
   claim.token.fence = next_fence_++;
   claim.state = ClaimState::kHeld;
   claim.granted_at = now_;
-  deadlines_.set(claim, after(claim.lease));
+  deadlines_.set(claim, later(now_, claim.lease));
   key.holders.push_back(claim);
   ++key.holder_count;
   ++holders_of(key.kind);
@@ -290,7 +299,7 @@ Answer LockTable::tell(Claim& claim) {
 
 void LockTable::block(Claim& claim, std::chrono::seconds timeout) {
   claim.owner->blocked = &claim;
-  deadlines_.set(claim, after(timeout));
+  deadlines_.set(claim, later(now_, timeout));
 }
 
 // --- The end of a claim ---
@@ -484,11 +493,6 @@ std::size_t& LockTable::holders_of(Kind kind) {
 
 std::size_t& LockTable::waiters_of(Kind kind) {
   return kind == Kind::kLock ? counts_.lock_waiters : counts_.semaphore_waiters;
-}
-
-Instant LockTable::after(std::chrono::seconds delay) const {
-  const auto room = std::chrono::duration_cast<std::chrono::seconds>(kNever - now_);
-  return delay >= room ? kNever : now_ + delay;
 }
 
 // --- Checking ---

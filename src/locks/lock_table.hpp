@@ -56,6 +56,10 @@ class LockTable {
   /// never told is released all the same. Cost: O(what the owner holds and waits for).
   void close_owner(Instant now, OwnerId owner, bool release_grants);
 
+  /// Releases the owner's grants whose fence is `first_fence` or greater: those that it cannot have
+  /// heard of. Cost: O(what the owner holds and waits for).
+  void release_since(Instant now, OwnerId owner, std::uint64_t first_fence);
+
   /// True while the owner holds a grant or has a place in a queue, as of the latest time the table
   /// was brought up to. O(1).
   [[nodiscard]] bool has_claims(OwnerId owner) const;
@@ -100,6 +104,9 @@ class LockTable {
   /// Lets the table grant fences up to, not including, `end`, and none below `first`. Ranges that
   /// follow each other continue; a fence once granted or passed is never granted again.
   void reserve_fences(std::uint64_t first, std::uint64_t end);
+
+  /// The fence that the next grant will have, if it is reserved. O(1).
+  [[nodiscard]] std::uint64_t next_fence() const { return next_fence_; }
 
   /// How many grants the reserved fences allow until `kNoFence`. O(1).
   [[nodiscard]] std::uint64_t fences_left() const { return fence_end_ - next_fence_; }
@@ -191,7 +198,6 @@ class LockTable {
 
   [[nodiscard]] std::size_t& holders_of(Kind kind);
   [[nodiscard]] std::size_t& waiters_of(Kind kind);
-  [[nodiscard]] Instant after(std::chrono::seconds delay) const;
 
   const TableOptions options_;
   Events& events_;

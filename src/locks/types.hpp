@@ -16,6 +16,12 @@ using Instant = std::chrono::nanoseconds;
 /// A time that never comes. A deadline that would overflow is this one.
 inline constexpr Instant kNever = Instant::max();
 
+/// `start` plus `delay`, or `kNever` if that is too late to be said.
+[[nodiscard]] constexpr Instant later(Instant start, std::chrono::seconds delay) {
+  const auto room = std::chrono::duration_cast<std::chrono::seconds>(kNever - start);
+  return delay >= room ? kNever : start + delay;
+}
+
 /// Locks and semaphores are separate namespaces: a lock "job" and a semaphore "job" never meet.
 enum class Kind : std::uint8_t { kLock, kSemaphore };
 

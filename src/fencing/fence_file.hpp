@@ -1,0 +1,93 @@
+// The fence state file: reserves fences on disk before they are granted, so that no restart, crash,
+// power cut or step of the clock ever repeats or lowers a fence.
+//
+//   FenceFile file = FenceFile::open(path, wall_clock_in_nanoseconds);
+//   FenceFile::Range fences = file.range();        // grant these; before they run out:
+//   if (!file.reserve()) fences.end = file.range().end;
+//
+// The file holds a limit in each of two checksummed slots (`fence_slot.hpp` has the layout),
+// written in turn, each write synced before the next. Whatever interrupts a write leaves the other
+// slot.
+//
+// Why no fence comes twice: fences are granted below the newer slot's limit only. In operation the
+// slots' limits never differ by more than the step written in either, because `open` raises both to
+// the same limit and `reserve` raises the older one to one step above the other. So
+//   - with both slots intact, every fence granted was below the greater of their limits;
+//   - with one intact, whichever it is, every fence granted was below its limit plus its step;
+//   - with none, nothing is known, and `open` refuses the file rather than start afresh.
+// Fences that were reserved and not granted are skipped. Nobody misses them: there are 2^64.
+//
+// Not thread-safe: one thread at a time.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <stdexcept>
+#include <system_error>
+
+#include "fencing/descriptor.hpp"
+#include "fencing/fence_slot.hpp"
+#include "fencing/file_ops.hpp"
+
+namespace dflockd::fencing {
+
+/// Why a fence state file cannot be used. `what()` is one line for an operator: the file, what is
+/// wrong with it, what to do.
+class FenceFileError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+class FenceFile {
+ public:
+  /// Fences from `first` up to, not including, `end`.
+  struct Range {
+    std::uint64_t first = 0;
+    std::uint64_t end = 0;
+  };
+
+  /// How many fences are reserved at a time unless told otherwise.
+  static constexpr std::uint64_t kDefaultStep = std::uint64_t{1} << 20;
+
+  /// Opens the file for this process alone and durably reserves `step` (> 0) fences, none below
+  /// `at_least`, none that an earlier run can have granted. Blocks for a few fsync(2) calls.
+  ///
+  /// A missing file is created with mode 0600, whole or not at all: it is written under a temporary
+  /// name in the same directory (the path, a dot and six characters; a crash in that moment may
+  /// leave it behind, and it may be deleted) and then linked to its own. A symbolic link to an
+  /// existing file is followed; one that leads nowhere is an error. The lock is flock(2)'s and
+  /// lasts as long as the object; it is not passed on through execve(2).
+  ///
+  /// Throws FenceFileError if the file is in use by another server, is not a regular file, is not a
+  /// fence state file or has both slots damaged (it is left as it is), if fences would pass 2^64 -
+  /// 1, or if an operation fails: permissions, missing directory, full disk, I/O error. After an
+  /// error the file is usable as before. `ops` must outlive the object.
+  [[nodiscard]] static FenceFile open(const std::filesystem::path& path, std::uint64_t at_least,
+                                      std::uint64_t step = kDefaultStep,
+                                      FileOps& ops = FileOps::system());
+
+  /// What may be granted: `open` sets both ends, `reserve` raises the end.
+  [[nodiscard]] Range range() const { return range_; }
+
+  /// Raises the end of the range durably by one step. Blocks for one fsync(2). On an error the
+  /// range stays as it is, and a later call tries again: whatever the system reported (ENOSPC,
+  /// EIO), or EOVERFLOW when fences would pass 2^64 - 1.
+  [[nodiscard]] std::error_code reserve();
+
+ private:
+  /// `newest` is the slot at `newest_at`, which `store` leaves alone.
+  FenceFile(FileOps& ops, Descriptor file, const Slot& newest, std::size_t newest_at,
+            std::uint64_t step);
+
+  [[nodiscard]] std::error_code store(std::uint64_t limit);
+
+  FileOps* ops_;
+  Descriptor file_;
+  Slot newest_;
+  std::size_t newest_at_;
+  std::uint64_t step_;
+  Range range_;
+};
+
+}  // namespace dflockd::fencing

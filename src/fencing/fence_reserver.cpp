@@ -1,0 +1,75 @@
+#include "fencing/fence_reserver.hpp"
+
+#include <cassert>
+#include <cerrno>
+#include <utility>
+
+#include <signal.h>
+#include <sys/eventfd.h>
+
+namespace dflockd::fencing {
+namespace {
+
+Descriptor make_eventfd() {
+  Descriptor descriptor(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!descriptor.valid()) throw std::system_error(errno, std::generic_category(), "eventfd");
+  return descriptor;
+}
+
+/// Blocks every signal for the calling thread, and for those it starts meanwhile.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() {
+    sigset_t all;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+  ~SignalsBlocked() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+ private:
+  sigset_t before_{};
+};
+
+}  // namespace
+
+FenceReserver::FenceReserver(FenceFile file) : file_(std::move(file)), notify_(make_eventfd()) {
+  const SignalsBlocked blocked;
+  thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
+}
+
+void FenceReserver::request() {
+  if (busy_) return;
+  busy_ = true;
+  {
+    const std::lock_guard lock(mutex_);
+    requested_ = true;
+  }
+  requested_changed_.notify_one();
+}
+
+std::optional<FenceReserver::Result> FenceReserver::take_result() {
+  const std::lock_guard lock(mutex_);
+  if (!result_) return std::nullopt;
+  eventfd_t count = 0;
+  [[maybe_unused]] const int drained = ::eventfd_read(notify_.get(), &count);
+  assert(drained == 0);
+  busy_ = false;
+  return std::exchange(result_, std::nullopt);
+}
+
+void FenceReserver::run(const std::stop_token& stop) {
+  std::unique_lock lock(mutex_);
+  while (requested_changed_.wait(lock, stop, [this] { return requested_; })) {
+    requested_ = false;
+    lock.unlock();
+    const std::error_code error = file_.reserve();
+    lock.lock();
+    result_ = Result{.error = error, .end = file_.range().end};
+    [[maybe_unused]] const int signalled = ::eventfd_write(notify_.get(), 1);
+    assert(signalled == 0);
+  }
+}
+
+}  // namespace dflockd::fencing

@@ -1,0 +1,103 @@
+#include "reactor/commands.hpp"
+
+#include "protocol/reply.hpp"
+
+namespace dflockd::reactor {
+
+namespace {
+
+using locks::Outcome;
+using protocol::Command;
+using protocol::Status;
+
+Status status_of(Outcome outcome) {
+  switch (outcome) {
+    case Outcome::kGranted:
+      return Status::kOk;
+    case Outcome::kQueued:
+      return Status::kQueued;
+    case Outcome::kTimeout:
+      return Status::kTimeout;
+    case Outcome::kMaxLocks:
+      return Status::kMaxLocks;
+    case Outcome::kMaxWaiters:
+      return Status::kMaxWaiters;
+    case Outcome::kLimitMismatch:
+      return Status::kLimitMismatch;
+    case Outcome::kAlreadyEnqueued:
+      return Status::kAlreadyEnqueued;
+    case Outcome::kNotEnqueued:
+      return Status::kNotEnqueued;
+    case Outcome::kLeaseExpired:
+      return Status::kLeaseExpired;
+    case Outcome::kDraining:
+      return Status::kDraining;
+    case Outcome::kNoFence:
+      return Status::kError;
+  }
+  return Status::kError;
+}
+
+/// Appends the answer to an acquire or a wait, unless it is still to come.
+bool append_unless_queued(std::string& out, const locks::Answer& answer) {
+  if (answer.outcome == Outcome::kQueued) return false;
+  append_answer(out, answer);
+  return true;
+}
+
+void append_enqueued(std::string& out, const locks::Answer& answer) {
+  if (answer.outcome == Outcome::kGranted) {
+    protocol::append_acquired(out, {answer.token.fence, answer.token.salt}, answer.lease);
+  } else {
+    protocol::append_status(out, status_of(answer.outcome));
+  }
+}
+
+void append_renewed(std::string& out, std::chrono::seconds remaining) {
+  if (remaining > std::chrono::seconds::zero()) {
+    protocol::append_remaining(out, remaining);
+  } else {
+    protocol::append_status(out, Status::kError);
+  }
+}
+
+}  // namespace
+
+bool execute(const protocol::Request& request, LockService& service, locks::OwnerId owner,
+             std::string& out) {
+  const locks::KeyName key{request.semaphore ? locks::Kind::kSemaphore : locks::Kind::kLock,
+                           request.key};
+  const locks::Token token{request.token.fence, request.token.salt};
+  switch (request.command) {
+    case Command::kAcquire:
+      return append_unless_queued(
+          out, service.acquire(owner, key, request.limit, request.timeout, request.lease));
+    case Command::kWait:
+      return append_unless_queued(out, service.wait(owner, key, request.timeout));
+    case Command::kEnqueue:
+      append_enqueued(out, service.enqueue(owner, key, request.limit, request.lease));
+      return true;
+    case Command::kRelease:
+      protocol::append_status(out, service.release(key, token) ? Status::kOk : Status::kError);
+      return true;
+    case Command::kRenew:
+      append_renewed(out, service.renew(key, token, request.lease));
+      return true;
+    case Command::kPing:
+      protocol::append_status(out, Status::kOk);
+      return true;
+    default:
+      protocol::append_status(out, Status::kError);
+      return true;
+  }
+}
+
+void append_answer(std::string& out, const locks::Answer& answer) {
+  if (answer.outcome == Outcome::kGranted) {
+    protocol::append_grant(out, {answer.token.fence, answer.token.salt}, answer.lease);
+  } else {
+    protocol::append_status(out, status_of(answer.outcome));
+  }
+}
+
+}  // namespace dflockd::reactor

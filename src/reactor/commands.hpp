@@ -1,0 +1,21 @@
+// Carries out the requests of the line protocol: a request becomes a call of the lock service, and
+// its outcome a reply.
+#pragma once
+
+#include <string>
+
+#include "locks/types.hpp"
+#include "protocol/request.hpp"
+#include "reactor/lock_service.hpp"
+
+namespace dflockd::reactor {
+
+/// Carries out any request but `auth` and `stats` for `owner` and appends the reply to `out`. False
+/// if the request blocks: then there is no reply yet, and `Waiter::wait_over` follows.
+[[nodiscard]] bool execute(const protocol::Request& request, LockService& service,
+                           locks::OwnerId owner, std::string& out);
+
+/// Appends the reply to a request that blocked and is over.
+void append_answer(std::string& out, const locks::Answer& answer);
+
+}  // namespace dflockd::reactor

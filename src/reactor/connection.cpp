@@ -1,0 +1,314 @@
+#include "reactor/connection.hpp"
+
+#include <chrono>
+#include <utility>
+
+#include <poll.h>
+
+#include <asio/buffer.hpp>
+#include <asio/post.hpp>
+#include <asio/write.hpp>
+
+#include "logging/logging.hpp"
+#include "protocol/reply.hpp"
+#include "reactor/commands.hpp"
+#include "reactor/server.hpp"
+#include "reactor/stats_report.hpp"
+
+namespace dflockd::reactor {
+
+namespace {
+
+/// How much a client may send ahead while a request of its blocks. It must hold any one request.
+constexpr std::size_t kInputLimit = 256 * 1024;
+static_assert(kInputLimit > protocol::kMaxFrame);
+
+/// How often a connection that has sent so much is asked whether its peer is still there.
+constexpr auto kPausePoll = std::chrono::milliseconds(25);
+
+/// How much of what a client goes on sending is thrown away after the last reply.
+constexpr std::size_t kLingerLimit = 1024 * 1024;
+
+std::string_view first_word(std::string_view reply) {
+  return reply.substr(0, reply.find_first_of(" \n"));
+}
+
+}  // namespace
+
+Connection::Connection(Socket socket, Server& server, OwnerInfo info)
+    : server_(server),
+      service_(server.service()),
+      socket_(std::move(socket)),
+      owner_(service_.open_owner(*this, std::move(info))),
+      input_(kInputLimit),
+      first_unsent_fence_(service_.next_fence()) {
+  server_.add(*this);
+}
+
+Connection::~Connection() {
+  if (!left_) leave();
+  server_.remove(*this);
+}
+
+Awaitable Connection::serve(std::unique_ptr<Connection> self) {
+  Next next = Next::kReceive;
+  for (;;) {
+    next = self->handle_requests();
+    if (!self->send_now()) co_await self->send_rest();
+    if (next == Next::kSendStats && !self->failed_) co_await self->send_stats();
+    if (self->failed_ || next == Next::kClose) break;
+    if (next == Next::kSendStats || self->answer_.has_value()) continue;
+    if (self->server_.draining() && self->idle()) break;
+    if (self->input_.full()) {
+      co_await self->pause();
+      continue;
+    }
+    const std::span<char> space = self->input_.space();
+    std::error_code error;
+    self->suspended_in_ = Suspension::kReceiving;
+    const std::size_t size = co_await self->socket_.async_read_some(
+        asio::buffer(space.data(), space.size()), into(error));
+    self->suspended_in_ = Suspension::kNone;
+    if (!self->received(error, size)) break;
+  }
+  self->leave();
+  if (next == Next::kClose && !self->failed_) co_await self->linger();
+}
+
+// --- Requests ---
+
+/// Carries out all requests that are complete, up to one that blocks, and gathers the replies.
+Connection::Next Connection::handle_requests() {
+  std::string& replies = server_.replies();
+  replies.clear();
+  if (timed_out_) return refuse();
+  if (answer_.has_value()) take_answer();
+  while (!blocked_) {
+    const protocol::Frame frame = framer_.next(input_.unread());
+    if (frame.status == protocol::FrameStatus::kIncomplete) break;
+    if (frame.status == protocol::FrameStatus::kTooLong) return refuse();
+
+    const protocol::Request request = protocol::parse(frame.lines);
+    const std::size_t reply_start = replies.size();
+    const bool is_stats = request.command == protocol::Command::kStats;
+    if (!is_stats) blocked_ = !execute(request, service_, owner_, replies);
+    if (logging::enabled(logging::Level::kDebug)) {
+      log_request(frame.lines, std::string_view(replies).substr(reply_start));
+    }
+    input_.consume(frame.size);
+    if (is_stats) return Next::kSendStats;
+  }
+  return Next::kReceive;
+}
+
+/// Says `error` for the last time.
+Connection::Next Connection::refuse() {
+  protocol::append_status(server_.replies(), protocol::Status::kError);
+  return Next::kClose;
+}
+
+/// Replies to the request that blocked.
+void Connection::take_answer() {
+  append_answer(server_.replies(), *answer_);
+  answer_.reset();
+  blocked_ = false;
+  server_.touch(*this);
+  if (logging::enabled(logging::Level::kDebug)) {
+    logging::debug("unblocked", "connection", service_.info(owner_).connection_id, "reply",
+                   first_word(server_.replies()));
+  }
+}
+
+void Connection::wait_over(const locks::Answer& answer) noexcept {
+  answer_ = answer;
+  interrupt();
+}
+
+// --- Receiving ---
+
+/// Takes note of a reception. False if it was the last: the peer has left.
+bool Connection::received(std::error_code error, std::size_t size) {
+  service_.refresh_clock();
+  if (size > 0) {
+    timed_out_ = false;
+    input_.received(size);
+    server_.touch(*this);
+    return true;
+  }
+  if (error == asio::error::operation_aborted) return !failed_;  // interrupted, to look around
+  failed_ = true;
+  return false;
+}
+
+/// Waits for the answer to the blocked request without receiving: the peer has sent as much ahead
+/// as it may. Looks regularly whether it is still there.
+Awaitable Connection::pause() {
+  Timer timer(socket_.get_executor());
+  pause_timer_ = &timer;
+  suspended_in_ = Suspension::kPaused;
+  while (!answer_.has_value() && !failed_) {
+    timer.expires_after(kPausePoll);
+    std::error_code interrupted;
+    co_await timer.async_wait(into(interrupted));
+    if (peer_gone()) failed_ = true;
+  }
+  suspended_in_ = Suspension::kNone;
+  pause_timer_ = nullptr;
+  service_.refresh_clock();
+}
+
+/// True if the peer has closed or reset the connection, even with unread bytes before that.
+bool Connection::peer_gone() {
+  pollfd descriptor{.fd = socket_.native_handle(), .events = POLLRDHUP, .revents = 0};
+  return ::poll(&descriptor, 1, 0) > 0;
+}
+
+// --- Sending ---
+
+/// Sends the replies gathered, as far as the socket takes them. False if some are left, in
+/// `unsent_`.
+bool Connection::send_now() {
+  const std::string& replies = server_.replies();
+  if (replies.empty()) return true;
+  std::error_code error;
+  const std::size_t sent = socket_.write_some(asio::buffer(replies), error);
+  if (error && error != asio::error::would_block) {
+    failed_ = true;
+    return true;
+  }
+  if (sent == replies.size()) {
+    all_sent();
+    return true;
+  }
+  unsent_.assign(replies, sent);
+  return false;
+}
+
+Awaitable Connection::send_rest() {
+  co_await send_slowly(asio::buffer(unsent_));
+  unsent_ = {};
+}
+
+Awaitable Connection::send_stats() {
+  StatsReport report(service_, server_.connections());
+  while (report.read_slice()) {
+    co_await asio::post(socket_.get_executor(), kUseAwaitable);
+    service_.refresh_clock();
+  }
+  const StatsReport::Pieces pieces = report.finish();
+  co_await send_slowly(std::array{asio::buffer(pieces[0]), asio::buffer(pieces[1]),
+                                  asio::buffer(pieces[2]), asio::buffer(pieces[3])});
+}
+
+/// Sends all of `buffers` under the write timeout.
+template <class Buffers>
+Awaitable Connection::send_slowly(const Buffers& buffers) {
+  if (failed_) co_return;
+  server_.watch_sending(*this);
+  suspended_in_ = Suspension::kSending;
+  std::error_code error;
+  co_await asio::async_write(socket_, buffers, into(error));
+  suspended_in_ = Suspension::kNone;
+  service_.refresh_clock();
+  server_.watch_receiving(*this);
+  if (error) {
+    failed_ = true;
+  } else {
+    all_sent();
+  }
+}
+
+/// Takes note that the peer has been sent every grant but the one that may just have come.
+void Connection::all_sent() {
+  const bool one_more = answer_.has_value() && answer_->outcome == locks::Outcome::kGranted;
+  first_unsent_fence_ = one_more ? answer_->token.fence : service_.next_fence();
+}
+
+// --- The end ---
+
+void Connection::on_silence() {
+  const bool between_requests = input_.empty();
+  if (suspended_in_ != Suspension::kReceiving || blocked_ ||
+      (between_requests && service_.has_claims(owner_))) {
+    server_.touch(*this);
+    return;
+  }
+  timed_out_ = true;
+  interrupt();
+}
+
+void Connection::on_stuck() {
+  failed_ = true;
+  std::error_code ignored;
+  socket_.cancel(ignored);
+}
+
+void Connection::on_drain() {
+  if (suspended_in_ == Suspension::kReceiving && idle()) interrupt();
+}
+
+void Connection::on_stop() {
+  failed_ = true;
+  if (pause_timer_ != nullptr) pause_timer_->cancel();
+  std::error_code ignored;
+  socket_.close(ignored);
+}
+
+bool Connection::busy() const {
+  switch (suspended_in_) {
+    case Suspension::kReceiving:
+    case Suspension::kPaused:
+      return answer_.has_value();
+    case Suspension::kLingering:
+      return false;
+    case Suspension::kNone:
+    case Suspension::kSending:
+      return true;
+  }
+  return true;
+}
+
+/// Between two requests, holding and waiting for nothing.
+bool Connection::idle() const {
+  return !blocked_ && input_.empty() && !service_.has_claims(owner_);
+}
+
+/// Wakes the coroutine up if it receives or pauses, so that it looks at what has changed.
+void Connection::interrupt() noexcept {
+  if (suspended_in_ == Suspension::kReceiving) {
+    std::error_code ignored;
+    socket_.cancel(ignored);
+  } else if (suspended_in_ == Suspension::kPaused) {
+    pause_timer_->cancel();
+  }
+}
+
+/// Ends the owner: what it held and waited for goes to others now.
+void Connection::leave() {
+  left_ = true;
+  logging::debug("disconnected", "connection", service_.info(owner_).connection_id);
+  service_.close_owner(owner_, first_unsent_fence_);
+}
+
+/// Gives the peer time to read the last reply: closing with unread input would reset the
+/// connection, and the reply could be lost.
+Awaitable Connection::linger() {
+  std::error_code error;
+  socket_.shutdown(Socket::shutdown_send, error);
+  server_.watch_sending(*this);
+  suspended_in_ = Suspension::kLingering;
+  for (std::size_t discarded = 0; !error && discarded < kLingerLimit;) {
+    input_.consume(input_.unread().size());
+    const std::span<char> space = input_.space();
+    discarded +=
+        co_await socket_.async_read_some(asio::buffer(space.data(), space.size()), into(error));
+  }
+}
+
+void Connection::log_request(const protocol::Lines& lines, std::string_view reply) const {
+  logging::debug("request", "connection", service_.info(owner_).connection_id, "command",
+                 lines.command, "key", lines.key, "reply",
+                 blocked_ ? "blocked" : first_word(reply));
+}
+
+}  // namespace dflockd::reactor

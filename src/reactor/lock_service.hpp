@@ -1,0 +1,157 @@
+// The lock table brought to life: the service gives it a clock, salts, fences and a timer, and
+// tells whoever waits how the wait ended. Every door to the table goes through here.
+//
+// One a process; used from the loop's thread only. Callers read the clock once for each batch of
+// requests with `refresh_clock`; the requests of the batch all happen at that time.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <asio/posix/basic_stream_descriptor.hpp>
+
+#include "fencing/fence_reserver.hpp"
+#include "fencing/salt_pool.hpp"
+#include "locks/lock_table.hpp"
+#include "logging/logging.hpp"
+#include "reactor/net.hpp"
+
+namespace dflockd::reactor {
+
+struct ServiceOptions {
+  locks::TableOptions table;
+  std::chrono::seconds default_lease{33};  ///< for requests that name none
+  std::chrono::seconds sweep_interval{1};  ///< the longest time between two sweeps of the leases
+  std::chrono::seconds gc_interval{5};     ///< between two collections of idle keys
+  std::chrono::seconds gc_max_idle{60};    ///< how long a key may be idle
+  bool release_on_disconnect = true;       ///< release what an owner was granted when it leaves
+};
+
+/// Where fences come from: a range to begin with, and who reserves more, or null if the range is
+/// all there will ever be.
+struct FenceSource {
+  std::uint64_t first = 0;
+  std::uint64_t end = 0;
+  std::unique_ptr<fencing::FenceReserver> reserver;
+};
+
+/// Hears how its owner's blocked request ended.
+class Waiter {
+ public:
+  /// See `locks::Events::wait_over`. Called from inside another owner's request or a timer: it
+  /// takes note and returns, and must not call the service.
+  virtual void wait_over(const locks::Answer& answer) noexcept = 0;
+
+ protected:
+  ~Waiter() = default;
+};
+
+/// What `stats` and the log say of an owner.
+struct OwnerInfo {
+  std::uint64_t connection_id = 0;
+  std::string peer;  ///< the peer's "address:port"
+};
+
+class LockService final : private locks::Events {
+ public:
+  /// `context` must outlive the service, and be run by one thread.
+  LockService(asio::io_context& context, const ServiceOptions& options, FenceSource fences);
+  ~LockService();
+  LockService(const LockService&) = delete;
+  LockService& operator=(const LockService&) = delete;
+
+  /// Reads the clock for the requests to come.
+  void refresh_clock() { now_ = std::chrono::steady_clock::now().time_since_epoch(); }
+  /// The time of the current batch.
+  [[nodiscard]] locks::Instant now() const { return now_; }
+
+  /// Makes an owner; `waiter` must live until `close_owner`.
+  [[nodiscard]] locks::OwnerId open_owner(Waiter& waiter, OwnerInfo info);
+
+  /// Ends an owner as `--auto-release-on-disconnect` says. Grants with the fence `first_untold` or
+  /// a greater one never reached it and are released in any case.
+  void close_owner(locks::OwnerId owner, std::uint64_t first_untold);
+
+  /// What is known of an owner, also after it was closed, for as long as it holds something.
+  [[nodiscard]] const OwnerInfo& info(locks::OwnerId owner) const {
+    return owners_[owner.index].info;
+  }
+
+  [[nodiscard]] bool has_claims(locks::OwnerId owner) const { return table_.has_claims(owner); }
+
+  // As the functions of `locks::LockTable`, with the clock, a salt, and the default lease filled in
+  // where `lease` is zero. A `kQueued` acquire or wait is followed by `Waiter::wait_over`.
+  locks::Answer acquire(locks::OwnerId owner, const locks::KeyName& key, std::uint32_t limit,
+                        std::chrono::seconds timeout, std::chrono::seconds lease);
+  locks::Answer enqueue(locks::OwnerId owner, const locks::KeyName& key, std::uint32_t limit,
+                        std::chrono::seconds lease);
+  locks::Answer wait(locks::OwnerId owner, const locks::KeyName& key, std::chrono::seconds timeout);
+  [[nodiscard]] bool release(const locks::KeyName& key, const locks::Token& token);
+  /// Returns how long the lease lasts now, or zero if the token holds no slot of this key.
+  [[nodiscard]] std::chrono::seconds renew(const locks::KeyName& key, const locks::Token& token,
+                                           std::chrono::seconds lease);
+
+  /// The regular work: sweeps the leases, and collects idle keys a slice at a time. To be called
+  /// some times a second.
+  void tick();
+
+  /// See `locks::LockTable::start_draining`.
+  void start_draining();
+
+  /// Ends the service's timer and its watch over reservations, so that the loop can end.
+  void stop();
+
+  /// Brings the table up to the time of the batch and visits a slice of its keys: see
+  /// `locks::LockTable::visit_keys`.
+  template <class Visitor>
+  std::optional<std::size_t> visit_keys(std::size_t cursor, std::size_t slots, Visitor&& visit) {
+    table_.advance(now_);
+    return table_.visit_keys(cursor, slots, std::forward<Visitor>(visit));
+  }
+
+  /// How many grants are held now.
+  [[nodiscard]] std::size_t held() const { return table_.held(); }
+
+  /// The fence that the next grant will have: every grant so far has a smaller one.
+  [[nodiscard]] std::uint64_t next_fence() const { return table_.next_fence(); }
+
+ private:
+  struct OwnerEntry {
+    OwnerInfo info;
+    Waiter* waiter = nullptr;  ///< null once closed
+  };
+
+  void wait_over(locks::OwnerId owner, const locks::Answer& answer) override;
+  void lease_expired(locks::OwnerId owner, const locks::KeyName& key) override;
+
+  locks::Request request(const locks::KeyName& key, std::uint32_t limit,
+                         std::chrono::seconds lease);
+  void after_request();
+  void arm_timer();
+  Awaitable run_timer();
+  void reserve_fences();
+  Awaitable collect_reservations();
+
+  const ServiceOptions options_;
+  locks::LockTable table_;
+  fencing::SaltPool salts_;
+  std::vector<OwnerEntry> owners_;  ///< by the owner's index
+  locks::Instant now_{0};
+
+  Timer timer_;
+  locks::Instant armed_for_ = locks::kNever;
+  locks::Instant last_sweep_{0};
+  locks::Instant last_collection_{0};
+
+  bool stopped_ = false;
+
+  std::unique_ptr<fencing::FenceReserver> reserver_;
+  asio::posix::basic_stream_descriptor<Executor> reservation_ready_;
+  locks::Instant next_reservation_{0};  ///< not before, after one that failed
+  logging::RateLimited reservation_warning_;
+};
+
+}  // namespace dflockd::reactor

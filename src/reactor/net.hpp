@@ -1,0 +1,32 @@
+// The asio types of the reactor, bound to its one io_context rather than to any executor, which
+// saves an indirection for each operation.
+#pragma once
+
+#include <chrono>
+#include <system_error>
+
+#include <asio/awaitable.hpp>
+#include <asio/basic_stream_socket.hpp>
+#include <asio/basic_waitable_timer.hpp>
+#include <asio/io_context.hpp>
+#include <asio/ip/tcp.hpp>
+#include <asio/redirect_error.hpp>
+#include <asio/use_awaitable.hpp>
+
+namespace dflockd::reactor {
+
+using Executor = asio::io_context::executor_type;
+using Socket = asio::basic_stream_socket<asio::ip::tcp, Executor>;
+using Acceptor = asio::basic_socket_acceptor<asio::ip::tcp, Executor>;
+using Timer = asio::basic_waitable_timer<std::chrono::steady_clock,
+                                         asio::wait_traits<std::chrono::steady_clock>, Executor>;
+using Awaitable = asio::awaitable<void, Executor>;
+
+inline constexpr asio::use_awaitable_t<Executor> kUseAwaitable{};
+
+/// A completion token that awaits an operation and stores its error in `error` instead of throwing.
+inline auto into(std::error_code& error) {
+  return asio::redirect_error(kUseAwaitable, error);
+}
+
+}  // namespace dflockd::reactor

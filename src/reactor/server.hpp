@@ -1,0 +1,104 @@
+// The TCP server: listens, starts a coroutine for each connection, watches over timeouts with one
+// coarse tick, and drains on SIGTERM and SIGINT.
+//
+//   asio::io_context context(ASIO_CONCURRENCY_HINT_UNSAFE);
+//   LockService service(context, …);
+//   Server server(context, options, service);     // binds; throws if it cannot
+//   const int status = server.run();
+//
+// Everything happens on the thread that calls `run`.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include <asio/signal_set.hpp>
+
+#include "locks/intrusive_list.hpp"
+#include "logging/logging.hpp"
+#include "reactor/connection.hpp"
+#include "reactor/lock_service.hpp"
+#include "reactor/net.hpp"
+
+namespace dflockd::reactor {
+
+struct ServerOptions {
+  std::string host = "127.0.0.1";  ///< an address, or a name: IPv4 is preferred
+  std::uint16_t port = 6388;       ///< 0 picks a free one
+  std::chrono::seconds read_timeout{23};
+  std::chrono::seconds write_timeout{5};
+  std::chrono::seconds shutdown_timeout{30};  ///< 0: no limit
+  std::size_t max_connections = 0;            ///< 0: no cap
+};
+
+class Server {
+ public:
+  /// Binds and listens. Throws `std::system_error`, whose text names host and port, if that fails.
+  /// `context` and `service` must outlive the server.
+  Server(asio::io_context& context, const ServerOptions& options, LockService& service);
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  /// Serves until a drain is over (returns 0) or a second signal cuts it short (returns 128 and the
+  /// signal's number, as a shell reports a process that a signal ended).
+  int run();
+
+  // --- For connections ---
+
+  [[nodiscard]] LockService& service() { return service_; }
+  [[nodiscard]] bool draining() const { return draining_; }
+  [[nodiscard]] std::size_t connections() const { return connections_; }
+  /// Where replies are gathered while a batch of requests is carried out; empty in between. Shared
+  /// by all connections, so that one at rest needs none of its own.
+  [[nodiscard]] std::string& replies() { return replies_; }
+
+  void add(Connection& connection);
+  void remove(Connection& connection);
+  /// The connection has received something: its read timeout starts again.
+  void touch(Connection& connection);
+  /// From now on the connection is under the write timeout instead of the read timeout.
+  void watch_sending(Connection& connection);
+  /// And from now on under the read timeout again.
+  void watch_receiving(Connection& connection);
+
+ private:
+  using ByActivity = locks::IntrusiveList<Connection, &Connection::by_activity_>;
+
+  void listen();
+  Awaitable accept();
+  void welcome(Socket socket);
+  Awaitable tick();
+  Awaitable handle_signals();
+  void end_overdue();
+  void start_draining(int signal);
+  void continue_draining();
+  void stop();
+  void move(Connection& connection, ByActivity& from, ByActivity& to);
+  ByActivity& list_of(const Connection& connection);
+
+  asio::io_context& context_;
+  const ServerOptions options_;
+  LockService& service_;
+  Acceptor acceptor_;
+  Timer accept_timer_;
+  asio::basic_signal_set<Executor> signals_;
+  Timer tick_timer_;
+  std::string replies_;
+
+  locks::IntrusiveList<Connection, &Connection::in_server_> all_;
+  ByActivity receiving_;  ///< the longest silent first
+  ByActivity sending_;    ///< the longest stuck first
+  std::size_t connections_ = 0;
+  std::uint64_t last_connection_id_ = 0;
+
+  bool draining_ = false;
+  bool stopped_ = false;
+  locks::Instant drain_deadline_ = locks::kNever;
+  int exit_status_ = 0;
+  logging::RateLimited accept_warning_;
+  logging::RateLimited cap_warning_;
+};
+
+}  // namespace dflockd::reactor

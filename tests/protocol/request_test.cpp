@@ -1,0 +1,202 @@
+#include "protocol/request.hpp"
+
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace dflockd::protocol {
+namespace {
+
+using std::chrono::seconds;
+using std::string_literals::operator""s;
+
+const std::string kToken = "18a4f0c2b7d9e1f33a0c5d7e9b1f2a4c";
+
+Command command_of(const Lines& lines) {
+  return parse(lines).command;
+}
+
+/// The commands that have a key, each with an argument that is allowed.
+struct Valid {
+  std::string command;
+  std::string argument;
+};
+const std::vector<Valid> kValid = {
+    {"l", "10"},
+    {"l", "10 30"},
+    {"r", kToken},
+    {"n", kToken},
+    {"n", kToken + " 60"},
+    {"e", ""},
+    {"e", "30"},
+    {"w", "10"},
+    {"sl", "10 3"},
+    {"sl", "10 3 30"},
+    {"sr", kToken},
+    {"sn", kToken},
+    {"sn", kToken + " 60"},
+    {"se", "3"},
+    {"se", "3 30"},
+    {"sw", "10"},
+};
+
+TEST(request, unknown_commands_are_invalid) {
+  for (const std::string& command : {""s, "L"s, "x"s, "s"s, "sx"s, "ls"s, "lock"s, "l "s, " l"s,
+                                     "sll"s, "Ping"s, "pin"s, "pings"s, "\0"s, "stat"s, "AUTH"s}) {
+    EXPECT_EQ(command_of({command, "key", "10"}), Command::kInvalid) << command;
+  }
+}
+
+TEST(request, keys_that_are_not_allowed_are_invalid_for_every_command_that_has_a_key) {
+  for (const Valid& valid : kValid) {
+    for (const std::string& key : {""s, " "s, "a b"s, "a\tb"s, "a\rb"s, std::string(257, 'k')}) {
+      EXPECT_EQ(command_of({valid.command, key, valid.argument}), Command::kInvalid) << key;
+    }
+  }
+}
+
+TEST(request, keys_may_hold_any_other_byte_up_to_256) {
+  std::string all;
+  for (int byte = 0; byte < 256; ++byte) {
+    const char character = static_cast<char>(byte);
+    if (" \t\r\n"s.find(character) == std::string::npos) all.push_back(character);
+  }
+  for (const std::string& key : {all, std::string(256, 'k'), "\xff\xfe"s, "k\0k"s}) {
+    const Request request = parse({"l", key, "10"});
+    EXPECT_EQ(request.command, Command::kAcquire);
+    EXPECT_EQ(request.key, key);
+  }
+}
+
+TEST(request, wrong_numbers_of_arguments_are_invalid) {
+  const std::vector<Valid> wrong = {
+      {"l", ""},    {"l", "1 2 3"},
+      {"r", ""},    {"r", kToken + " 1"},
+      {"n", ""},    {"n", kToken + " 1 2"},
+      {"e", "1 2"}, {"w", ""},
+      {"w", "1 2"}, {"sl", ""},
+      {"sl", "1"},  {"sl", "1 2 3 4"},
+      {"sr", ""},   {"sn", ""},
+      {"se", ""},   {"se", "1 2 3"},
+      {"sw", ""},   {"sw", "1 2"},
+  };
+  for (const Valid& line : wrong) {
+    EXPECT_EQ(command_of({line.command, "key", line.argument}), Command::kInvalid)
+        << line.command << " " << line.argument;
+  }
+}
+
+TEST(request, numbers_that_do_not_parse_or_are_out_of_range_are_invalid) {
+  const std::vector<std::string> never = {"+5",
+                                          "-1",
+                                          "-0",
+                                          "1.5",
+                                          "0x1",
+                                          "1e3",
+                                          "ten",
+                                          "1_0",
+                                          "5s",
+                                          "９",
+                                          "9223372037",
+                                          "18446744073709551616",
+                                          "99999999999999999999",
+                                          "5\0"s};
+  for (const std::string& number : never) {
+    for (const std::string& command : {"l"s, "e"s, "w"s, "sw"s}) {
+      EXPECT_EQ(command_of({command, "key", number}), Command::kInvalid) << command << number;
+    }
+    EXPECT_EQ(command_of({"l", "key", "1 " + number}), Command::kInvalid) << number;
+    EXPECT_EQ(command_of({"n", "key", kToken + " " + number}), Command::kInvalid) << number;
+    EXPECT_EQ(command_of({"sl", "key", "1 " + number}), Command::kInvalid) << number;
+    EXPECT_EQ(command_of({"se", "key", "1 " + number}), Command::kInvalid) << number;
+  }
+}
+
+TEST(request, leases_of_zero_are_invalid) {
+  for (const Valid& zero : std::vector<Valid>{
+           {"l", "1 0"}, {"n", kToken + " 0"}, {"e", "0"}, {"sl", "1 1 0"}, {"se", "1 0"}}) {
+    EXPECT_EQ(command_of({zero.command, "key", zero.argument}), Command::kInvalid);
+  }
+}
+
+TEST(request, limits_are_from_1_to_1048576) {
+  EXPECT_EQ(command_of({"sl", "key", "1 0"}), Command::kInvalid);
+  EXPECT_EQ(command_of({"sl", "key", "1 1048577"}), Command::kInvalid);
+  EXPECT_EQ(parse({"sl", "key", "1 1"}).limit, 1U);
+  EXPECT_EQ(parse({"se", "key", "1048576"}).limit, 1'048'576U);
+}
+
+TEST(request, tokens_are_32_lowercase_hex_characters) {
+  const std::string upper = "18A4F0C2B7D9E1F33A0C5D7E9B1F2A4C";
+  for (const std::string& token : {kToken.substr(1), kToken + "0", upper, "g"s + kToken.substr(1),
+                                   "0x"s + kToken.substr(2), kToken.substr(1) + "-"}) {
+    EXPECT_EQ(command_of({"r", "key", token}), Command::kInvalid) << token;
+    EXPECT_EQ(command_of({"sn", "key", token}), Command::kInvalid) << token;
+  }
+  const Request request = parse({"r", "key", kToken});
+  EXPECT_EQ(request.token.fence, 0x18a4f0c2b7d9e1f3U);
+  EXPECT_EQ(request.token.salt, 0x3a0c5d7e9b1f2a4cU);
+}
+
+TEST(request, every_command_parses) {
+  const std::vector<std::pair<std::string, Command>> commands = {
+      {"l", Command::kAcquire}, {"r", Command::kRelease}, {"n", Command::kRenew},
+      {"e", Command::kEnqueue}, {"w", Command::kWait},
+  };
+  for (const Valid& valid : kValid) {
+    const Request request = parse({valid.command, "key", valid.argument});
+    const bool semaphore = valid.command.size() == 2;
+    EXPECT_EQ(request.semaphore, semaphore);
+    EXPECT_EQ(request.key, "key");
+    for (const auto& [letter, command] : commands) {
+      if (valid.command.back() == letter[0]) {
+        EXPECT_EQ(request.command, command) << valid.command << " " << valid.argument;
+      }
+    }
+  }
+}
+
+TEST(request, arguments_are_read_in_their_order) {
+  const Request acquire = parse({"sl", "key", "10 3 30"});
+  EXPECT_EQ(acquire.timeout, seconds(10));
+  EXPECT_EQ(acquire.limit, 3U);
+  EXPECT_EQ(acquire.lease, seconds(30));
+  const Request enqueue = parse({"se", "key", "4 40"});
+  EXPECT_EQ(enqueue.limit, 4U);
+  EXPECT_EQ(enqueue.lease, seconds(40));
+  EXPECT_EQ(parse({"n", "key", kToken + " 60"}).lease, seconds(60));
+  EXPECT_EQ(parse({"w", "key", "7"}).timeout, seconds(7));
+}
+
+TEST(request, lease_that_is_left_out_is_the_default_one) {
+  EXPECT_EQ(parse({"l", "key", "10"}).lease, kDefaultLease);
+  EXPECT_EQ(parse({"e", "key", ""}).lease, kDefaultLease);
+  EXPECT_EQ(parse({"n", "key", kToken}).lease, kDefaultLease);
+}
+
+TEST(request, bounds_of_times_are_allowed) {
+  const Request request = parse({"l", "key", "0 9223372036"});
+  EXPECT_EQ(request.command, Command::kAcquire);
+  EXPECT_EQ(request.timeout, seconds(0));
+  EXPECT_EQ(request.lease, kMaxSeconds);
+  EXPECT_EQ(parse({"l", "key", "9223372036 1"}).timeout, kMaxSeconds);
+}
+
+TEST(request, blanks_around_arguments_do_not_matter) {
+  const Request request = parse({"sl", "key", "  10\t3   30 "});
+  EXPECT_EQ(request.command, Command::kAcquire);
+  EXPECT_EQ(request.lease, seconds(30));
+  EXPECT_EQ(command_of({"e", "key", "  "}), Command::kEnqueue);
+}
+
+TEST(request, ping_stats_and_auth_ignore_the_key) {
+  for (const std::string& key : {""s, "_"s, "a b"s}) {
+    EXPECT_EQ(command_of({"ping", key, "any thing"}), Command::kPing);
+    EXPECT_EQ(command_of({"stats", key, ""}), Command::kStats);
+    EXPECT_EQ(parse({"auth", key, " se cret "}).secret, " se cret ");
+  }
+}
+
+}  // namespace
+}  // namespace dflockd::protocol
