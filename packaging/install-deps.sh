@@ -4,7 +4,7 @@
 set -eu
 
 packages="build-essential cmake ninja-build git python3
-  libasio-dev libcli11-dev libspdlog-dev libssl-dev
+  libasio-dev libcli11-dev libspdlog-dev libfmt-dev libssl-dev nlohmann-json3-dev
   libgtest-dev libgmock-dev librapidcheck-dev
   clang-format-14 clang-format clang-tidy-16 clang-16"
 

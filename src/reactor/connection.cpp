@@ -114,8 +114,8 @@ void Connection::take_answer() {
   blocked_ = false;
   server_.touch(*this);
   if (logging::enabled(logging::Level::kDebug)) {
-    logging::debug("unblocked", "connection", service_.info(owner_).connection_id, "reply",
-                   first_word(server_.replies()));
+    logging::debug("unblocked", {{"connection", service_.info(owner_).connection_id},
+                                 {"reply", first_word(server_.replies())}});
   }
 }
 
@@ -286,7 +286,7 @@ void Connection::interrupt() noexcept {
 /// Ends the owner: what it held and waited for goes to others now.
 void Connection::leave() {
   left_ = true;
-  logging::debug("disconnected", "connection", service_.info(owner_).connection_id);
+  logging::debug("disconnected", {{"connection", service_.info(owner_).connection_id}});
   service_.close_owner(owner_, first_unsent_fence_);
 }
 
@@ -306,9 +306,10 @@ Awaitable Connection::linger() {
 }
 
 void Connection::log_request(const protocol::Lines& lines, std::string_view reply) const {
-  logging::debug("request", "connection", service_.info(owner_).connection_id, "command",
-                 lines.command, "key", lines.key, "reply",
-                 blocked_ ? "blocked" : first_word(reply));
+  logging::debug("request", {{"connection", service_.info(owner_).connection_id},
+                             {"command", lines.command},
+                             {"key", lines.key},
+                             {"reply", blocked_ ? "blocked" : first_word(reply)}});
 }
 
 }  // namespace dflockd::reactor

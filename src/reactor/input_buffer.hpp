@@ -54,7 +54,7 @@ class InputBuffer {
   }
 
  private:
-  static constexpr std::size_t kInitial = 1024;
+  static constexpr std::size_t kInitial = 256;
   static constexpr std::size_t kKept = 16 * 1024;  ///< the most that an empty buffer keeps
 
   void grow() {

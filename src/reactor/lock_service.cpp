@@ -5,6 +5,8 @@
 #include <asio/co_spawn.hpp>
 #include <asio/detached.hpp>
 
+#include "logging/logging.hpp"
+
 namespace dflockd::reactor {
 
 namespace {
@@ -127,8 +129,10 @@ void LockService::wait_over(OwnerId owner, const Answer& answer) {
 void LockService::lease_expired(OwnerId owner, const KeyName& key) {
   if (!logging::enabled(logging::Level::kDebug)) return;
   const OwnerInfo& holder = info(owner);
-  logging::debug("lease expired", "key", key.name, "semaphore", key.kind == locks::Kind::kSemaphore,
-                 "connection", holder.connection_id, "peer", holder.peer);
+  logging::debug("lease_expired", {{"key", key.name},
+                                   {"semaphore", key.kind == locks::Kind::kSemaphore},
+                                   {"connection", holder.connection_id},
+                                   {"peer", holder.peer}});
 }
 
 locks::Request LockService::request(const KeyName& key, std::uint32_t limit,
@@ -186,8 +190,11 @@ Awaitable LockService::collect_reservations() {
       continue;
     }
     next_reservation_ = now_ + kReservationPause;
-    reservation_warning_.warn(now_, "fence reservation failed", "error", result->error.message(),
-                              "fences_left", table_.fences_left());
+    if (const auto suppressed = reservation_warning_.admit(now_)) {
+      logging::warn("fence_reservation_failed", {{"error", result->error.message()},
+                                                 {"fences_left", table_.fences_left()},
+                                                 {"suppressed", *suppressed}});
+    }
   }
 }
 

@@ -16,7 +16,7 @@
 #include "fencing/fence_reserver.hpp"
 #include "fencing/salt_pool.hpp"
 #include "locks/lock_table.hpp"
-#include "logging/logging.hpp"
+#include "logging/rate_limited.hpp"
 #include "reactor/net.hpp"
 
 namespace dflockd::reactor {

@@ -13,6 +13,8 @@
 #include <asio/ip/tcp.hpp>
 #include <asio/ip/v6_only.hpp>
 
+#include "logging/logging.hpp"
+
 namespace dflockd::reactor {
 
 namespace {
@@ -56,7 +58,7 @@ void report_failure(std::uint64_t connection_id, const std::exception_ptr& failu
   try {
     std::rethrow_exception(failure);
   } catch (const std::exception& error) {
-    logging::warn("connection failed", "connection", connection_id, "error", error.what());
+    logging::warn("connection_failed", {{"connection", connection_id}, {"error", error.what()}});
   }
 }
 
@@ -99,7 +101,7 @@ void Server::listen() {
     throw std::system_error(error.code(), "cannot listen on " + options_.host + ":" + port);
   }
   const tcp::endpoint bound = acceptor_.local_endpoint();
-  logging::info("listening", "address", bound.address().to_string(), "port", bound.port());
+  logging::info("listening", {{"address", bound.address().to_string()}, {"port", bound.port()}});
 }
 
 int Server::run() {
@@ -123,7 +125,7 @@ Awaitable Server::accept() {
     if (!error) {
       welcome(std::move(socket));
     } else if (error != asio::error::operation_aborted) {
-      accept_warning_.warn(service_.now(), "cannot accept", "error", error.message());
+      warn_of_accept(error.message());
       accept_timer_.expires_after(kAcceptPause);
       co_await accept_timer_.async_wait(into(error));
     }
@@ -132,8 +134,11 @@ Awaitable Server::accept() {
 
 void Server::welcome(Socket socket) {
   if (options_.max_connections > 0 && connections_ >= options_.max_connections) {
-    cap_warning_.warn(service_.now(), "connection refused", "reason", "max_connections", "limit",
-                      options_.max_connections);
+    if (const auto suppressed = cap_warning_.admit(service_.now())) {
+      logging::warn("connection_refused", {{"reason", "max_connections"},
+                                           {"limit", options_.max_connections},
+                                           {"suppressed", *suppressed}});
+    }
     return;
   }
   std::error_code error;
@@ -143,7 +148,7 @@ void Server::welcome(Socket socket) {
   if (error) return;
 
   const OwnerInfo info{++last_connection_id_, to_text(peer)};
-  logging::debug("connected", "connection", info.connection_id, "peer", info.peer);
+  logging::debug("connected", {{"connection", info.connection_id}, {"peer", info.peer}});
   try {
     auto connection = std::make_unique<Connection>(std::move(socket), *this, info);
     asio::co_spawn(context_.get_executor(), Connection::serve(std::move(connection)),
@@ -151,7 +156,13 @@ void Server::welcome(Socket socket) {
                      if (failure) report_failure(id, failure);
                    });
   } catch (const std::bad_alloc&) {
-    accept_warning_.warn(service_.now(), "cannot accept", "error", "out of memory");
+    warn_of_accept("out of memory");
+  }
+}
+
+void Server::warn_of_accept(std::string_view error) {
+  if (const auto suppressed = accept_warning_.admit(service_.now())) {
+    logging::warn("cannot_accept", {{"error", error}, {"suppressed", *suppressed}});
   }
 }
 
@@ -234,7 +245,7 @@ Awaitable Server::handle_signals() {
     if (!draining_) {
       start_draining(signal);
     } else {
-      logging::warn("drain cut short", "signal", signal, "held", service_.held());
+      logging::warn("drain_cut_short", {{"signal", signal}, {"held", service_.held()}});
       exit_status_ = 128 + signal;
       stop();
     }
@@ -242,8 +253,10 @@ Awaitable Server::handle_signals() {
 }
 
 void Server::start_draining(int signal) {
-  logging::info("draining", "signal", signal, "connections", connections_, "held", service_.held(),
-                "timeout_s", options_.shutdown_timeout);
+  logging::info("draining", {{"signal", signal},
+                             {"connections", connections_},
+                             {"held", service_.held()},
+                             {"timeout_s", options_.shutdown_timeout}});
   draining_ = true;
   if (options_.shutdown_timeout > std::chrono::seconds::zero()) {
     drain_deadline_ = locks::later(service_.now(), options_.shutdown_timeout);
@@ -258,7 +271,7 @@ void Server::start_draining(int signal) {
 /// Ends what has become idle, and the server once nothing is held and every reply is sent.
 void Server::continue_draining() {
   if (service_.now() >= drain_deadline_) {
-    logging::warn("shutdown timeout is over", "held", service_.held());
+    logging::warn("shutdown_timeout_over", {{"held", service_.held()}});
     stop();
     return;
   }

@@ -13,11 +13,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include <asio/signal_set.hpp>
 
 #include "locks/intrusive_list.hpp"
-#include "logging/logging.hpp"
+#include "logging/rate_limited.hpp"
 #include "reactor/connection.hpp"
 #include "reactor/lock_service.hpp"
 #include "reactor/net.hpp"
@@ -69,6 +70,7 @@ class Server {
   void listen();
   Awaitable accept();
   void welcome(Socket socket);
+  void warn_of_accept(std::string_view error);
   Awaitable tick();
   Awaitable handle_signals();
   void end_overdue();

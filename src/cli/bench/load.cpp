@@ -1,0 +1,169 @@
+#include "cli/bench/load.hpp"
+
+#include <csignal>
+#include <stdexcept>
+
+#include <sys/resource.h>
+
+#include <asio/co_spawn.hpp>
+#include <asio/detached.hpp>
+
+#include "cli/bench/progress.hpp"
+
+namespace dflockd::bench {
+namespace {
+
+using std::chrono::nanoseconds;
+using std::chrono::seconds;
+
+/// How long to wait for the replies that are due when the measurement ends.
+constexpr seconds kDrainLimit{1};
+/// Longer than any run: what a measurement waits that only its count or a signal ends.
+constexpr std::chrono::hours kUnbounded{24 * 365};
+
+/// Lets the process open as many connections as the system allows it.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);  // without it, connecting tells what went wrong
+}
+
+std::string address(const Options& options) {
+  const bool is_ipv6 = options.host.find(':') != std::string::npos;
+  const std::string host = is_ipv6 ? "[" + options.host + "]" : options.host;
+  return host + ":" + std::to_string(options.port);
+}
+
+}  // namespace
+
+Load::Load(const Options& options)
+    : options_(options),
+      wire_(options_),
+      server_(address(options_)),
+      measurement_(options_.count),
+      io_(ASIO_CONCURRENCY_HINT_UNSAFE),
+      signals_(io_),
+      phase_timer_(io_.get_executor()),
+      progress_timer_(io_.get_executor()) {}
+
+const Result& Load::run() {
+  if (options_.server_pid) server_clock_ = ProcessClock::of(*options_.server_pid);
+  connect();
+  start();
+  io_.run();
+  if (!failure_.empty()) throw std::runtime_error(failure_);
+  return measurement_.result();
+}
+
+void Load::connect() {
+  raise_descriptor_limit();
+  std::error_code error;
+  asio::ip::tcp::resolver resolver(io_);
+  const auto found = resolver.resolve(options_.host, std::to_string(options_.port), error);
+  if (error) throw std::runtime_error("cannot resolve " + options_.host + ": " + error.message());
+
+  for (std::size_t number = 0; number < options_.connections; ++number) {
+    Client& client = clients_.emplace_back(io_, options_, wire_, measurement_, number);
+    for (const auto& entry : found) {
+      client.connect(entry.endpoint(), error);
+      if (!error) break;
+    }
+    if (error) {
+      throw std::runtime_error("cannot open connection " + std::to_string(number + 1) + " of " +
+                               std::to_string(options_.connections) + " to " + server_ + ": " +
+                               error.message());
+    }
+  }
+}
+
+void Load::start() {
+  signals_.add(SIGINT);
+  signals_.add(SIGTERM);
+  signals_.async_wait([this](std::error_code error, int) {
+    if (!error) interrupt();
+  });
+
+  // First, because without a warm-up the measurement begins before the first client does.
+  asio::co_spawn(io_, conduct(), asio::detached);
+  if (Progress::is_wanted(options_)) asio::co_spawn(io_, show_progress(), asio::detached);
+  for (Client& client : clients_) {
+    ++running_;
+    asio::co_spawn(io_, client.run(), [this](const std::exception_ptr& thrown, auto error) {
+      if (thrown) std::rethrow_exception(thrown);
+      client_ended(error);
+    });
+  }
+}
+
+Awaitable<void> Load::conduct() {
+  if (options_.warmup.count() > 0 && !interrupted_) co_await sleep(options_.warmup);
+  begin_measuring();
+  if (!interrupted_) co_await sleep(options_.count ? kUnbounded : options_.duration);
+  end_measuring();
+  if (running_ > 0 && failure_.empty()) co_await sleep(kDrainLimit);
+  shut_down();
+}
+
+Awaitable<void> Load::show_progress() {
+  Progress progress(measurement_);
+  while (!measurement_.is_draining()) {
+    std::error_code cancelled;
+    progress_timer_.expires_after(seconds(1));
+    co_await progress_timer_.async_wait(into(cancelled));
+    if (!measurement_.is_draining()) progress.show();
+  }
+}
+
+Awaitable<void> Load::sleep(nanoseconds duration) {
+  std::error_code woken;
+  phase_timer_.expires_after(duration);
+  co_await phase_timer_.async_wait(into(woken));
+}
+
+void Load::begin_measuring() {
+  server_cpu_at_begin_ = server_cpu();
+  measurement_.begin(Clock::now());
+}
+
+void Load::end_measuring() {
+  measurement_.end(Clock::now());
+  if (server_clock_) measurement_.server_used(server_cpu() - server_cpu_at_begin_);
+  progress_timer_.cancel();
+  for (Client& client : clients_) client.end_hold();
+}
+
+void Load::shut_down() {
+  signals_.cancel();
+  for (Client& client : clients_) client.close();
+}
+
+void Load::interrupt() {
+  signals_.clear();  // a second signal does what it does to any process
+  interrupted_ = true;
+  phase_timer_.cancel();
+}
+
+void Load::client_ended(std::error_code error) {
+  --running_;
+  if (error && !measurement_.is_draining()) {
+    fail(error == asio::error::eof ? server_ + " closed the connection"
+                                   : "connection to " + server_ + " lost: " + error.message());
+  }
+  if (running_ == 0) phase_timer_.cancel();
+}
+
+void Load::fail(const std::string& message) {
+  if (failure_.empty()) failure_ = message;
+  interrupted_ = true;
+  phase_timer_.cancel();
+}
+
+nanoseconds Load::server_cpu() {
+  if (!server_clock_) return nanoseconds(0);
+  const auto used = server_clock_->read();
+  if (!used) fail("process " + std::to_string(*options_.server_pid) + " has gone");
+  return used.value_or(server_cpu_at_begin_);
+}
+
+}  // namespace dflockd::bench

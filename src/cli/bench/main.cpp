@@ -1,0 +1,36 @@
+// dflockd-bench: puts a lock server under load and tells how it did.
+
+#include <exception>
+#include <iostream>
+#include <variant>
+
+#include "cli/bench/load.hpp"
+#include "cli/bench/options.hpp"
+#include "cli/bench/report.hpp"
+
+namespace {
+
+using namespace dflockd::bench;
+
+int run(const Options& options) {
+  Load load(options);
+  const Result& result = load.run();
+  (options.json ? print_json : print_text)(std::cout, options, result);
+  if (result.errors == 0) return 0;
+  std::cerr << "dflockd-bench: " << result.errors
+            << " unexpected replies; the first: " << result.first_error << '\n';
+  return 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    const auto parsed = parse_options(argc, argv, std::cout, std::cerr);
+    if (const int* const status = std::get_if<int>(&parsed)) return *status;
+    return run(std::get<Options>(parsed));
+  } catch (const std::exception& error) {
+    std::cerr << "dflockd-bench: " << error.what() << '\n';
+    return 1;
+  }
+}

@@ -1,0 +1,50 @@
+// What the load is: the command line of dflockd-bench.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <iosfwd>
+#include <optional>
+#include <string>
+#include <variant>
+
+#include <sys/types.h>
+
+namespace dflockd::bench {
+
+enum class Protocol { kDflockd, kRedis, kMemcached };
+enum class Keys { kOwn, kShared };
+
+/// The name of a protocol or of a choice of keys as it is given on the command line.
+[[nodiscard]] std::string name(Protocol protocol);
+[[nodiscard]] std::string name(Keys keys);
+
+struct Options {
+  std::string host = "127.0.0.1";
+  std::uint16_t port = 6388;
+  Protocol protocol = Protocol::kDflockd;
+
+  std::size_t connections = 100;
+  std::size_t pipeline = 1;  ///< requests that a connection has in flight; a key for each
+  Keys keys = Keys::kOwn;
+  std::optional<std::uint32_t> semaphore;  ///< acquire a semaphore of this limit, not a lock
+  std::chrono::nanoseconds hold{0};        ///< between a grant and its release
+  std::chrono::seconds timeout{10};
+  std::optional<std::chrono::seconds> lease;
+
+  std::chrono::nanoseconds warmup{0};
+  std::chrono::nanoseconds duration = std::chrono::seconds(10);  ///< unless `count` is given
+  std::optional<std::uint64_t> count;                            ///< cycles of all connections
+
+  std::optional<pid_t> server_pid;
+  bool json = false;
+  bool quiet = false;
+};
+
+/// Reads the command line. Gives the options, or the status to exit with once `--help` or
+/// `--version` has been answered on `out` or the first mistake told in one line on `err`.
+[[nodiscard]] std::variant<Options, int> parse_options(int argc, const char* const* argv,
+                                                       std::ostream& out, std::ostream& err);
+
+}  // namespace dflockd::bench

@@ -1,0 +1,201 @@
+#include "config/config.hpp"
+
+#include <map>
+#include <utility>
+
+#include "config/command_line.hpp"
+#include "config/file_checks.hpp"
+#include "config/refusal.hpp"
+#include "config/rows.hpp"
+#include "config/toml.hpp"
+
+namespace dflockd::config {
+namespace {
+
+/// Where a value comes from; a later one has precedence.
+enum class Source { kDefault, kFile, kEnvironment, kCommandLine };
+
+/// Collects what the sources say. They must be read in falling order of precedence, so that the
+/// first value given for a row is the one that counts.
+class Collector {
+ public:
+  void read_command_line(const CommandLine& line) {
+    for (const Flag& flag : line.flags) {
+      take(*flag.row, Source::kCommandLine, flag.where, flag.text);
+    }
+    // --help answers whatever else stands on the line; it may be what the user looks for.
+    if (!line.unknown.empty() && !settings_.help) {
+      refuse_argument(line.unknown.front());
+    }
+  }
+
+  void read_environment(const Environment& environment) {
+    for (const Row& row : rows()) {
+      const bool current = read_variable(row, row.environment, environment);
+      if (read_variable(row, row.old_environment, environment)) {
+        warnings_.push_back(std::string(row.old_environment) + " is the old name of " +
+                            row.environment + (current ? ", which is set too and counts" : ""));
+      }
+    }
+  }
+
+  void read_file() {
+    if (settings_.config_file.empty()) {
+      return;
+    }
+    for (const TomlItem& item : read_toml_file(settings_.config_file, where("config"))) {
+      take(row_of(item), Source::kFile, item.where, item.text);
+    }
+  }
+
+  /// Call it when all sources have been read: --debug is --log-level debug, unless the level is
+  /// given in the same source or in one with precedence over it.
+  void apply_shorthands() {
+    if (settings_.debug && source_of("debug") > source_of("log-level")) {
+      settings_.log_level = LogLevel::kDebug;
+    }
+  }
+
+  /// Where the row's value was given (it must have been), such as "--port" or "DFLOCKD_PORT".
+  [[nodiscard]] const std::string& where(std::string_view name) const {
+    return given_.at(name).where;
+  }
+
+  [[nodiscard]] const Settings& settings() const { return settings_; }
+  [[nodiscard]] const std::vector<std::string>& warnings() const { return warnings_; }
+
+ private:
+  struct Given {
+    Source source;
+    std::string where;
+  };
+
+  [[nodiscard]] Source source_of(std::string_view name) const {
+    const auto found = given_.find(name);
+    return found == given_.end() ? Source::kDefault : found->second.source;
+  }
+
+  /// Takes a value if none is there yet; checks it in any case.
+  void take(const Row& row, Source source, const std::string& where, const std::string& text) {
+    const auto [known, first] = given_.try_emplace(row.name, Given{source, where});
+    Settings overridden;
+    if (!read(row.value, text, first ? settings_ : overridden)) {
+      throw Refusal(where + ": " + in_quotes(text) + " is not allowed; expected " +
+                    allowed(row.value));
+    }
+    // In the environment it can only be the old name beside the new one.
+    if (!first && known->second.source == source && source != Source::kEnvironment) {
+      const std::string& earlier = known->second.where;
+      throw Refusal(where + ": given twice" + (earlier == where ? "" : ", first as " + earlier));
+    }
+  }
+
+  /// Returns whether the variable is set; nullptr names none.
+  bool read_variable(const Row& row, const char* name, const Environment& environment) {
+    const char* const text = name == nullptr ? nullptr : environment(name);
+    if (text == nullptr || *text == '\0') {
+      return false;
+    }
+    take(row, Source::kEnvironment, name, text);
+    return true;
+  }
+
+  [[noreturn]] static void refuse_argument(const std::string& argument) {
+    if (!argument.starts_with('-')) {
+      throw Refusal("unexpected argument " + in_quotes(argument));
+    }
+    // Without what follows the '=': a flag mistyped may carry a secret.
+    throw Refusal("unknown flag " + in_quotes(argument.substr(0, argument.find('='))));
+  }
+
+  static const Row& row_of(const TomlItem& item) {
+    for (const Row& row : rows()) {
+      if (row.name == item.key && row.scope != Scope::kCommandLine) {
+        return row;
+      }
+    }
+    throw Refusal(item.where + ": unknown key");
+  }
+
+  Settings settings_;
+  std::map<std::string_view, Given> given_;  ///< by the row's name
+  std::vector<std::string> warnings_;
+};
+
+/// The effective configuration as a file that --config takes; warnings as comments in front.
+std::string to_toml(const Settings& settings, const std::vector<std::string>& warnings) {
+  std::string text;
+  for (const std::string& warning : warnings) {
+    text += "# warning: " + warning + "\n";
+  }
+  std::string_view group;
+  for (const Row& row : rows()) {
+    if (row.scope != Scope::kSetting) {
+      continue;
+    }
+    if (row.group != group) {
+      group = row.group;
+      text += (text.empty() ? "# " : "\n# ") + std::string(group) + "\n";
+    }
+    const std::string value = show(row.value, settings);
+    text += std::string(row.name) + " = " + (is_text(row.value) ? to_toml_string(value) : value);
+    text += "\n";
+  }
+  return text;
+}
+
+void check_files(const Collector& collector) {
+  const std::filesystem::path& file = collector.settings().fence_state_file;
+  if (file.empty()) {
+    return;
+  }
+  if (const std::optional<std::string> reason = why_unusable_as_state(file)) {
+    throw Refusal(collector.where("fence-state-file") + ": " + in_quotes(file.string()) +
+                  " cannot be used: " + *reason);
+  }
+}
+
+Exit check_config(const Collector& collector, const Check& check) {
+  check_files(collector);
+  if (check) {
+    if (const std::optional<std::string> reason = check(collector.settings())) {
+      throw Refusal(printable(*reason));
+    }
+  }
+  return {.status = 0, .text = to_toml(collector.settings(), collector.warnings())};
+}
+
+/// `load`, with refusals thrown.
+std::variant<Loaded, Exit> load_or_throw(std::span<const char* const> arguments,
+                                         const Environment& environment, const Check& check) {
+  Collector collector;
+  const Settings& settings = collector.settings();
+  collector.read_command_line(parse_command_line(arguments));
+  if (settings.help) {
+    return Exit{.status = 0, .text = help_text()};
+  }
+  if (settings.version) {
+    return Exit{.status = 0, .text = "dflockd " DFLOCKD_VERSION "\n"};
+  }
+  collector.read_environment(environment);
+  collector.read_file();
+  collector.apply_shorthands();
+  if (settings.check_config) {
+    return check_config(collector, check);
+  }
+  return Loaded{.config = settings, .warnings = collector.warnings()};
+}
+
+}  // namespace
+
+std::variant<Loaded, Exit> load(std::span<const char* const> arguments,
+                                const Environment& environment, const Check& check) {
+  constexpr int kUsageError = 2;
+  try {
+    return load_or_throw(arguments, environment, check);
+  } catch (const Refusal& refusal) {
+    return Exit{.status = kUsageError, .text = "dflockd: " + std::string(refusal.what()) + "\n"};
+  }
+}
+
+}  // namespace dflockd::config

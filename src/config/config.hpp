@@ -1,0 +1,88 @@
+// Reads dflockd's configuration: command line, environment, TOML file, defaults, in that order of
+// precedence.
+//
+//   auto result = config::load({argv + 1, argv + argc}, std::getenv);
+//   if (const auto* exit = std::get_if<config::Exit>(&result)) {
+//     std::fputs(exit->text.c_str(), exit->is_error() ? stderr : stdout);
+//     return exit->status;
+//   }
+//   const auto& [config, warnings] = std::get<config::Loaded>(result);
+//
+// This room never prints and never exits: it says what should be printed, and with which status the
+// process should end. Nothing in it is shared, so any thread may call it; `Config` is a plain
+// value.
+//
+// A row of the configuration is declared once, in rows.cpp; a field here is where it ends up.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace dflockd::config {
+
+enum class LogLevel { kDebug, kInfo, kWarn, kError };
+enum class LogFormat { kText, kJson };
+
+/// The effective configuration. The initialisers are the defaults.
+struct Config {
+  std::string host = "127.0.0.1";  ///< IPv4, IPv6 or a name, not resolved yet; never empty
+  std::uint16_t port = 6388;       ///< 0 picks a free port
+  std::chrono::seconds read_timeout{23};
+  std::chrono::seconds write_timeout{5};
+  std::chrono::seconds shutdown_timeout{30};  ///< 0 waits for ever
+  std::size_t max_connections = 0;            ///< 0 = no cap
+  bool auto_release_on_disconnect = true;
+
+  std::chrono::seconds default_lease_ttl{33};
+  std::chrono::seconds lease_sweep_interval{1};
+  std::chrono::seconds gc_interval{5};
+  std::chrono::seconds gc_max_idle{60};    ///< 0 = collect at the next pass
+  std::size_t max_locks = 1024;            ///< 0 = no cap
+  std::size_t max_waiters = 0;             ///< per key; 0 = no cap
+  std::filesystem::path fence_state_file;  ///< empty = none
+
+  LogLevel log_level = LogLevel::kInfo;
+  LogFormat log_format = LogFormat::kText;
+};
+
+/// The server should start with `config`.
+struct Loaded {
+  Config config;
+  std::vector<std::string> warnings;  ///< each one sentence, to be logged once logging has started
+};
+
+/// The process should print `text`, which ends with a newline, and end with `status`.
+struct Exit {
+  int status = 0;    ///< 0 after --help, --version and --check-config; 2 when something is refused
+  std::string text;  ///< for standard error if `is_error()`, else for standard output
+
+  [[nodiscard]] bool is_error() const { return status != 0; }
+};
+
+/// Looks up an environment variable; nullptr if it is not set. `std::getenv` is one.
+using Environment = std::function<const char*(const char* name)>;
+
+/// What --check-config asks about a valid configuration besides what this room can see for itself,
+/// such as whether a file's content is intact. Returns what is wrong in one line, if something is.
+using Check = std::function<std::optional<std::string>(const Config&)>;
+
+/// Reads the configuration. `arguments` are the command line's without the program's name.
+///
+/// Every value given in any of the sources is checked, whether or not another one overrides it. The
+/// first that is refused makes an `Exit` with one line that names the source, the value and what is
+/// allowed. An empty environment variable counts as not set.
+///
+/// `check` is called, if given, for --check-config only, after this room's own checks have passed.
+[[nodiscard]] std::variant<Loaded, Exit> load(std::span<const char* const> arguments,
+                                              const Environment& environment,
+                                              const Check& check = nullptr);
+
+}  // namespace dflockd::config

@@ -1,0 +1,244 @@
+#include "config/rows.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <limits>
+#include <optional>
+#include <system_error>
+#include <utility>
+
+namespace dflockd::config {
+namespace {
+
+constexpr std::string_view kNetwork = "Network";
+constexpr std::string_view kLockTable = "Lock table";
+constexpr std::string_view kLogging = "Logging";
+constexpr std::string_view kConfiguration = "Configuration";
+
+constexpr std::array kRows{
+    Row{"host", kNetwork, Text{&Settings::host, "ADDRESS", "an address or a host name"},
+        "bind address: IPv4, IPv6 or a name", "DFLOCKD_HOST"},
+    Row{"port", kNetwork, Port{&Settings::port}, "TCP port; 0 picks a free one and logs it",
+        "DFLOCKD_PORT"},
+    Row{"read-timeout", kNetwork, Seconds{&Settings::read_timeout, 1},
+        "longest silence of a client that holds and waits for nothing", "DFLOCKD_READ_TIMEOUT_S"},
+    Row{"write-timeout", kNetwork, Seconds{&Settings::write_timeout, 1},
+        "longest wait for a client to take its replies", "DFLOCKD_WRITE_TIMEOUT_S"},
+    Row{"shutdown-timeout", kNetwork, Seconds{&Settings::shutdown_timeout, 0},
+        "longest drain after SIGTERM or SIGINT; 0 waits for ever", "DFLOCKD_SHUTDOWN_TIMEOUT_S"},
+    Row{"max-connections", kNetwork, Count{&Settings::max_connections},
+        "connections at a time; 0 = no cap", "DFLOCKD_MAX_CONNECTIONS"},
+    // --max-connections-per-ip belongs here.
+    Row{"auto-release-on-disconnect", kNetwork, Boolean{&Settings::auto_release_on_disconnect},
+        "release what a client was granted when its connection ends",
+        "DFLOCKD_AUTO_RELEASE_ON_DISCONNECT"},
+
+    Row{"default-lease-ttl", kLockTable, Seconds{&Settings::default_lease_ttl, 1},
+        "lease of a grant whose request names none", "DFLOCKD_DEFAULT_LEASE_TTL_S"},
+    Row{"lease-sweep-interval", kLockTable, Seconds{&Settings::lease_sweep_interval, 1},
+        "longest time between sweeps for leases nobody waits for",
+        "DFLOCKD_LEASE_SWEEP_INTERVAL_S"},
+    Row{"gc-interval", kLockTable, Seconds{&Settings::gc_interval, 1},
+        "time between collections of idle keys", "DFLOCKD_GC_INTERVAL_S", "DFLOCKD_GC_LOOP_SLEEP"},
+    Row{"gc-max-idle", kLockTable, Seconds{&Settings::gc_max_idle, 0},
+        "idle time after which a key is collected; 0 = next pass", "DFLOCKD_GC_MAX_IDLE_S",
+        "DFLOCKD_GC_MAX_UNUSED_TIME"},
+    Row{"max-locks", kLockTable, Count{&Settings::max_locks},
+        "keys with state, locks and semaphores together; 0 = no cap", "DFLOCKD_MAX_LOCKS"},
+    Row{"max-waiters", kLockTable, Count{&Settings::max_waiters},
+        "waiters in one key's queue; 0 = no cap", "DFLOCKD_MAX_WAITERS"},
+    Row{"fence-state-file", kLockTable, Path{&Settings::fence_state_file},
+        "where fences are reserved, so that no restart repeats one", "DFLOCKD_FENCE_STATE_FILE"},
+
+    // The TLS, authentication and HTTP rows belong here, each a group of its own.
+
+    Row{"log-level", kLogging, Level{&Settings::log_level}, "debug, info, warn or error",
+        "DFLOCKD_LOG_LEVEL"},
+    Row{"log-format", kLogging, Format{&Settings::log_format}, "text or json",
+        "DFLOCKD_LOG_FORMAT"},
+    Row{"debug", kLogging, Switch{&Settings::debug}, "the same as --log-level debug",
+        "DFLOCKD_DEBUG", nullptr, Scope::kShorthand},
+
+    Row{"config", kConfiguration, Path{&Settings::config_file},
+        "TOML file with the names above, without the dashes, as keys", "DFLOCKD_CONFIG", nullptr,
+        Scope::kCommandLine},
+    Row{"check-config", kConfiguration, Switch{&Settings::check_config},
+        "check everything, print the effective configuration, exit", nullptr, nullptr,
+        Scope::kCommandLine},
+    Row{"version", kConfiguration, Switch{&Settings::version}, "print the version, exit", nullptr,
+        nullptr, Scope::kCommandLine},
+    Row{"help", kConfiguration, Switch{&Settings::help}, "print this, exit", nullptr, nullptr,
+        Scope::kCommandLine},
+};
+
+/// The longest time in seconds: still a positive number of nanoseconds in 64 bits.
+constexpr std::uint64_t kMaxSeconds = 9'223'372'036;
+constexpr std::uint64_t kMaxCount = std::numeric_limits<std::int64_t>::max();
+
+constexpr std::array kLevels{
+    std::pair{std::string_view("debug"), LogLevel::kDebug},
+    std::pair{std::string_view("info"), LogLevel::kInfo},
+    std::pair{std::string_view("warn"), LogLevel::kWarn},
+    std::pair{std::string_view("error"), LogLevel::kError},
+};
+
+constexpr std::array kFormats{
+    std::pair{std::string_view("text"), LogFormat::kText},
+    std::pair{std::string_view("json"), LogFormat::kJson},
+};
+
+constexpr std::array kBooleans{
+    std::pair{std::string_view("true"), true}, std::pair{std::string_view("false"), false},
+    std::pair{std::string_view("1"), true},    std::pair{std::string_view("0"), false},
+    std::pair{std::string_view("yes"), true},  std::pair{std::string_view("no"), false},
+    std::pair{std::string_view("on"), true},   std::pair{std::string_view("off"), false},
+};
+
+bool equal_in_any_case(std::string_view left, std::string_view right) {
+  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c; };
+  return std::ranges::equal(left, right, {}, lower, lower);
+}
+
+template <typename Names, typename T>
+bool read_name(const Names& names, std::string_view text, T& target) {
+  for (const auto& [name, meaning] : names) {
+    if (equal_in_any_case(name, text)) {
+      target = meaning;
+      return true;
+    }
+  }
+  return false;
+}
+
+/// The first of the names for `meaning`.
+template <typename Names, typename T>
+std::string name_of(const Names& names, T meaning) {
+  const auto found =
+      std::ranges::find(names, meaning, [](const auto& name) { return name.second; });
+  return std::string(found->first);
+}
+
+/// A plain decimal number: digits and nothing else, which is stricter than strtol and its kin.
+std::optional<std::uint64_t> read_number(std::string_view text, std::uint64_t least,
+                                         std::uint64_t most) {
+  std::uint64_t number = 0;
+  const char* const end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, number);
+  if (error != std::errc() || stop != end || number < least || number > most) {
+    return std::nullopt;
+  }
+  return number;
+}
+
+std::string from_to(std::string_view what, std::uint64_t least, std::uint64_t most) {
+  return std::string(what) + " from " + std::to_string(least) + " to " + std::to_string(most);
+}
+
+/// Reads one kind of value; `text` and `settings` are `read`'s.
+struct Reader {
+  std::string_view text;
+  Settings& settings;
+
+  template <typename T>
+  bool number(T Settings::*field, std::uint64_t least, std::uint64_t most) {
+    const auto number = read_number(text, least, most);
+    if (number) {
+      settings.*field = static_cast<T>(*number);
+    }
+    return number.has_value();
+  }
+
+  bool operator()(const Seconds& kind) { return number(kind.field, kind.least, kMaxSeconds); }
+  bool operator()(const Count& kind) { return number(kind.field, 0, kMaxCount); }
+  bool operator()(const Port& kind) {
+    return number(kind.field, 0, std::numeric_limits<std::uint16_t>::max());
+  }
+  bool operator()(const Text& kind) {
+    if (!text.empty()) {
+      settings.*kind.field = text;
+    }
+    return !text.empty();
+  }
+  bool operator()(const Path& kind) {
+    settings.*kind.field = text;
+    return true;
+  }
+  bool operator()(const Boolean& kind) { return read_name(kBooleans, text, settings.*kind.field); }
+  bool operator()(const Switch& kind) { return read_name(kBooleans, text, settings.*kind.field); }
+  bool operator()(const Level& kind) { return read_name(kLevels, text, settings.*kind.field); }
+  bool operator()(const Format& kind) { return read_name(kFormats, text, settings.*kind.field); }
+};
+
+struct Allowed {
+  std::string operator()(const Seconds& kind) {
+    return from_to("whole seconds", kind.least, kMaxSeconds);
+  }
+  std::string operator()(const Count&) { return from_to("an integer", 0, kMaxCount); }
+  std::string operator()(const Port&) {
+    return from_to("an integer", 0, std::numeric_limits<std::uint16_t>::max());
+  }
+  std::string operator()(const Text& kind) { return std::string(kind.allowed); }
+  std::string operator()(const Path&) { return "the path of a file"; }
+  std::string operator()(const Boolean&) { return "true or false, 1 or 0, yes or no, on or off"; }
+  std::string operator()(const Switch&) { return (*this)(Boolean{}); }
+  std::string operator()(const Level&) { return "debug, info, warn or error"; }
+  std::string operator()(const Format&) { return "text or json"; }
+};
+
+struct Shower {
+  const Settings& settings;
+
+  std::string operator()(const Seconds& kind) {
+    return std::to_string((settings.*kind.field).count());
+  }
+  std::string operator()(const Count& kind) { return std::to_string(settings.*kind.field); }
+  std::string operator()(const Port& kind) { return std::to_string(settings.*kind.field); }
+  std::string operator()(const Text& kind) { return settings.*kind.field; }
+  std::string operator()(const Path& kind) { return (settings.*kind.field).string(); }
+  std::string operator()(const Boolean& kind) { return name_of(kBooleans, settings.*kind.field); }
+  std::string operator()(const Switch& kind) { return name_of(kBooleans, settings.*kind.field); }
+  std::string operator()(const Level& kind) { return name_of(kLevels, settings.*kind.field); }
+  std::string operator()(const Format& kind) { return name_of(kFormats, settings.*kind.field); }
+};
+
+struct Placeholder {
+  std::string operator()(const Seconds&) { return "SECONDS"; }
+  std::string operator()(const Count&) { return "NUMBER"; }
+  std::string operator()(const Port&) { return "PORT"; }
+  std::string operator()(const Text& kind) { return std::string(kind.placeholder); }
+  std::string operator()(const Path&) { return "FILE"; }
+  std::string operator()(const Boolean&) { return ""; }
+  std::string operator()(const Switch&) { return ""; }
+  std::string operator()(const Level&) { return "LEVEL"; }
+  std::string operator()(const Format&) { return "FORMAT"; }
+};
+
+}  // namespace
+
+std::span<const Row> rows() {
+  return kRows;
+}
+
+bool read(const Value& value, std::string_view text, Settings& settings) {
+  return std::visit(Reader{text, settings}, value);
+}
+
+std::string allowed(const Value& value) {
+  return std::visit(Allowed{}, value);
+}
+
+std::string show(const Value& value, const Settings& settings) {
+  return std::visit(Shower{settings}, value);
+}
+
+bool is_text(const Value& value) {
+  return std::holds_alternative<Text>(value) || std::holds_alternative<Path>(value) ||
+         std::holds_alternative<Level>(value) || std::holds_alternative<Format>(value);
+}
+
+std::string placeholder(const Value& value) {
+  return std::visit(Placeholder{}, value);
+}
+
+}  // namespace dflockd::config

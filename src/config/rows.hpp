@@ -1,0 +1,110 @@
+// The rows of the configuration as data: one declaration a row, in rows.cpp, which the command
+// line, the environment, the file, --help and --check-config are all driven by. Internal to the
+// room.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "config/config.hpp"
+
+namespace dflockd::config {
+
+/// What the rows are read into: the configuration, and what only matters while it is read.
+struct Settings : Config {
+  bool debug = false;
+  std::filesystem::path config_file;
+  bool check_config = false;
+  bool version = false;
+  bool help = false;
+};
+
+// The kinds of values. Each names the field that it is read into.
+
+struct Seconds {
+  std::chrono::seconds Settings::*field;
+  std::uint64_t least;
+};
+
+struct Count {
+  std::size_t Settings::*field;
+};
+
+struct Port {
+  std::uint16_t Settings::*field;
+};
+
+/// Text that must not be empty.
+struct Text {
+  std::string Settings::*field;
+  std::string_view placeholder;
+  std::string_view allowed;
+};
+
+/// The path of a file; empty for none.
+struct Path {
+  std::filesystem::path Settings::*field;
+};
+
+/// On or off. On the command line --name, --name=VALUE and --no-name all work.
+struct Boolean {
+  bool Settings::*field;
+};
+
+/// Off unless given. On the command line --name and --name=VALUE work.
+struct Switch {
+  bool Settings::*field;
+};
+
+struct Level {
+  LogLevel Settings::*field;
+};
+
+struct Format {
+  LogFormat Settings::*field;
+};
+
+using Value = std::variant<Seconds, Count, Port, Text, Path, Boolean, Switch, Level, Format>;
+
+enum class Scope {
+  kSetting,      ///< part of the effective configuration, from any source
+  kShorthand,    ///< from any source, but only a way of saying something about another row
+  kCommandLine,  ///< must not stand in the file
+};
+
+struct Row {
+  std::string_view name;   ///< the flag without its dashes, and the key in the file
+  std::string_view group;  ///< the heading in --help and --check-config
+  Value value;
+  std::string_view help;                  ///< one line of at most 62 columns
+  const char* environment = nullptr;      ///< the variable's name; nullptr for none
+  const char* old_environment = nullptr;  ///< its name in former days; accepted with a warning
+  Scope scope = Scope::kSetting;
+};
+
+/// Every row, in the order of --help.
+[[nodiscard]] std::span<const Row> rows();
+
+/// Reads `text` into the row's field. Returns false, leaving `settings` alone, if `text` is not
+/// what `allowed` says.
+[[nodiscard]] bool read(const Value& value, std::string_view text, Settings& settings);
+
+/// What a value of this kind may be; goes behind the word "expected".
+[[nodiscard]] std::string allowed(const Value& value);
+
+/// The value in `settings` in the form that `read` takes.
+[[nodiscard]] std::string show(const Value& value, const Settings& settings);
+
+/// Whether the value is text, which TOML wants in quotes.
+[[nodiscard]] bool is_text(const Value& value);
+
+/// What stands for the value in --help, such as "SECONDS"; empty where none is needed.
+[[nodiscard]] std::string placeholder(const Value& value);
+
+}  // namespace dflockd::config

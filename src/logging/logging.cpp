@@ -1,0 +1,154 @@
+#include "logging/logging.hpp"
+
+#include <cassert>
+#include <cerrno>
+#include <chrono>
+#include <future>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <spdlog/async_logger.h>
+#include <spdlog/details/null_mutex.h>
+#include <spdlog/details/thread_pool.h>
+#include <spdlog/pattern_formatter.h>
+#include <spdlog/sinks/base_sink.h>
+
+#include "logging/line.hpp"
+
+namespace dflockd::logging {
+namespace {
+
+/// How long `shutdown` waits for the lines that are still queued.
+constexpr std::chrono::seconds kPatience{1};
+
+/// spdlog puts the time in front of what `append_text` and `append_json` made.
+constexpr const char* kTextPattern = "%Y-%m-%dT%H:%M:%S.%eZ %v";
+constexpr const char* kJsonPattern = R"({"time":"%Y-%m-%dT%H:%M:%S.%eZ",%v})";
+
+/// The end of the line for spdlog: hands finished lines to the writer. Only the log's one thread
+/// calls it, hence no mutex.
+class WriterSink final : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
+ public:
+  WriterSink(Format format, Writer writer)
+      : base_sink(std::make_unique<spdlog::pattern_formatter>(
+            format == Format::kText ? kTextPattern : kJsonPattern, spdlog::pattern_time_type::utc,
+            "\n")),
+        writer_(std::move(writer)) {}
+
+  void count_failure() { failures_.fetch_add(1, std::memory_order_relaxed); }
+  [[nodiscard]] std::size_t failures() const { return failures_.load(std::memory_order_relaxed); }
+
+ private:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    spdlog::memory_buf_t line;
+    formatter_->format(message, line);
+    if (!writer_({line.data(), line.size()})) {
+      count_failure();
+    }
+  }
+
+  void flush_() override {}  // the writer keeps nothing back
+
+  Writer writer_;
+  std::atomic<std::size_t> failures_{0};
+};
+
+/// What exists between `init` and `shutdown`.
+struct Log {
+  Format format;
+  std::shared_ptr<WriterSink> sink;
+  std::shared_ptr<spdlog::details::thread_pool> pool;
+  std::shared_ptr<spdlog::async_logger> logger;
+};
+
+std::unique_ptr<Log> the_log;
+
+/// Signals belong to the event loop. That SIGPIPE is blocked too makes a write to a closed pipe
+/// fail instead of ending the process.
+void block_all_signals() {
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, nullptr);
+}
+
+}  // namespace
+
+bool write_to_standard_error(std::string_view line) {
+  while (!line.empty()) {
+    const ssize_t written = ::write(STDERR_FILENO, line.data(), line.size());
+    if (written >= 0) {
+      line.remove_prefix(static_cast<std::size_t>(written));
+    } else if (errno == EAGAIN) {
+      pollfd room{.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};
+      ::poll(&room, 1, -1);
+    } else if (errno != EINTR) {
+      return false;
+    }
+  }
+  return true;
+}
+
+void init(Level level, Format format, Writer writer) {
+  assert(the_log == nullptr);
+  auto sink = std::make_shared<WriterSink>(format, std::move(writer));
+  auto pool = std::make_shared<spdlog::details::thread_pool>(kQueueSize, 1, block_all_signals);
+  auto logger = std::make_shared<spdlog::async_logger>(
+      "dflockd", sink, pool, spdlog::async_overflow_policy::overrun_oldest);
+  logger->set_level(spdlog::level::trace);  // `enabled` has decided already
+  // spdlog's own handler writes to standard error, from the thread that must not wait for it.
+  logger->set_error_handler([&sink = *sink](const std::string&) { sink.count_failure(); });
+  the_log = std::make_unique<Log>(Log{format, std::move(sink), std::move(pool), std::move(logger)});
+  set_level(level);
+}
+
+void shutdown() {
+  if (the_log == nullptr) {
+    return;
+  }
+  internal::threshold.store(internal::kOff, std::memory_order_relaxed);
+  std::promise<void> done;
+  std::future<void> written = done.get_future();
+  // The pool's destructor writes the queue out and may take for ever: it has a thread to do it in.
+  std::thread closer([log = std::move(the_log), done = std::move(done)]() mutable {
+    log.reset();
+    done.set_value();
+  });
+  if (written.wait_for(kPatience) == std::future_status::ready) {
+    closer.join();
+  } else {
+    closer.detach();
+  }
+}
+
+void set_level(Level level) {
+  if (the_log != nullptr) {
+    internal::threshold.store(static_cast<std::uint8_t>(level), std::memory_order_relaxed);
+  }
+}
+
+std::size_t dropped_lines() {
+  return the_log == nullptr ? 0 : the_log->pool->overrun_counter() + the_log->sink->failures();
+}
+
+namespace internal {
+
+void write(Level level, std::string_view event, std::initializer_list<Field> fields) {
+  std::string line;
+  if (the_log->format == Format::kText) {
+    append_text(level, event, fields, line);
+  } else {
+    append_json(level, event, fields, line);
+  }
+  the_log->logger->log(spdlog::level::info, spdlog::string_view_t(line));
+}
+
+}  // namespace internal
+}  // namespace dflockd::logging

@@ -1,0 +1,128 @@
+// dflockd: reads the configuration, builds the rooms, runs the loop.
+
+#include <chrono>
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <variant>
+
+#include <sys/resource.h>
+
+#include <asio/io_context.hpp>
+
+#include "config/config.hpp"
+#include "fencing/fence_file.hpp"
+#include "fencing/fence_reserver.hpp"
+#include "logging/logging.hpp"
+#include "reactor/lock_service.hpp"
+#include "reactor/server.hpp"
+
+namespace dflockd {
+namespace {
+
+std::uint64_t wall_clock_nanoseconds() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
+}
+
+/// Lets the process use as many descriptors as it may, and returns how many that are.
+std::uint64_t raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
+  rlimit raised{.rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max};
+  return ::setrlimit(RLIMIT_NOFILE, &raised) == 0 ? raised.rlim_cur : limit.rlim_cur;
+}
+
+/// Fences from the state file, or from the wall clock without one.
+reactor::FenceSource open_fences(const config::Config& config) {
+  const std::uint64_t now = wall_clock_nanoseconds();
+  if (config.fence_state_file.empty())
+    return {.first = now, .end = UINT64_MAX, .reserver = nullptr};
+  fencing::FenceFile file = fencing::FenceFile::open(config.fence_state_file, now);
+  const fencing::FenceFile::Range range = file.range();
+  return {.first = range.first,
+          .end = range.end,
+          .reserver = std::make_unique<fencing::FenceReserver>(std::move(file))};
+}
+
+void start_logging(const config::Loaded& loaded) {
+  constexpr logging::Level kLevels[] = {logging::Level::kDebug, logging::Level::kInfo,
+                                        logging::Level::kWarn, logging::Level::kError};
+  const config::Config& config = loaded.config;
+  logging::init(kLevels[static_cast<std::size_t>(config.log_level)],
+                config.log_format == config::LogFormat::kJson ? logging::Format::kJson
+                                                              : logging::Format::kText);
+  for (const std::string& warning : loaded.warnings) {
+    logging::warn("configuration", {{"warning", warning}});
+  }
+}
+
+void log_start(const config::Config& config, std::uint64_t descriptors) {
+  logging::info("starting", {{"version", DFLOCKD_VERSION},
+                             {"host", config.host},
+                             {"port", config.port},
+                             {"max_connections", config.max_connections},
+                             {"max_locks", config.max_locks},
+                             {"max_waiters", config.max_waiters},
+                             {"default_lease_ttl_s", config.default_lease_ttl},
+                             {"read_timeout_s", config.read_timeout},
+                             {"write_timeout_s", config.write_timeout},
+                             {"auto_release_on_disconnect", config.auto_release_on_disconnect},
+                             {"fence_state_file", config.fence_state_file.native()},
+                             {"descriptors", descriptors}});
+}
+
+int serve(const config::Config& config) {
+  asio::io_context context(ASIO_CONCURRENCY_HINT_UNSAFE);
+  reactor::LockService service(
+      context,
+      {.table = {.max_locks = config.max_locks, .max_waiters = config.max_waiters},
+       .default_lease = config.default_lease_ttl,
+       .sweep_interval = config.lease_sweep_interval,
+       .gc_interval = config.gc_interval,
+       .gc_max_idle = config.gc_max_idle,
+       .release_on_disconnect = config.auto_release_on_disconnect},
+      open_fences(config));
+  reactor::Server server(context,
+                         {.host = config.host,
+                          .port = config.port,
+                          .read_timeout = config.read_timeout,
+                          .write_timeout = config.write_timeout,
+                          .shutdown_timeout = config.shutdown_timeout,
+                          .max_connections = config.max_connections},
+                         service);
+  return server.run();
+}
+
+int run(int argc, char** argv) {
+  const auto result = config::load({argv + 1, argv + argc}, std::getenv);
+  if (const auto* exit = std::get_if<config::Exit>(&result)) {
+    std::fputs(exit->text.c_str(), exit->is_error() ? stderr : stdout);
+    return exit->status;
+  }
+  std::signal(SIGPIPE, SIG_IGN);  // standard error may be a pipe that somebody closes
+  const auto& loaded = std::get<config::Loaded>(result);
+  start_logging(loaded);
+  int status = EXIT_FAILURE;
+  try {
+    log_start(loaded.config, raise_descriptor_limit());
+    status = serve(loaded.config);
+  } catch (const std::exception& error) {
+    logging::error("cannot_run", {{"error", error.what()}});
+  }
+  logging::info("exiting", {{"status", status}});
+  logging::shutdown();
+  return status;
+}
+
+}  // namespace
+}  // namespace dflockd
+
+int main(int argc, char** argv) {
+  return dflockd::run(argc, argv);
+}

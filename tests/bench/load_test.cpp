@@ -1,0 +1,196 @@
+// Runs whole loads against the floor server, and against servers that misbehave.
+#include "cli/bench/load.hpp"
+
+#include <array>
+#include <cstdlib>
+#include <functional>
+#include <stdexcept>
+#include <thread>
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <asio/read_until.hpp>
+#include <asio/write.hpp>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace dflockd::bench {
+namespace {
+
+using namespace std::chrono_literals;
+using asio::ip::tcp;
+using testing::HasSubstr;
+
+/// The floor server in a process of its own, for as long as this lives.
+class FloorServer {
+ public:
+  FloorServer() {
+    std::array<int, 2> output{};
+    if (pipe(output.data()) != 0) throw std::runtime_error("pipe");
+    pid_ = fork();
+    if (pid_ == 0) {
+      dup2(output[1], STDOUT_FILENO);
+      execl(DFLOCKD_FLOOR_SERVER, DFLOCKD_FLOOR_SERVER, nullptr);
+      _exit(127);
+    }
+    close(output[1]);
+    std::array<char, 16> port{};
+    if (read(output[0], port.data(), port.size() - 1) <= 0) throw std::runtime_error("no port");
+    close(output[0]);
+    port_ = static_cast<std::uint16_t>(std::atoi(port.data()));
+  }
+
+  ~FloorServer() {
+    kill(pid_, SIGKILL);
+    waitpid(pid_, nullptr, 0);
+  }
+
+  FloorServer(const FloorServer&) = delete;
+  FloorServer& operator=(const FloorServer&) = delete;
+
+  [[nodiscard]] pid_t pid() const { return pid_; }
+  [[nodiscard]] std::uint16_t port() const { return port_; }
+
+ private:
+  pid_t pid_ = -1;
+  std::uint16_t port_ = 0;
+};
+
+/// A server in a thread, which does one thing with its one connection and then closes it.
+class OneConnectionServer {
+ public:
+  explicit OneConnectionServer(std::function<void(tcp::socket&)> serve)
+      : acceptor_(io_, tcp::endpoint(asio::ip::address_v4::loopback(), 0)), thread_([this, serve] {
+          tcp::socket peer = acceptor_.accept();
+          serve(peer);
+        }) {}
+
+  ~OneConnectionServer() { thread_.join(); }
+
+  OneConnectionServer(const OneConnectionServer&) = delete;
+  OneConnectionServer& operator=(const OneConnectionServer&) = delete;
+
+  [[nodiscard]] std::uint16_t port() const { return acceptor_.local_endpoint().port(); }
+
+ private:
+  asio::io_context io_;
+  tcp::acceptor acceptor_;
+  std::thread thread_;
+};
+
+Options load_of(std::uint16_t port, std::size_t connections, std::uint64_t count) {
+  Options options;
+  options.port = port;
+  options.connections = connections;
+  options.count = count;
+  options.quiet = true;
+  return options;
+}
+
+std::string failure_of(const Options& options) {
+  try {
+    Load(options).run();
+  } catch (const std::runtime_error& error) {
+    return error.what();
+  }
+  return "none";
+}
+
+TEST(Load, measures_exactly_the_count_of_cycles) {
+  const FloorServer server;
+  Options options = load_of(server.port(), 7, 1000);
+  options.pipeline = 16;
+  Load load(options);
+  const Result& result = load.run();
+  EXPECT_EQ(result.cycles(), 1000U);
+  EXPECT_EQ(result.acquire.count(), 1000U);
+  EXPECT_EQ(result.release.count(), 1000U);
+  EXPECT_EQ(result.errors, 0U) << result.first_error;
+  EXPECT_GT(result.elapsed, 0s);
+  EXPECT_EQ(result.server_cpu, std::nullopt);
+}
+
+TEST(Load, measures_for_a_duration_after_a_warmup) {
+  const FloorServer server;
+  Options options = load_of(server.port(), 10, 0);
+  options.count.reset();
+  options.warmup = 20ms;
+  options.duration = 100ms;
+  options.server_pid = server.pid();
+  Load load(options);
+  const Result& result = load.run();
+  EXPECT_GT(result.cycles(), 0U);
+  EXPECT_GE(result.elapsed, 100ms);
+  EXPECT_GT(result.server_cpu.value_or(0ns), 0ns);
+}
+
+TEST(Load, a_cycle_lasts_at_least_the_hold_time) {
+  const FloorServer server;
+  Options options = load_of(server.port(), 2, 4);
+  options.hold = 20ms;
+  Load load(options);
+  const Result& result = load.run();
+  EXPECT_EQ(result.cycles(), 4U);
+  EXPECT_GE(result.cycle.percentile(1), 19ms);
+}
+
+TEST(Load, a_hold_time_is_cut_short_at_the_end) {
+  const FloorServer server;
+  Options options = load_of(server.port(), 2, 0);
+  options.count.reset();
+  options.duration = 50ms;
+  options.hold = 1h;
+  Load load(options);
+  const Result& result = load.run();
+  EXPECT_EQ(result.acquire.count(), 2U);
+  EXPECT_EQ(result.cycles(), 0U);
+}
+
+TEST(Load, counts_unexpected_replies_and_goes_on) {
+  OneConnectionServer server([](tcp::socket& peer) {
+    std::string received;
+    for (int acquires = 0; acquires < 3; ++acquires) {
+      for (int line = 0; line < 3; ++line) {
+        received.erase(0, asio::read_until(peer, asio::dynamic_buffer(received), '\n'));
+      }
+      asio::write(peer, asio::buffer(std::string("error_max_locks\n")));
+    }
+  });
+  Load load(load_of(server.port(), 1, 3));
+  const Result& result = load.run();
+  EXPECT_EQ(result.cycles(), 0U);
+  EXPECT_EQ(result.errors, 3U);
+  EXPECT_EQ(result.first_error, "acquire was answered \"error_max_locks\"");
+}
+
+TEST(Load, a_server_that_closes_a_connection_is_a_failure) {
+  OneConnectionServer server([](tcp::socket& peer) {
+    std::string received;
+    asio::read_until(peer, asio::dynamic_buffer(received), "\n10\n");
+  });
+  const std::string address = "127.0.0.1:" + std::to_string(server.port());
+  EXPECT_EQ(failure_of(load_of(server.port(), 1, 3)), address + " closed the connection");
+}
+
+TEST(Load, a_reply_without_an_end_is_a_failure) {
+  OneConnectionServer server([](tcp::socket& peer) {
+    std::error_code closed;  // the load hangs up when it has seen enough
+    asio::write(peer, asio::buffer(std::string(1 << 20, 'x')), closed);
+  });
+  EXPECT_THAT(failure_of(load_of(server.port(), 1, 3)), HasSubstr("lost: Message too long"));
+}
+
+TEST(Load, a_refused_connection_is_a_failure) {
+  asio::io_context io;
+  tcp::acceptor taken(io);  // bound and not listening: nobody else gets this port
+  taken.open(tcp::v4());
+  taken.bind(tcp::endpoint(asio::ip::address_v4::loopback(), 0));
+  EXPECT_THAT(
+      failure_of(load_of(taken.local_endpoint().port(), 2, 3)),
+      testing::AllOf(HasSubstr("cannot open connection 1 of 2"), HasSubstr("Connection refused")));
+}
+
+}  // namespace
+}  // namespace dflockd::bench

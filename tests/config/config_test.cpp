@@ -1,0 +1,236 @@
+// How the sources play together, and --check-config.
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <string_view>
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <gmock/gmock.h>
+
+#include "fixture.hpp"
+
+namespace dflockd::config {
+namespace {
+
+using std::chrono::seconds;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+constexpr std::string_view kDefaults = R"(# Network
+host = "127.0.0.1"
+port = 6388
+read-timeout = 23
+write-timeout = 5
+shutdown-timeout = 30
+max-connections = 0
+auto-release-on-disconnect = true
+
+# Lock table
+default-lease-ttl = 33
+lease-sweep-interval = 1
+gc-interval = 5
+gc-max-idle = 60
+max-locks = 1024
+max-waiters = 0
+fence-state-file = ""
+
+# Logging
+log-level = "info"
+log-format = "text"
+)";
+
+/// While it lives, root is an ordinary user, whom file modes stop; others are that anyway.
+class WithoutRootsRights {
+ public:
+  WithoutRootsRights() {
+    constexpr uid_t kNobody = 65534;
+    if (was_ == 0) {
+      EXPECT_EQ(::seteuid(kNobody), 0);
+    }
+  }
+  WithoutRootsRights(const WithoutRootsRights&) = delete;
+  WithoutRootsRights& operator=(const WithoutRootsRights&) = delete;
+  ~WithoutRootsRights() { EXPECT_EQ(::seteuid(was_), 0); }
+
+ private:
+  const uid_t was_ = ::geteuid();
+};
+
+using ConfigTest = DirectoryTest;
+
+TEST_F(ConfigTest, first_complaint_is_about_the_command_line_then_environment_then_file) {
+  const std::string file = write("d.toml", "port = 'c'");
+  const Variables variables{{"DFLOCKD_PORT", "b"}};
+  EXPECT_THAT(refused({"--port=a", "--config", file}, variables), HasSubstr("--port: 'a'"));
+  EXPECT_THAT(refused({"--config", file}, variables), HasSubstr("DFLOCKD_PORT: 'b'"));
+  EXPECT_THAT(refused({"--config", file}), HasSubstr("port: 'c'"));
+}
+
+TEST_F(ConfigTest, bad_value_under_an_old_name_is_refused) {
+  EXPECT_EQ(refused({}, {{"DFLOCKD_GC_LOOP_SLEEP", "0"}}),
+            "dflockd: DFLOCKD_GC_LOOP_SLEEP: '0' is not allowed; expected whole seconds from 1 to "
+            "9223372036");
+  EXPECT_EQ(refused({}, {{"DFLOCKD_GC_LOOP_SLEEP", "0"}, {"DFLOCKD_GC_INTERVAL_S", "1"}}),
+            "dflockd: DFLOCKD_GC_LOOP_SLEEP: '0' is not allowed; expected whole seconds from 1 to "
+            "9223372036");
+}
+
+TEST_F(ConfigTest, old_names_are_accepted_with_a_warning_each) {
+  const Loaded loaded =
+      accepted({}, {{"DFLOCKD_GC_LOOP_SLEEP", "7"}, {"DFLOCKD_GC_MAX_UNUSED_TIME", "8"}});
+  EXPECT_EQ(loaded.config.gc_interval, seconds(7));
+  EXPECT_EQ(loaded.config.gc_max_idle, seconds(8));
+  EXPECT_THAT(loaded.warnings,
+              ElementsAre("DFLOCKD_GC_LOOP_SLEEP is the old name of DFLOCKD_GC_INTERVAL_S",
+                          "DFLOCKD_GC_MAX_UNUSED_TIME is the old name of DFLOCKD_GC_MAX_IDLE_S"));
+}
+
+TEST_F(ConfigTest, new_name_beats_the_old_one) {
+  const Loaded loaded =
+      accepted({}, {{"DFLOCKD_GC_LOOP_SLEEP", "7"}, {"DFLOCKD_GC_INTERVAL_S", "9"}});
+  EXPECT_EQ(loaded.config.gc_interval, seconds(9));
+  EXPECT_THAT(loaded.warnings,
+              ElementsAre("DFLOCKD_GC_LOOP_SLEEP is the old name of DFLOCKD_GC_INTERVAL_S, which "
+                          "is set too and counts"));
+}
+
+TEST_F(ConfigTest, old_name_beats_the_file) {
+  const std::string file = write("d.toml", "gc-interval = 3");
+  EXPECT_EQ(accepted({"--config", file}, {{"DFLOCKD_GC_LOOP_SLEEP", "7"}}).config.gc_interval,
+            seconds(7));
+}
+
+TEST_F(ConfigTest, nothing_given_gives_no_warning) {
+  EXPECT_THAT(accepted({}).warnings, IsEmpty());
+}
+
+TEST_F(ConfigTest, log_level_of_the_same_source_beats_debug) {
+  EXPECT_EQ(accepted({"--debug", "--log-level=warn"}).config.log_level, LogLevel::kWarn);
+  EXPECT_EQ(accepted({}, {{"DFLOCKD_DEBUG", "1"}, {"DFLOCKD_LOG_LEVEL", "warn"}}).config.log_level,
+            LogLevel::kWarn);
+}
+
+TEST_F(ConfigTest, debug_beats_a_log_level_of_lower_precedence) {
+  const Variables warn{{"DFLOCKD_LOG_LEVEL", "warn"}};
+  EXPECT_EQ(accepted({"--debug"}, warn).config.log_level, LogLevel::kDebug);
+}
+
+TEST_F(ConfigTest, log_level_of_higher_precedence_beats_debug) {
+  const Variables debug{{"DFLOCKD_DEBUG", "on"}};
+  EXPECT_EQ(accepted({"--log-level=warn"}, debug).config.log_level, LogLevel::kWarn);
+}
+
+TEST_F(ConfigTest, debug_can_be_switched_off_again) {
+  const Variables debug{{"DFLOCKD_DEBUG", "on"}};
+  EXPECT_EQ(accepted({"--debug=false"}, debug).config.log_level, LogLevel::kInfo);
+}
+
+using CheckConfigTest = DirectoryTest;
+
+TEST_F(CheckConfigTest, bad_value_is_refused) {
+  EXPECT_EQ(refused({"--check-config", "--port=x"}),
+            "dflockd: --port: 'x' is not allowed; expected an integer from 0 to 65535");
+}
+
+TEST_F(CheckConfigTest, state_file_that_is_not_regular_is_refused) {
+  const std::string path = directory_.string();
+  EXPECT_EQ(refused({"--check-config", "--fence-state-file", path}),
+            "dflockd: --fence-state-file: '" + path + "' cannot be used: it is not a regular file");
+  EXPECT_EQ(refused({"--check-config"}, {{"DFLOCKD_FENCE_STATE_FILE", "/dev/null"}}),
+            "dflockd: DFLOCKD_FENCE_STATE_FILE: '/dev/null' cannot be used: it is not a regular "
+            "file");
+}
+
+TEST_F(CheckConfigTest, state_file_in_a_missing_directory_is_refused) {
+  const std::string path = (directory_ / "none" / "fence").string();
+  const std::string file = write("d.toml", "fence-state-file = '" + path + "'");
+  EXPECT_EQ(refused({"--check-config", "--config", file}),
+            "dflockd: " + file + ":1: fence-state-file: '" + path +
+                "' cannot be used: its directory does not exist");
+}
+
+TEST_F(CheckConfigTest, state_file_below_a_file_is_refused) {
+  const std::string path = write("file", "") + "/fence";
+  EXPECT_THAT(refused({"--check-config", "--fence-state-file", path}),
+              HasSubstr("' cannot be used: "));
+}
+
+TEST_F(CheckConfigTest, state_file_without_the_rights_is_refused) {
+  const std::string path = write("fence", "");
+  const std::string missing = (directory_ / "none").string();
+  ASSERT_EQ(::chmod(path.c_str(), 0444), 0);
+  ASSERT_EQ(::chmod(directory_.c_str(), 0555), 0);
+  const WithoutRootsRights without;
+  EXPECT_EQ(refused({"--check-config", "--fence-state-file", path}),
+            "dflockd: --fence-state-file: '" + path +
+                "' cannot be used: it is not readable and writable");
+  EXPECT_EQ(refused({"--check-config", "--fence-state-file", missing}),
+            "dflockd: --fence-state-file: '" + missing +
+                "' cannot be used: it does not exist, and its directory is not writable");
+}
+
+TEST_F(CheckConfigTest, usable_state_file_is_accepted_and_not_created) {
+  const std::string missing = (directory_ / "new").string();
+  EXPECT_NE(printed({"--check-config", "--fence-state-file", missing}), "");
+  EXPECT_FALSE(std::filesystem::exists(missing));
+  EXPECT_NE(printed({"--check-config", "--fence-state-file", write("old", "x")}), "");
+  EXPECT_NE(printed({"--check-config", "--fence-state-file", "a-name-without-directory"}), "");
+}
+
+TEST_F(CheckConfigTest, files_are_left_alone_otherwise) {
+  EXPECT_EQ(accepted({"--fence-state-file", "/no/such/dir/f"}).config.fence_state_file,
+            "/no/such/dir/f");
+}
+
+TEST_F(CheckConfigTest, further_check_can_refuse) {
+  const Check check = [](const Config& config) -> std::optional<std::string> {
+    return std::to_string(config.port) + " is\ntaken";
+  };
+  EXPECT_EQ(refused({"--check-config", "--port=1"}, {}, check), "dflockd: 1 is\\x0ataken");
+  EXPECT_TRUE(std::holds_alternative<Loaded>(load_from({"--port=1"}, {}, check)));
+}
+
+TEST_F(CheckConfigTest, further_check_can_accept) {
+  const Check check = [](const Config&) { return std::nullopt; };
+  EXPECT_EQ(printed({"--check-config"}, {}, check), kDefaults);
+}
+
+TEST_F(CheckConfigTest, defaults_are_printed) {
+  EXPECT_EQ(printed({"--check-config"}), kDefaults);
+}
+
+TEST_F(CheckConfigTest, what_is_printed_can_be_read_back) {
+  const std::string text = printed({"--check-config", "--debug", "--host=a\"b\\c\n#", "--port=1",
+                                    "--no-auto-release-on-disconnect", "--log-format=json"});
+  EXPECT_THAT(text, HasSubstr("host = \"a\\\"b\\\\c\\u000a#\"\nport = 1\n"));
+  EXPECT_THAT(text, HasSubstr("auto-release-on-disconnect = false\n"));
+  EXPECT_THAT(text, HasSubstr("log-level = \"debug\"\nlog-format = \"json\"\n"));
+  EXPECT_EQ(printed({"--check-config", "--config", write("d.toml", text)}), text);
+}
+
+TEST_F(CheckConfigTest, warnings_are_printed_as_comments) {
+  const std::string text = printed({"--check-config"}, {{"DFLOCKD_GC_LOOP_SLEEP", "5"}});
+  EXPECT_EQ(text, "# warning: DFLOCKD_GC_LOOP_SLEEP is the old name of DFLOCKD_GC_INTERVAL_S\n\n" +
+                      std::string(kDefaults));
+}
+
+TEST_F(CheckConfigTest, example_file_holds_every_key_at_its_default) {
+  const std::string example = DFLOCKD_SOURCE_DIR "/packaging/dflockd.toml.example";
+  EXPECT_EQ(printed({"--check-config", "--config", example}), kDefaults);
+  std::ifstream stream(example);
+  const std::string text{std::istreambuf_iterator<char>(stream), {}};
+  std::istringstream defaults{std::string(kDefaults)};
+  for (std::string line; std::getline(defaults, line);) {
+    EXPECT_THAT(text, HasSubstr(line + "\n"));
+  }
+}
+
+}  // namespace
+}  // namespace dflockd::config

@@ -1,0 +1,182 @@
+// Every row of the configuration, from every source.
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <ostream>
+#include <string>
+
+#include "fixture.hpp"
+
+namespace dflockd::config {
+namespace {
+
+using std::chrono::seconds;
+
+constexpr const char* kFromZero = "whole seconds from 0 to 9223372036";
+constexpr const char* kFromOne = "whole seconds from 1 to 9223372036";
+constexpr const char* kCount = "an integer from 0 to 9223372036854775807";
+constexpr const char* kLong = "9223372036";
+constexpr const char* kTooLong = "9223372037";
+constexpr const char* kMany = "9223372036854775807";
+constexpr const char* kTooMany = "9223372036854775808";
+
+struct RowCase {
+  const char* name;
+  const char* environment;
+  const char* value;               ///< one that is not the default
+  const char* other;               ///< another one that is accepted
+  bool quoted;                     ///< whether TOML wants it in quotes
+  bool (*arrived)(const Config&);  ///< whether `value` did
+  const char* bad;                 ///< nullptr if everything is accepted
+  const char* expected;
+};
+
+// clang-format off
+constexpr std::array kCases{
+    RowCase{"host", "DFLOCKD_HOST", "::1", "localhost", true,
+            [](const Config& c) { return c.host == "::1"; },
+            "", "an address or a host name"},
+    RowCase{"port", "DFLOCKD_PORT", "65535", "0", false,
+            [](const Config& c) { return c.port == 65535; },
+            "65536", "an integer from 0 to 65535"},
+    RowCase{"read-timeout", "DFLOCKD_READ_TIMEOUT_S", kLong, "1", false,
+            [](const Config& c) { return c.read_timeout == seconds(9223372036); },
+            "0", kFromOne},
+    RowCase{"write-timeout", "DFLOCKD_WRITE_TIMEOUT_S", "7", kLong, false,
+            [](const Config& c) { return c.write_timeout == seconds(7); },
+            kTooLong, kFromOne},
+    RowCase{"shutdown-timeout", "DFLOCKD_SHUTDOWN_TIMEOUT_S", "0", kLong, false,
+            [](const Config& c) { return c.shutdown_timeout == seconds(0); },
+            kTooLong, kFromZero},
+    RowCase{"max-connections", "DFLOCKD_MAX_CONNECTIONS", kMany, "1", false,
+            [](const Config& c) { return c.max_connections == 9223372036854775807; },
+            kTooMany, kCount},
+    RowCase{"auto-release-on-disconnect", "DFLOCKD_AUTO_RELEASE_ON_DISCONNECT", "false", "true",
+            false, [](const Config& c) { return !c.auto_release_on_disconnect; },
+            "2", "true or false, 1 or 0, yes or no, on or off"},
+    RowCase{"default-lease-ttl", "DFLOCKD_DEFAULT_LEASE_TTL_S", "60", kLong, false,
+            [](const Config& c) { return c.default_lease_ttl == seconds(60); },
+            "0", kFromOne},
+    RowCase{"lease-sweep-interval", "DFLOCKD_LEASE_SWEEP_INTERVAL_S", "2", "3", false,
+            [](const Config& c) { return c.lease_sweep_interval == seconds(2); },
+            "0", kFromOne},
+    RowCase{"gc-interval", "DFLOCKD_GC_INTERVAL_S", "9", "8", false,
+            [](const Config& c) { return c.gc_interval == seconds(9); },
+            "0", kFromOne},
+    RowCase{"gc-max-idle", "DFLOCKD_GC_MAX_IDLE_S", "0", "1", false,
+            [](const Config& c) { return c.gc_max_idle == seconds(0); },
+            "-1", kFromZero},
+    RowCase{"max-locks", "DFLOCKD_MAX_LOCKS", "0", "5", false,
+            [](const Config& c) { return c.max_locks == 0; },
+            "-1", kCount},
+    RowCase{"max-waiters", "DFLOCKD_MAX_WAITERS", "12", "0", false,
+            [](const Config& c) { return c.max_waiters == 12; },
+            "many", kCount},
+    RowCase{"fence-state-file", "DFLOCKD_FENCE_STATE_FILE", "/a b/#1.fence", "", true,
+            [](const Config& c) { return c.fence_state_file == "/a b/#1.fence"; },
+            nullptr, nullptr},
+    RowCase{"log-level", "DFLOCKD_LOG_LEVEL", "Warn", "ERROR", true,
+            [](const Config& c) { return c.log_level == LogLevel::kWarn; },
+            "warning", "debug, info, warn or error"},
+    RowCase{"log-format", "DFLOCKD_LOG_FORMAT", "JSON", "text", true,
+            [](const Config& c) { return c.log_format == LogFormat::kJson; },
+            "xml", "text or json"},
+    RowCase{"debug", "DFLOCKD_DEBUG", "1", "off", true,
+            [](const Config& c) { return c.log_level == LogLevel::kDebug; },
+            "maybe", "true or false, 1 or 0, yes or no, on or off"},
+};
+// clang-format on
+
+void PrintTo(const RowCase& row, std::ostream* out) {
+  *out << row.name;
+}
+
+class RowTest : public DirectoryTest, public testing::WithParamInterface<RowCase> {
+ protected:
+  [[nodiscard]] static std::string flag(const std::string& value) {
+    return "--" + std::string(GetParam().name) + "=" + value;
+  }
+  [[nodiscard]] std::string file(const std::string& value) const {
+    const std::string quote = GetParam().quoted ? "\"" : "";
+    return write("d.toml", "# a comment\n" + std::string(GetParam().name) + " = " + quote + value +
+                               quote + "\n");
+  }
+};
+
+TEST_P(RowTest, bad_value_is_refused_and_named_after_its_source) {
+  if (GetParam().bad == nullptr) {
+    return;
+  }
+  const std::string bad = GetParam().bad;
+  const std::string rest = ": '" + bad + "' is not allowed; expected " + GetParam().expected;
+  const std::string name = GetParam().name;
+  EXPECT_EQ(refused({flag(bad)}), "dflockd: --" + name + rest);
+  if (!bad.empty()) {
+    EXPECT_EQ(refused({}, {{GetParam().environment, bad}}),
+              std::string("dflockd: ") + GetParam().environment + rest);
+  }
+  const std::string path = write("bad.toml", "\n" + name + " = \"" + bad + "\"");
+  EXPECT_EQ(refused({"--config", path}), "dflockd: " + path + ":2: " + name + rest);
+}
+
+TEST_P(RowTest, bad_value_is_refused_even_if_it_is_overridden) {
+  if (GetParam().bad == nullptr || *GetParam().bad == '\0') {
+    return;
+  }
+  EXPECT_NE(refused({flag(GetParam().value)}, {{GetParam().environment, GetParam().bad}}), "");
+}
+
+TEST_P(RowTest, is_read_from_the_command_line) {
+  EXPECT_TRUE(GetParam().arrived(accepted({flag(GetParam().value)}).config));
+}
+
+TEST_P(RowTest, is_read_from_the_environment) {
+  const Loaded loaded = accepted({}, {{GetParam().environment, GetParam().value}});
+  EXPECT_TRUE(GetParam().arrived(loaded.config));
+}
+
+TEST_P(RowTest, is_read_from_the_file) {
+  EXPECT_TRUE(GetParam().arrived(accepted({"--config", file(GetParam().value)}).config));
+}
+
+TEST_P(RowTest, flag_beats_environment_and_file) {
+  const Loaded loaded = accepted({flag(GetParam().value), "--config", file(GetParam().other)},
+                                 {{GetParam().environment, GetParam().other}});
+  EXPECT_TRUE(GetParam().arrived(loaded.config));
+}
+
+TEST_P(RowTest, environment_beats_file) {
+  const Loaded loaded =
+      accepted({"--config", file(GetParam().other)}, {{GetParam().environment, GetParam().value}});
+  EXPECT_TRUE(GetParam().arrived(loaded.config));
+}
+
+TEST_P(RowTest, empty_variable_counts_as_not_set) {
+  const Loaded loaded =
+      accepted({"--config", file(GetParam().value)}, {{GetParam().environment, ""}});
+  EXPECT_TRUE(GetParam().arrived(loaded.config));
+}
+
+TEST_P(RowTest, default_is_something_else) {
+  EXPECT_FALSE(GetParam().arrived(accepted({}).config));
+}
+
+TEST_P(RowTest, flag_given_twice_is_refused) {
+  EXPECT_EQ(refused({flag(GetParam().value), flag(GetParam().value)}),
+            "dflockd: --" + std::string(GetParam().name) + ": given twice");
+}
+
+TEST_P(RowTest, help_names_flag_and_variable) {
+  const std::string help = printed({"--help"});
+  EXPECT_NE(help.find("--" + std::string(GetParam().name)), std::string::npos);
+  EXPECT_NE(help.find(GetParam().environment), std::string::npos);
+}
+
+INSTANTIATE_TEST_SUITE_P(Rows, RowTest, testing::ValuesIn(kCases), [](const auto& test) {
+  std::string name = test.param.name;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+});
+
+}  // namespace
+}  // namespace dflockd::config

@@ -1,0 +1,203 @@
+// "After SIGTERM, requests that would acquire or wait are answered error_draining, those already
+// waiting too; release, renew, ping and stats go on working."
+//
+// "Drain: stop accepting, close idle connections that hold nothing, answer error_draining as the
+// protocol says, exit 0 as soon as nothing is held or the shutdown timeout is over."
+
+#include <csignal>
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "client.hpp"
+#include "stats.hpp"
+
+namespace dflockd::conformance {
+
+namespace {
+
+/// Asks the server to drain, and waits until it does.
+void drain(Server& server, int signal = SIGTERM) {
+  server.signal(signal);
+  if (!eventually([&] { return !accepts_connections(server); })) {
+    throw std::runtime_error("the server goes on accepting connections");
+  }
+}
+
+class Drain : public testing::TestWithParam<int> {
+ protected:
+  static void drain(Server& server) { conformance::drain(server, GetParam()); }
+};
+
+INSTANTIATE_TEST_SUITE_P(After, Drain, testing::Values(SIGTERM, SIGINT),
+                         [](const testing::TestParamInfo<int>& parameter) {
+                           return parameter.param == SIGTERM ? "SIGTERM" : "SIGINT";
+                         });
+
+TEST_P(Drain, without_connections_exits_with_status_0) {
+  Server server;
+  server.signal(GetParam());
+  EXPECT_EQ(server.wait_for_exit(), 0);
+}
+
+TEST_P(Drain, closes_idle_connections_that_hold_nothing_and_exits) {
+  Server server;
+  Client silent(server);
+  Client released(server);
+  const Grant grant = released.hold(lock("job"));
+  EXPECT_EQ(released.release(lock("job"), grant.token), "ok");
+  server.signal(GetParam());
+  EXPECT_EQ(silent.read_to_end(), "");
+  EXPECT_EQ(released.read_to_end(), "");
+  EXPECT_EQ(server.wait_for_exit(), 0);
+}
+
+TEST_P(Drain, waits_until_nothing_is_held) {
+  Server server;
+  Client holder(server);
+  Client slot_holder(server);
+  const Grant grant = holder.hold(lock("job"));
+  const Grant slot = slot_holder.hold(semaphore("pool", 2));
+  drain(server);
+  EXPECT_EQ(holder.release(lock("job"), grant.token), "ok");
+  EXPECT_EQ(slot_holder.ping(), "ok");
+  EXPECT_TRUE(server.running());
+  EXPECT_EQ(slot_holder.release(semaphore("pool", 2), slot.token), "ok");
+  EXPECT_EQ(server.wait_for_exit(), 0);
+}
+
+TEST_P(Drain, answers_those_already_waiting) {
+  Server server;
+  Client holder(server);
+  Client acquiring(server);
+  Client waiting(server);
+  Client for_a_slot(server);
+  const Grant grant = holder.hold(lock("job"));
+  holder.hold(semaphore("pool", 1));
+  acquiring.begin_acquire(lock("job"));
+  await_waiters(holder, lock("job"), 1);
+  EXPECT_EQ(waiting.enqueue(lock("job")), "queued");
+  waiting.begin_wait(lock("job"));
+  for_a_slot.begin_acquire(semaphore("pool", 1));
+  await_waiters(holder, semaphore("pool", 1), 1);
+  server.signal(GetParam());
+  EXPECT_EQ(acquiring.read_line(), "error_draining");
+  EXPECT_EQ(waiting.read_line(), "error_draining");
+  EXPECT_EQ(for_a_slot.read_line(), "error_draining");
+  EXPECT_EQ(waiters(holder, lock("job")), 0);
+  EXPECT_EQ(holder.release(lock("job"), grant.token), "ok");
+  holder.close();
+  EXPECT_EQ(server.wait_for_exit(), 0);
+}
+
+TEST_P(Drain, refuses_to_acquire_and_to_wait) {
+  Server server;
+  Client holder(server);
+  holder.hold(lock("job"));
+  drain(server);
+  for (const Key& key : {lock("job"), lock("free"), semaphore("free", 2)}) {
+    EXPECT_EQ(holder.acquire(key, 0), "error_draining");
+    EXPECT_EQ(holder.acquire(key, 60, 60), "error_draining");
+    EXPECT_EQ(holder.enqueue(key), "error_draining");
+    EXPECT_EQ(holder.wait(key, 60), "error_draining");
+  }
+  EXPECT_EQ(holder.ask("l", "job", "soon"), "error") << "what is malformed stays malformed";
+}
+
+TEST_P(Drain, refuses_to_wait_on_a_granted_state_whose_token_may_be_released) {
+  Server server;
+  Client holder(server);
+  const Grant grant = acquired(holder.enqueue(lock("job")));
+  drain(server);
+  EXPECT_EQ(holder.wait(lock("job"), 0), "error_draining");
+  EXPECT_EQ(holder.release(lock("job"), grant.token), "ok");
+  EXPECT_EQ(server.wait_for_exit(), 0);
+}
+
+TEST_P(Drain, goes_on_serving_release_renew_ping_and_stats) {
+  Server server;
+  Client holder(server);
+  Client other(server);
+  const Grant grant = holder.hold(lock("job"));
+  const Grant slot = other.hold(semaphore("pool", 1));
+  drain(server);
+  EXPECT_EQ(holder.ping(), "ok");
+  EXPECT_EQ(holder.renew(lock("job"), grant.token, 44), "ok 44");
+  EXPECT_EQ(held(holder, semaphore("pool", 1)).at("holders"), 1);
+  EXPECT_EQ(holder.release(semaphore("pool", 1), slot.token), "ok") << "for another connection";
+  EXPECT_EQ(holder.release(lock("job"), std::string(32, '0')), "error");
+  EXPECT_EQ(holder.release(lock("job"), grant.token), "ok");
+  EXPECT_EQ(server.wait_for_exit(), 0);
+}
+
+TEST_P(Drain, second_signal_exits_at_once) {
+  Server server;
+  Client holder(server);
+  holder.hold(lock("job"));
+  drain(server);
+  EXPECT_EQ(holder.ping(), "ok");
+  server.signal(GetParam());
+  server.wait_for_exit(within(2s));
+}
+
+TEST(DrainEnd, comes_when_the_last_holder_disconnects) {
+  Server server;
+  Client holder(server);
+  holder.hold(lock("job"));
+  drain(server);
+  holder.close();
+  EXPECT_EQ(server.wait_for_exit(), 0);
+}
+
+TEST(DrainEnd, comes_when_the_last_lease_runs_out) {
+  Server server({"--lease-sweep-interval", "3600"});
+  Client holder(server);
+  holder.hold(lock("job"), 1);
+  drain(server);
+  EXPECT_EQ(server.wait_for_exit(), 0);
+}
+
+TEST(DrainEnd, comes_with_the_shutdown_timeout_though_locks_are_held) {
+  Server server({"--shutdown-timeout", "1"});
+  Client holder(server);
+  holder.hold(lock("job"));
+  const auto start = Clock::now();
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait_for_exit(), 0);
+  EXPECT_GE(Clock::now() - start, 1s);
+  EXPECT_EQ(holder.read_to_end(), "");
+}
+
+// "0 waits for ever"
+TEST(DrainEnd, does_not_come_at_once_with_a_shutdown_timeout_of_0) {
+  Server server({"--shutdown-timeout", "0"});
+  Client holder(server);
+  const Grant grant = holder.hold(lock("job"));
+  drain(server);
+  EXPECT_EQ(holder.renew(lock("job"), grant.token, 44), "ok 44");
+  EXPECT_EQ(holder.release(lock("job"), grant.token), "ok");
+  EXPECT_EQ(server.wait_for_exit(), 0);
+}
+
+TEST(DrainEnd, other_signal_than_the_first_counts_as_the_second) {
+  Server server;
+  Client holder(server);
+  holder.hold(lock("job"));
+  drain(server, SIGINT);
+  server.signal(SIGTERM);
+  server.wait_for_exit(within(2s));
+}
+
+TEST(DrainEnd, comes_after_replies_that_are_on_their_way) {
+  Server server;
+  Client holder(server);
+  const Grant grant = holder.hold(lock("job"));
+  drain(server);
+  holder.send(request_bytes("ping", "_", "_") + request_bytes("r", "job", grant.token));
+  EXPECT_EQ(holder.read_to_end(), "ok\nok\n");
+  EXPECT_EQ(server.wait_for_exit(), 0);
+}
+
+}  // namespace
+
+}  // namespace dflockd::conformance

@@ -1,0 +1,65 @@
+#include "server.hpp"
+
+#include <csignal>
+#include <iostream>
+#include <regex>
+#include <stdexcept>
+#include <utility>
+
+#include <gtest/gtest.h>
+
+namespace dflockd::conformance {
+
+namespace {
+
+Launch on_free_port(Launch launch) {
+  launch.flags.insert(launch.flags.end(), {"--port", "0"});
+  return launch;
+}
+
+/// A field of a log line, `name=value` in the text format or `"name":"value"` in JSON.
+std::string field(const std::string& line, const std::string& name) {
+  const std::regex pattern("\\b" + name + "(?:=|\":)\"?([^\\s\",}]+)");
+  std::smatch match;
+  if (!std::regex_search(line, match, pattern)) {
+    throw std::runtime_error("no field '" + name + "' in the log line: " + line);
+  }
+  return match[1];
+}
+
+}  // namespace
+
+Server::Server(std::vector<std::string> flags) : Server(Launch{.flags = std::move(flags)}) {}
+
+Server::Server(Launch launch) : Process(on_free_port(std::move(launch))) {
+  const auto listening = wait_for_log_line("listening");
+  if (!listening) throw std::runtime_error("the server does not listen; its log:\n" + log());
+  address_ = field(*listening, "address");
+  port_ = static_cast<std::uint16_t>(std::stoi(field(*listening, "port")));
+}
+
+Server::~Server() {
+  try {
+    stop();
+  } catch (const std::exception& error) {
+    ADD_FAILURE() << error.what();
+  }
+  if (testing::Test::HasFailure()) {
+    std::cerr << "The log of the server " << pid() << ":\n" << log() << std::flush;
+  }
+}
+
+void Server::crash() {
+  signal(SIGKILL);
+  wait_for_exit();
+}
+
+void Server::stop() {
+  if (!running()) return;
+  signal(SIGTERM);
+  // A test may leave grants that outlive their connections: the second signal exits at once.
+  if (!eventually([this] { return !running(); }, 500ms)) signal(SIGTERM);
+  EXPECT_EQ(wait_for_exit(), 0) << "the server did not exit cleanly";
+}
+
+}  // namespace dflockd::conformance

@@ -1,0 +1,301 @@
+// Starting up: where the server listens, how it refuses a bad configuration, and what it logs.
+
+#include <csignal>
+#include <regex>
+#include <string>
+#include <vector>
+
+#include <arpa/inet.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <gtest/gtest.h>
+
+#include "client.hpp"
+#include "stats.hpp"
+
+namespace dflockd::conformance {
+
+namespace {
+
+using Strings = std::vector<std::string>;
+
+Strings lines(const std::string& text) {
+  Strings found;
+  std::size_t start = 0;
+  for (std::size_t end; (end = text.find('\n', start)) != std::string::npos; start = end + 1) {
+    found.push_back(text.substr(start, end - start));
+  }
+  EXPECT_EQ(start, text.size()) << "the last line does not end";
+  return found;
+}
+
+bool has_ipv6() {
+  const int socket = ::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in6 address{};
+  address.sin6_family = AF_INET6;
+  address.sin6_addr = in6addr_loopback;
+  const bool bound =
+      ::bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+  ::close(socket);
+  return bound;
+}
+
+// --- Listening ---
+
+TEST(Listening, is_logged_with_the_address_and_the_free_port_that_was_picked) {
+  const Server server;
+  EXPECT_EQ(server.address(), "127.0.0.1");
+  EXPECT_NE(server.port(), 0);
+  EXPECT_EQ(Client(server).ping(), "ok");
+}
+
+TEST(Listening, on_ipv6_works) {
+  if (!has_ipv6()) GTEST_SKIP() << "no IPv6 here";
+  const Server server({"--host", "::1"});
+  EXPECT_EQ(server.address(), "::1");
+  Client client(server);
+  client.hold(lock("job"));
+  EXPECT_NE(held(client, lock("job")).at("owner").get<std::string>().find("::1"),
+            std::string::npos);
+}
+
+TEST(Listening, on_a_name_works) {
+  const Server server({"--host", "localhost"});
+  EXPECT_EQ(Client(server).ping(), "ok");
+}
+
+TEST(Listening, on_a_port_in_use_is_refused_with_a_line_that_names_it) {
+  const Server server;
+  const std::string port = std::to_string(server.port());
+  Process second({.flags = {"--port", port}});
+  EXPECT_NE(second.wait_for_exit(), 0);
+  EXPECT_TRUE(second.wait_for_log_line(port)) << second.log();
+  EXPECT_FALSE(second.wait_for_log_line("listening")) << second.log();
+  EXPECT_EQ(Client(server).ping(), "ok");
+}
+
+TEST(Listening, on_an_address_that_is_not_ours_is_refused_with_a_line_that_names_it) {
+  for (const char* host : {"192.0.2.1", "no-such-host.invalid"}) {
+    Process process({.flags = {"--port", "0", "--host", host}});
+    EXPECT_NE(process.wait_for_exit(), 0);
+    EXPECT_TRUE(process.wait_for_log_line(host)) << process.log();
+  }
+}
+
+// --- "A bad value is one clear line on standard error that names the flag, the value and what is
+// allowed, and exit status 2." ---
+
+void expect_refusal(const Launch& launch, const Strings& named) {
+  Process process(launch);
+  EXPECT_EQ(process.wait_for_exit(), 2);
+  EXPECT_EQ(lines(process.log()).size(), 1U) << process.log();
+  for (const std::string& text : named) {
+    EXPECT_NE(process.log().find(text), std::string::npos)
+        << "'" << text << "' is not named in: " << process.log();
+  }
+}
+
+TEST(BadConfiguration, value_of_a_flag_is_refused) {
+  const std::vector<Strings> flags{
+      {"--port", "65536"},         {"--port", "-1"},
+      {"--port", "http"},          {"--port", ""},
+      {"--read-timeout", "soon"},  {"--read-timeout", "1.5"},
+      {"--write-timeout", "-1"},   {"--shutdown-timeout", "5s"},
+      {"--max-connections", "-1"}, {"--max-locks", "many"},
+      {"--max-waiters", "0x10"},   {"--default-lease-ttl", "0"},
+      {"--gc-interval", "x"},      {"--gc-max-idle", "99999999999999999999"},
+      {"--log-level", "loud"},     {"--log-format", "xml"},
+  };
+  for (const auto& flag : flags) {
+    SCOPED_TRACE(flag[0] + " '" + flag[1] + "'");
+    expect_refusal({.flags = {flag[0] + "=" + flag[1]}}, flag);
+  }
+  expect_refusal({.flags = {"--auto-release-on-disconnect=maybe"}},
+                 {"--auto-release-on-disconnect", "maybe"});
+}
+
+TEST(BadConfiguration, unknown_flag_is_refused) {
+  expect_refusal({.flags = {"--no-such-flag"}}, {"--no-such-flag"});
+  expect_refusal({.flags = {"word"}}, {"word"});
+}
+
+TEST(BadConfiguration, value_in_the_environment_is_refused) {
+  expect_refusal({.environment = {{"DFLOCKD_PORT", "http"}}}, {"http"});
+  expect_refusal({.environment = {{"DFLOCKD_AUTO_RELEASE_ON_DISCONNECT", "maybe"}}}, {"maybe"});
+}
+
+TEST(BadConfiguration, file_that_is_missing_is_refused) {
+  expect_refusal({.flags = {"--config", "/nonexistent/dflockd.toml"}},
+                 {"/nonexistent/dflockd.toml"});
+}
+
+// --- "Precedence: command-line flag, then environment variable" ---
+
+std::int64_t default_lease(Launch launch) {
+  const Server server(std::move(launch));
+  return granted(Client(server).acquire(lock("job"), 0)).lease;
+}
+
+TEST(Configuration, environment_is_read_and_flags_win) {
+  EXPECT_EQ(default_lease({.environment = {{"DFLOCKD_DEFAULT_LEASE_TTL_S", "44"}}}), 44);
+  EXPECT_EQ(default_lease({.flags = {"--default-lease-ttl", "55"},
+                           .environment = {{"DFLOCKD_DEFAULT_LEASE_TTL_S", "44"}}}),
+            55);
+}
+
+// "Booleans take 1/0, true/false, yes/no, on/off in any case."
+TEST(Configuration, booleans_take_many_forms) {
+  for (const char* off : {"0", "FALSE", "No", "off"}) {
+    const Server server(Launch{.environment = {{"DFLOCKD_AUTO_RELEASE_ON_DISCONNECT", off}}});
+    Client observer(server);
+    Client leaving(server);
+    leaving.hold(lock("job"));
+    leaving.close();
+    EXPECT_TRUE(eventually([&] { return stats(observer).at("connections") == 1; }));
+    EXPECT_EQ(observer.acquire(lock("job"), 0), "timeout") << off;
+  }
+}
+
+TEST(Configuration, version_is_printed) {
+  Process process({.flags = {"--version"}});
+  EXPECT_EQ(process.wait_for_exit(), 0);
+  EXPECT_TRUE(std::regex_search(process.output(), std::regex("[0-9]+\\.[0-9]+\\.[0-9]+")))
+      << process.output();
+  EXPECT_EQ(lines(process.output()).size(), 1U);
+  EXPECT_EQ(process.log(), "");
+}
+
+// "--help groups the flags as below and shows each one's environment variable and default."
+TEST(Configuration, help_shows_flags_variables_and_defaults) {
+  Process process({.flags = {"--help"}});
+  EXPECT_EQ(process.wait_for_exit(), 0);
+  for (const char* text : {"--host",
+                           "DFLOCKD_HOST",
+                           "127.0.0.1",
+                           "--port",
+                           "DFLOCKD_PORT",
+                           "6388",
+                           "--read-timeout",
+                           "DFLOCKD_READ_TIMEOUT_S",
+                           "23",
+                           "--write-timeout",
+                           "DFLOCKD_WRITE_TIMEOUT_S",
+                           "--shutdown-timeout",
+                           "DFLOCKD_SHUTDOWN_TIMEOUT_S",
+                           "--max-connections",
+                           "DFLOCKD_MAX_CONNECTIONS",
+                           "--auto-release-on-disconnect",
+                           "DFLOCKD_AUTO_RELEASE_ON_DISCONNECT",
+                           "--default-lease-ttl",
+                           "DFLOCKD_DEFAULT_LEASE_TTL_S",
+                           "33",
+                           "--lease-sweep-interval",
+                           "DFLOCKD_LEASE_SWEEP_INTERVAL_S",
+                           "--gc-interval",
+                           "DFLOCKD_GC_INTERVAL_S",
+                           "--gc-max-idle",
+                           "DFLOCKD_GC_MAX_IDLE_S",
+                           "--max-locks",
+                           "DFLOCKD_MAX_LOCKS",
+                           "1024",
+                           "--max-waiters",
+                           "DFLOCKD_MAX_WAITERS",
+                           "--fence-state-file",
+                           "DFLOCKD_FENCE_STATE_FILE",
+                           "--log-level",
+                           "DFLOCKD_LOG_LEVEL",
+                           "--log-format",
+                           "DFLOCKD_LOG_FORMAT",
+                           "--debug",
+                           "--config",
+                           "DFLOCKD_CONFIG",
+                           "--check-config",
+                           "--version"}) {
+    EXPECT_NE(process.output().find(text), std::string::npos) << text << " is not in --help";
+  }
+}
+
+TEST(Configuration, check_validates_prints_and_exits) {
+  Process good({.flags = {"--check-config", "--default-lease-ttl", "4444"}});
+  EXPECT_EQ(good.wait_for_exit(), 0);
+  EXPECT_NE(good.output().find("4444"), std::string::npos) << good.output();
+  expect_refusal({.flags = {"--check-config", "--port", "65536"}}, {"--port", "65536"});
+}
+
+// --- The log ---
+
+TEST(Log, in_text_is_a_time_a_level_and_an_event_with_fields_on_each_line) {
+  Server server({"--debug"});
+  EXPECT_EQ(Client(server).ping(), "ok");
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait_for_exit(), 0);
+  const std::regex shape(R"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (debug|info|warn|error) \S.*)");
+  for (const std::string& line : lines(server.log())) {
+    EXPECT_TRUE(std::regex_match(line, shape)) << line;
+  }
+}
+
+TEST(Log, in_json_is_an_object_on_each_line) {
+  Server server({"--debug", "--log-format", "json"});
+  Client client(server);
+  client.hold(lock("quote\"backslash\\control\x01not-utf-8\xff"));
+  client.close();
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait_for_exit(), 0);
+  for (const std::string& line : lines(server.log())) {
+    EXPECT_TRUE(Json::parse(line, nullptr, false).is_object()) << line;
+  }
+}
+
+TEST(Log, shows_each_request_with_debug_only) {
+  Server quiet;
+  Server talkative({"--debug"});
+  for (Server* server : {&quiet, &talkative}) {
+    Client client(*server);
+    client.hold(lock("needle-1"));
+    client.hold(semaphore("needle-2", 2));
+  }
+  EXPECT_TRUE(talkative.wait_for_log_line("needle-1"));
+  EXPECT_TRUE(talkative.wait_for_log_line("needle-2"));
+  quiet.signal(SIGTERM);
+  EXPECT_EQ(quiet.wait_for_exit(), 0);
+  EXPECT_EQ(quiet.log().find("needle"), std::string::npos) << quiet.log();
+}
+
+TEST(Log, level_leaves_out_what_is_below_it) {
+  Launch launch{.flags = {"--log-level", "error", "--host", "127.0.0.1", "--port", "0"}};
+  Process process(launch);
+  process.signal(SIGTERM);
+  process.wait_for_exit();
+  EXPECT_EQ(process.log(), "");
+}
+
+// "Log lines escape control characters."
+TEST(Log, cannot_be_forged_by_what_a_client_sends) {
+  Server server({"--debug"});
+  Client client(server);
+  const std::string forged = "2026-01-01T00:00:00.000Z\x1b[31m\x0b\x0c\x08\x7finfo\rlistening";
+  std::string key;
+  for (const char byte : forged) {
+    if (byte != '\r') key += byte;
+  }
+  client.hold(lock(key + std::string(1, '\0') + "end-of-key"));
+  EXPECT_EQ(client.ask("\x1b[2Jcommand\x07", "in\rside", "\x1b]0;title\x07"), "error");
+  client.close();
+  ASSERT_TRUE(server.wait_for_log_line("end-of-key")) << server.log();
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait_for_exit(), 0);
+  const std::regex shape(R"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (debug|info|warn|error) .*)");
+  for (const std::string& line : lines(server.log())) {
+    EXPECT_TRUE(std::regex_match(line, shape)) << line;
+    for (const char byte : line) {
+      EXPECT_TRUE(static_cast<unsigned char>(byte) >= 0x20 && byte != 0x7f)
+          << "a control character in: " << line;
+    }
+  }
+}
+
+}  // namespace
+
+}  // namespace dflockd::conformance

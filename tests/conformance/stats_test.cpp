@@ -1,0 +1,215 @@
+// `stats`: one JSON object on one line, of the shape that PROTOCOL promises.
+
+#include "stats.hpp"
+
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace dflockd::conformance {
+
+namespace {
+
+using Names = std::vector<std::string>;
+
+Names names(const Json& object) {
+  Names found;
+  for (const auto& [name, value] : object.items()) found.push_back(name);
+  return found;
+}
+
+Json element(const Json& array, const std::string& key) {
+  for (const Json& candidate : array) {
+    if (candidate.at("key") == key) return candidate;
+  }
+  return nullptr;
+}
+
+class Stats : public testing::Test {
+ protected:
+  Server server_;
+  Client client_{server_};
+  Client other_{server_};
+};
+
+// "Arrays are never null."
+TEST_F(Stats, of_an_empty_table_has_empty_arrays) {
+  other_.ping();
+  EXPECT_EQ(client_.ask("stats", "_", "_"),
+            R"(ok {"connections":2,"locks":[],"semaphores":[],"idle_locks":[],)"
+            R"("idle_semaphores":[]})");
+}
+
+TEST_F(Stats, names_the_members_that_the_protocol_lists) {
+  client_.hold(lock("held"));
+  client_.hold(semaphore("held", 2));
+  EXPECT_EQ(client_.release(lock("idle"), client_.hold(lock("idle")).token), "ok");
+  const Key idle = semaphore("idle", 2);
+  EXPECT_EQ(client_.release(idle, client_.hold(idle).token), "ok");
+  const Json all = stats(client_);
+  EXPECT_EQ(names(all),
+            (Names{"connections", "locks", "semaphores", "idle_locks", "idle_semaphores"}));
+  EXPECT_EQ(names(all.at("locks").at(0)),
+            (Names{"key", "owner_conn_id", "owner", "held_s", "lease_expires_in_s", "waiters"}));
+  EXPECT_EQ(names(all.at("semaphores").at(0)), (Names{"key", "limit", "holders", "waiters"}));
+  EXPECT_EQ(names(all.at("idle_locks").at(0)), (Names{"key", "idle_s"}));
+  EXPECT_EQ(names(all.at("idle_semaphores").at(0)), (Names{"key", "idle_s"}));
+}
+
+TEST_F(Stats, counts_connections_as_they_come_and_go) {
+  std::vector<Client> more = connect_many(server_, 10);
+  EXPECT_TRUE(eventually([&] { return stats(client_).at("connections") == 12; }));
+  more.clear();
+  EXPECT_TRUE(eventually([&] { return stats(client_).at("connections") == 2; }));
+}
+
+// "owner answers the question that every operator of a lock asks, who holds it: the peer's
+// address:port".
+TEST_F(Stats, names_the_holder_of_a_lock) {
+  client_.hold(lock("mine"));
+  client_.hold(lock("mine-too"));
+  other_.hold(lock("theirs"));
+  const Json mine = held(client_, lock("mine"));
+  const Json mine_too = held(client_, lock("mine-too"));
+  const Json theirs = held(client_, lock("theirs"));
+  EXPECT_EQ(mine.at("owner"), client_.local_endpoint());
+  EXPECT_EQ(mine_too.at("owner"), client_.local_endpoint());
+  EXPECT_EQ(theirs.at("owner"), other_.local_endpoint());
+  EXPECT_TRUE(mine.at("owner_conn_id").is_number_integer());
+  EXPECT_EQ(mine.at("owner_conn_id"), mine_too.at("owner_conn_id"));
+  EXPECT_NE(mine.at("owner_conn_id"), theirs.at("owner_conn_id"));
+}
+
+TEST_F(Stats, names_the_next_holder_after_a_release) {
+  const Grant grant = client_.hold(lock("job"));
+  other_.begin_acquire(lock("job"));
+  await_waiters(client_, lock("job"), 1);
+  EXPECT_EQ(client_.release(lock("job"), grant.token), "ok");
+  EXPECT_EQ(held(client_, lock("job")).at("owner"), other_.local_endpoint());
+}
+
+// "held_s counts from the grant."
+TEST_F(Stats, times_grow_and_shrink_in_seconds) {
+  const auto before = Clock::now();
+  const Grant grant = client_.hold(lock("job"), 60);
+  const auto after = Clock::now();
+  const auto seconds = [](Duration duration) {
+    return std::chrono::duration<double>(duration).count();
+  };
+  std::this_thread::sleep_until(after + 100ms);
+  const double least = seconds(Clock::now() - after);
+  const Json job = held(client_, lock("job"));
+  const double most = seconds(Clock::now() - before);
+  constexpr double kRounding = 0.0011;
+  EXPECT_GE(job.at("held_s").get<double>(), least - kRounding);
+  EXPECT_LE(job.at("held_s").get<double>(), most + kRounding);
+  EXPECT_LE(job.at("lease_expires_in_s").get<double>(), 60 - least + kRounding);
+  EXPECT_GE(job.at("lease_expires_in_s").get<double>(), 60 - most - kRounding);
+
+  EXPECT_EQ(client_.renew(lock("job"), grant.token, 100), "ok 100");
+  const Json renewed = held(client_, lock("job"));
+  EXPECT_GT(renewed.at("lease_expires_in_s").get<double>(), 60.0) << "renewed";
+  EXPECT_GE(renewed.at("held_s").get<double>(), least - kRounding) << "renewal is no new grant";
+}
+
+TEST_F(Stats, shows_limit_holders_and_waiters_of_semaphores) {
+  const Key pool = semaphore("pool", 2);
+  client_.hold(pool);
+  EXPECT_EQ(held(client_, pool),
+            Json::parse(R"({"key":"pool","limit":2,"holders":1,"waiters":0})"));
+  client_.hold(pool);
+  EXPECT_EQ(client_.enqueue(pool), "queued");
+  other_.begin_acquire(pool);
+  await_waiters(client_, pool, 2);
+  EXPECT_EQ(held(client_, pool),
+            Json::parse(R"({"key":"pool","limit":2,"holders":2,"waiters":2})"));
+}
+
+TEST_F(Stats, counts_blocked_and_enqueued_waiters_of_a_lock) {
+  Client third(server_);
+  client_.hold(lock("job"));
+  EXPECT_EQ(client_.enqueue(lock("job")), "queued");
+  other_.begin_acquire(lock("job"));
+  third.begin_acquire(lock("job"));
+  await_waiters(client_, lock("job"), 3);
+}
+
+TEST_F(Stats, lists_a_released_key_as_idle_and_no_longer_as_held) {
+  for (const Key& key : {lock("job"), semaphore("job", 1)}) {
+    const Grant grant = client_.hold(key);
+    EXPECT_FALSE(is_idle(client_, key));
+    EXPECT_EQ(client_.release(key, grant.token), "ok");
+    EXPECT_TRUE(held(client_, key).is_null());
+    EXPECT_TRUE(is_idle(client_, key));
+    client_.hold(key);
+    EXPECT_FALSE(is_idle(client_, key));
+  }
+}
+
+TEST_F(Stats, idle_time_counts_from_the_release) {
+  const Grant grant = client_.hold(lock("job"));
+  const auto before = Clock::now();
+  EXPECT_EQ(client_.release(lock("job"), grant.token), "ok");
+  const Json job = element(stats(client_).at("idle_locks"), "job");
+  EXPECT_GE(job.at("idle_s").get<double>(), 0.0);
+  EXPECT_LE(job.at("idle_s").get<double>(),
+            std::chrono::duration<double>(Clock::now() - before).count() + 0.001);
+}
+
+TEST_F(Stats, escapes_what_json_requires) {
+  const std::string key = "quote\"backslash\\control\x01\x1f\x7fslash/";
+  client_.hold(lock(key));
+  EXPECT_EQ(held(client_, lock(key)).at("key"), key);
+}
+
+// "a key that is not valid UTF-8 is legal, and JSON output shows its bad bytes as U+FFFD".
+TEST_F(Stats, shows_bytes_that_are_not_utf_8_as_replacement_characters) {
+  client_.hold(lock("a\xff\x62"));
+  client_.hold(semaphore("\xfe", 1));
+  client_.hold(lock("gr\xc3\xbc\xc3\x9f"));
+  EXPECT_EQ(client_.release(lock("idle\x80"), client_.hold(lock("idle\x80")).token), "ok");
+  const Json all = stats(client_);
+  EXPECT_FALSE(element(all.at("locks"), "a\xef\xbf\xbd\x62").is_null()) << all;
+  EXPECT_FALSE(element(all.at("locks"), "gr\xc3\xbc\xc3\x9f").is_null()) << all;
+  EXPECT_FALSE(element(all.at("semaphores"), "\xef\xbf\xbd").is_null()) << all;
+  EXPECT_FALSE(element(all.at("idle_locks"), "idle\xef\xbf\xbd").is_null()) << all;
+}
+
+// "The line may be megabytes long with 100,000 keys: producing it must not stall other clients for
+// longer than 50 ms."
+TEST(LargeStats, do_not_stall_other_clients) {
+  constexpr int kKeys = 50'000;
+  constexpr int kBatch = 2'000;
+  const Server server({"--max-locks", std::to_string(kKeys)});
+  Client holder(server);
+  for (int first = 0; first < kKeys; first += kBatch) {
+    std::string requests;
+    for (int i = first; i < first + kBatch; ++i) {
+      requests += request_bytes("l", "job-" + std::to_string(i), "0 3600");
+    }
+    holder.send(requests);
+    for (int i = 0; i < kBatch; ++i) ASSERT_TRUE(holder.read_line().starts_with("ok "));
+  }
+
+  Client asking(server);
+  Client pinging(server);
+  std::string reply;
+  const Duration slowest = best_measured(within(50ms), [&] {
+    asking.request("stats", "_", "_");
+    Duration slowest_ping{0};
+    do {
+      const auto asked = Clock::now();
+      EXPECT_EQ(pinging.ping(), "ok");
+      slowest_ping = std::max(slowest_ping, Clock::now() - asked);
+    } while (!asking.has_input());
+    reply = asking.read_line();
+    return slowest_ping;
+  });
+  EXPECT_LE(slowest, within(50ms));
+  EXPECT_EQ(Json::parse(reply.substr(3)).at("locks").size(), static_cast<std::size_t>(kKeys));
+}
+
+}  // namespace
+
+}  // namespace dflockd::conformance

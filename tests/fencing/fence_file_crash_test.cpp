@@ -1,0 +1,265 @@
+// A fence state file when the power goes: in the midst of every byte written, and at random between
+// failures of every other kind. Whatever is left on the disk, no fence comes twice or goes down.
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "fencing/fence_file.hpp"
+#include "scripted_ops.hpp"
+#include "state_directory.hpp"
+
+namespace dflockd::fencing {
+namespace {
+
+constexpr std::uint64_t kNow = 1'700'000'000'000'000'000;
+constexpr std::uint64_t kStep = 1000;
+
+/// Thrown by an operation in which the power goes.
+struct PowerCut {};
+
+/// Operations whose power goes after a number of bytes written. Nothing happens from then on.
+class OpsUntilPowerCut : public ScriptedOps {
+ public:
+  explicit OpsUntilPowerCut(std::size_t bytes) : bytes_left_(bytes) {}
+
+  ssize_t pwrite(int fd, const void* bytes, std::size_t size, off_t offset) override {
+    const std::size_t written = std::min(size, bytes_left_);
+    FileOps::pwrite(fd, bytes, written, offset);
+    bytes_left_ -= written;
+    if (written == size) return static_cast<ssize_t>(size);
+    fault = [](const std::string&) { return EIO; };
+    throw PowerCut();
+  }
+
+ private:
+  std::size_t bytes_left_;
+};
+
+TEST(FenceFileCrash, power_cut_at_any_byte_of_a_creation_leaves_the_whole_file_or_none) {
+  ScriptedOps ops;
+  const std::size_t bytes_in_all = kFileSize + kSlotCount * kSlotSize;
+  // In the padding every place is like the next: look at some.
+  for (std::size_t cut = 0; cut < bytes_in_all; cut += (cut % kBlockSize < kSlotSize ? 1 : 59)) {
+    const StateDirectory directory;
+    OpsUntilPowerCut failing(cut);
+    EXPECT_THROW(std::ignore = FenceFile::open(directory.file(), kNow, kStep, failing), PowerCut);
+    EXPECT_EQ(std::filesystem::exists(directory.file()), cut >= kFileSize) << cut;
+    EXPECT_GE(FenceFile::open(directory.file(), kNow, kStep, ops).range().first, kNow) << cut;
+  }
+}
+
+TEST(FenceFileCrash, power_cut_at_any_byte_of_an_opening_never_lowers_a_fence) {
+  const StateDirectory directory;
+  ScriptedOps ops;
+  for (const std::uint64_t clock_step : {std::uint64_t{0}, 1'000'000 * kStep}) {
+    std::uint64_t now = kNow;
+    for (std::size_t cut = 0; cut < kSlotCount * kSlotSize; ++cut) {
+      const auto granted = FenceFile::open(directory.file(), now, kStep, ops).range();
+      now += clock_step;
+      OpsUntilPowerCut failing(cut);
+      EXPECT_THROW(std::ignore = FenceFile::open(directory.file(), now, 1, failing), PowerCut);
+      EXPECT_GE(FenceFile::open(directory.file(), 0, 1, ops).range().first, granted.end) << cut;
+    }
+  }
+}
+
+TEST(FenceFileCrash, power_cut_at_any_byte_of_a_reservation_never_lowers_a_fence) {
+  const StateDirectory directory;
+  ScriptedOps ops;
+  for (std::size_t reservations = 0; reservations < 3; ++reservations) {
+    for (std::size_t cut = 0; cut < kSlotSize; ++cut) {
+      OpsUntilPowerCut failing(kSlotCount * kSlotSize + reservations * kSlotSize + cut);
+      std::ignore = FenceFile::open(directory.file(), 0, kStep, ops);
+      auto file = std::make_unique<FenceFile>(FenceFile::open(directory.file(), 0, kStep, failing));
+      for (std::size_t i = 0; i < reservations; ++i) ASSERT_FALSE(file->reserve());
+      EXPECT_THROW(std::ignore = file->reserve(), PowerCut);
+      const std::uint64_t end = file->range().end;
+      file.reset();
+      const auto range = FenceFile::open(directory.file(), 0, kStep, ops).range();
+      EXPECT_GE(range.first, end) << cut;
+      EXPECT_LE(range.first, end + kStep) << cut;
+    }
+  }
+}
+
+// --- Everything at random ---
+
+using Random = std::mt19937_64;
+
+bool one_in(Random& random, std::uint64_t n) {
+  return random() % n == 0;
+}
+
+/// A disk behind a cache, on which writes and syncs fail and the power goes at random. What was
+/// written and not synced is on the disk byte by byte or not, as chance has it, and so it is after
+/// a sync that failed.
+class UnreliableDisk : public FileOps {
+ public:
+  UnreliableDisk(const StateDirectory& directory, Random& random)
+      : directory_(directory), random_(random), disk_(directory.read()) {}
+
+  /// How many in a hundred operations go wrong.
+  std::uint64_t faults_per_cent = 0;
+  bool fault_happened = false;
+
+  ssize_t pwrite(int fd, const void* bytes, std::size_t size, off_t offset) override {
+    if (!fault()) return FileOps::pwrite(fd, bytes, size, offset);
+    const std::size_t written = random_() % size;
+    if (written > 0 && one_in(random_, 2)) return FileOps::pwrite(fd, bytes, written, offset);
+    FileOps::pwrite(fd, bytes, written, offset);
+    return fail_or_cut();
+  }
+
+  int fsync(int /*fd*/) override {
+    if (!fault()) {
+      disk_ = directory_.read();
+      return 0;
+    }
+    write_back_some();
+    return fail_or_cut();
+  }
+
+  /// Leaves what is on the disk.
+  void cut_power() {
+    write_back_some();
+    directory_.write(disk_);
+  }
+
+  /// Turns a byte of a slot into another, unless a slot is damaged already.
+  void rot() {
+    if (!slot_in(disk_, 0) || !slot_in(disk_, 1)) return;
+    const std::size_t at = slot_offset(random_() % kSlotCount) + random_() % kSlotSize;
+    disk_[at] = static_cast<char>(disk_[at] ^ (1 + random_() % 255));
+    std::string cached = directory_.read();
+    cached[at] = disk_[at];
+    directory_.write(cached);
+  }
+
+  [[nodiscard]] bool both_slots_damaged() const {
+    const std::string cached = directory_.read();
+    return !slot_in(cached, 0) && !slot_in(cached, 1);
+  }
+
+ private:
+  bool fault() {
+    const bool now = random_() % 100 < faults_per_cent;
+    fault_happened |= now;
+    return now;
+  }
+
+  int fail_or_cut() {
+    if (one_in(random_, 2)) throw PowerCut();
+    errno = one_in(random_, 2) ? EIO : ENOSPC;
+    return -1;
+  }
+
+  /// Brings all, nothing or some bytes of each slot from the cache to the disk.
+  void write_back_some() {
+    const std::string cached = directory_.read();
+    for (std::size_t number = 0; number < kSlotCount; ++number) {
+      const std::uint64_t halves = random_() % 3;
+      for (std::size_t at = slot_offset(number); at < slot_offset(number) + kSlotSize; ++at) {
+        if (random_() % 2 < halves) disk_[at] = cached[at];
+      }
+    }
+  }
+
+  const StateDirectory& directory_;
+  Random& random_;
+  std::string disk_;
+};
+
+/// A server's life on an unreliable disk, and what it must keep to.
+class Life {
+ public:
+  explicit Life(std::uint64_t seed) : random_(seed) {
+    end_ = FenceFile::open(directory_.file(), kNow, 1, quiet_).range().end;
+    disk_.emplace(directory_, random_);
+  }
+
+  /// Does something. False at the end: both slots got damaged, and the file was refused.
+  bool go_on() {
+    disk_->faults_per_cent = one_in(random_, 2) ? 20 : 0;
+    disk_->fault_happened = false;
+    try {
+      if (one_in(random_, 20)) disk_->rot();
+      if (one_in(random_, 20)) throw PowerCut();
+      if (one_in(random_, 10)) file_.reset();
+      return file_ ? reserve() : open();
+    } catch (const PowerCut&) {
+      file_.reset();
+      disk_->cut_power();
+      return true;
+    }
+  }
+
+  int opened = 0;
+  int reserved = 0;
+
+ private:
+  bool reserve() {
+    const FenceFile::Range before = file_->range();
+    const std::error_code error = file_->reserve();
+    EXPECT_TRUE(!error || disk_->fault_happened);
+    EXPECT_EQ(file_->range().first, before.first);
+    EXPECT_EQ(file_->range().end, error ? before.end : before.end + step_);
+    end_ = file_->range().end;
+    reserved += error ? 0 : 1;
+    return true;
+  }
+
+  bool open() {
+    step_ = 1 + random_() % 1000;
+    const std::uint64_t now = one_in(random_, 3) ? end_ + random_() % 1'000'000 : random_() % end_;
+    try {
+      file_.emplace(FenceFile::open(directory_.file(), now, step_, *disk_));
+    } catch (const FenceFileError& error) {
+      EXPECT_TRUE(disk_->fault_happened || disk_->both_slots_damaged()) << error.what();
+      return !disk_->both_slots_damaged();
+    }
+    EXPECT_GE(file_->range().first, end_);
+    EXPECT_GE(file_->range().first, now);
+    EXPECT_EQ(file_->range().end, file_->range().first + step_);
+    end_ = file_->range().end;
+    ++opened;
+    return true;
+  }
+
+  Random random_;
+  StateDirectory directory_;
+  ScriptedOps quiet_;
+  std::optional<UnreliableDisk> disk_;
+  std::optional<FenceFile> file_;
+  std::uint64_t step_ = 1;
+  std::uint64_t end_ = 0;  ///< the end of all fences that may have been granted
+};
+
+TEST(FenceFileCrash, no_life_on_an_unreliable_disk_repeats_or_lowers_a_fence) {
+  int opened = 0;
+  int reserved = 0;
+  for (std::uint64_t seed = 1; seed <= 150; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    Life life(seed);
+    for (int actions = 0; actions < 200 && life.go_on() && !testing::Test::HasFailure();) {
+      ++actions;
+    }
+    ASSERT_FALSE(testing::Test::HasFailure());
+    opened += life.opened;
+    reserved += life.reserved;
+  }
+  // The lives were long enough to mean something.
+  EXPECT_GT(opened, 1000);
+  EXPECT_GT(reserved, 1000);
+}
+
+}  // namespace
+}  // namespace dflockd::fencing

@@ -1,0 +1,459 @@
+#include "naive_table.hpp"
+
+#include <algorithm>
+#include <cassert>
+
+namespace dflockd::locks {
+
+using std::chrono::seconds;
+
+std::size_t Choices::pick(std::size_t options) {
+  assert(options > 0);
+  if (given_up_) return 0;
+  if (at_ == choices_.size()) choices_.push_back({0, options});
+  assert(choices_[at_].options == options);
+  return choices_[at_++].taken;
+}
+
+bool Choices::next_way() {
+  at_ = 0;
+  given_up_ = false;
+  while (!choices_.empty()) {
+    if (++choices_.back().taken < choices_.back().options) return true;
+    choices_.pop_back();
+  }
+  return false;
+}
+
+KeyView view_of(const KeyInfo& info) {
+  KeyView view{.kind = info.key.kind,
+               .name = std::string(info.key.name),
+               .limit = info.limit,
+               .holders = info.holders,
+               .waiters = info.waiters,
+               .idle = info.idle};
+  if (info.holders > 0) {
+    view.owner = info.owner;
+    view.held = info.held;
+    view.lease_left = info.lease_left;
+  }
+  return view;
+}
+
+void sort_by_name(std::vector<KeyView>& views) {
+  std::sort(views.begin(), views.end(), [](const KeyView& left, const KeyView& right) {
+    return std::tie(left.kind, left.name) < std::tie(right.kind, right.name);
+  });
+}
+
+bool operator==(const NaiveTable& left, const NaiveTable& right) {
+  return left.state() == right.state();
+}
+
+// --- Time ---
+
+Instant NaiveTable::after(seconds delay) const {
+  return delay > std::chrono::floor<seconds>(kNever - now_) ? kNever : now_ + delay;
+}
+
+std::vector<NaiveTable::Due> NaiveTable::due() const {
+  const Instant earliest = next_deadline();
+  std::vector<Due> found;
+  if (earliest > now_) return found;
+  for (std::size_t key = 0; key < keys_.size(); ++key) {
+    for (const bool held : {true, false}) {
+      const std::vector<Claim>& claims = held ? keys_[key].holders : keys_[key].queue;
+      for (std::size_t position = 0; position < claims.size(); ++position) {
+        if (claims[position].deadline == earliest) found.push_back({key, held, position});
+      }
+    }
+  }
+  return found;
+}
+
+void NaiveTable::advance(Instant now) {
+  now_ = std::max(now_, now);
+  for (;;) {
+    const std::vector<Due> candidates = due();
+    if (candidates.empty()) return;
+    const Due chosen = candidates[choices_->pick(candidates.size())];
+    Key& key = keys_[chosen.key];
+    std::vector<Claim>& claims = chosen.held ? key.holders : key.queue;
+    Claim claim = claims[chosen.position];
+    claims.erase(claims.begin() + static_cast<std::ptrdiff_t>(chosen.position));
+    if (!chosen.held) {
+      say(claim, Outcome::kTimeout);
+      continue;
+    }
+    note(lease_expired_event(claim.owner, {key.kind, key.name}));
+    if (claim.in_phase_one) {
+      claim.spent_on = Outcome::kLeaseExpired;
+      key.spent.push_back(claim);
+    }
+    settle(key);
+  }
+}
+
+Instant NaiveTable::next_deadline() const {
+  Instant earliest = kNever;
+  for (const Key& key : keys_) {
+    for (const Claim& claim : key.holders) earliest = std::min(earliest, claim.deadline);
+    for (const Claim& claim : key.queue) earliest = std::min(earliest, claim.deadline);
+  }
+  return earliest;
+}
+
+// --- Grants ---
+
+void NaiveTable::say(const Claim& claim, Outcome outcome) {
+  Answer answer{.outcome = outcome};
+  if (outcome == Outcome::kGranted) {
+    answer.token = {claim.fence, claim.salt};
+    answer.lease = claim.lease;
+  }
+  note(wait_over_event(claim.owner, answer));
+}
+
+void NaiveTable::note(const Event& event) {
+  const std::size_t index = events_.size();
+  if (index >= heard_->size() || (*heard_)[index] != event) choices_->give_up();
+  events_.push_back(event);
+}
+
+void NaiveTable::grant(Key& key, Claim claim) {
+  claim.fence = next_fence_++;
+  claim.granted_at = now_;
+  claim.deadline = after(claim.lease);
+  key.idle_since.reset();
+  key.holders.push_back(claim);
+}
+
+// Free slots go to the head of the queue, for as long as there are both. A key that nobody holds
+// afterwards is idle.
+void NaiveTable::settle(Key& key) {
+  while (!key.queue.empty() && key.holders.size() < key.limit) {
+    Claim head = key.queue.front();
+    key.queue.erase(key.queue.begin());
+    if (fences_left() > 0) {
+      head.told = !head.in_phase_one;
+      grant(key, head);
+      if (head.told) say(key.holders.back(), Outcome::kGranted);
+    } else if (head.in_phase_one) {
+      head.spent_on = Outcome::kNoFence;
+      head.deadline = kNever;
+      key.spent.push_back(head);
+    } else {
+      say(head, Outcome::kNoFence);
+    }
+  }
+  if (key.holders.empty() && !key.idle_since) key.idle_since = now_;
+}
+
+// Releases every grant that `wanted` wants, those that come up meanwhile too. The order of the keys
+// is open.
+template <class Predicate>
+void NaiveTable::release_where(Predicate wanted) {
+  for (;;) {
+    std::vector<Key*> contended;
+    Key* quiet = nullptr;
+    for (Key& key : keys_) {
+      if (std::none_of(key.holders.begin(), key.holders.end(), wanted)) continue;
+      if (key.queue.empty()) {
+        quiet = &key;
+      } else {
+        contended.push_back(&key);
+      }
+    }
+    if (quiet == nullptr && contended.empty()) return;
+    Key& key = quiet != nullptr ? *quiet : *contended[choices_->pick(contended.size())];
+    key.holders.erase(std::find_if(key.holders.begin(), key.holders.end(), wanted));
+    settle(key);
+  }
+}
+
+// --- Keys ---
+
+NaiveTable::Key* NaiveTable::find(const KeyName& name) {
+  for (Key& key : keys_) {
+    if (key.kind == name.kind && key.name == name.name) return &key;
+  }
+  return nullptr;
+}
+
+NaiveTable::Claim* NaiveTable::find_holder(const KeyName& name, const Token& token) {
+  Key* key = find(name);
+  if (key == nullptr) return nullptr;
+  for (Claim& claim : key->holders) {
+    if (claim.fence == token.fence && claim.salt == token.salt) return &claim;
+  }
+  return nullptr;
+}
+
+// Makes room for one more key. Which of several keys that became idle at the same time goes is
+// open.
+bool NaiveTable::make_room() {
+  if (options_.max_locks == 0 || keys_.size() < options_.max_locks) return true;
+  Instant longest = kNever;
+  for (const Key& key : keys_) {
+    if (key.idle_since) longest = std::min(longest, *key.idle_since);
+  }
+  std::vector<std::size_t> candidates;
+  for (std::size_t i = 0; i < keys_.size(); ++i) {
+    if (keys_[i].idle_since == longest) candidates.push_back(i);
+  }
+  if (candidates.empty()) return false;
+  const std::size_t chosen = candidates[choices_->pick(candidates.size())];
+  keys_.erase(keys_.begin() + static_cast<std::ptrdiff_t>(chosen));
+  return true;
+}
+
+std::size_t NaiveTable::collect_idle(Instant now, Instant max_idle, std::size_t budget) {
+  advance(now);
+  for (std::size_t dropped = 0;; ++dropped) {
+    Instant longest = kNever;
+    std::vector<std::size_t> candidates;
+    for (std::size_t i = 0; i < keys_.size(); ++i) {
+      const Key& key = keys_[i];
+      if (!key.idle_since || !key.spent.empty() || now_ - *key.idle_since < max_idle) continue;
+      if (*key.idle_since < longest) candidates.clear();
+      longest = std::min(longest, *key.idle_since);
+      if (*key.idle_since == longest) candidates.push_back(i);
+    }
+    if (candidates.empty() || dropped == budget) return dropped;
+    // The order is open, but matters only if not all of them go.
+    const bool all = candidates.size() <= budget - dropped;
+    const std::size_t chosen = candidates[all ? 0 : choices_->pick(candidates.size())];
+    keys_.erase(keys_.begin() + static_cast<std::ptrdiff_t>(chosen));
+  }
+}
+
+// A key counts as idle anew when a spent state is taken from it.
+void NaiveTable::clear_spent(Key& key, OwnerId owner) {
+  const auto of_owner = [&](const Claim& claim) { return claim.owner == owner; };
+  if (std::erase_if(key.spent, of_owner) > 0 && key.idle_since) key.idle_since = now_;
+}
+
+// --- Requests ---
+
+Answer NaiveTable::acquire(Instant now, OwnerId owner, const Request& request, seconds timeout) {
+  advance(now);
+  if (draining_) return {Outcome::kDraining};
+  return ask(owner, request, timeout);
+}
+
+Answer NaiveTable::enqueue(Instant now, OwnerId owner, const Request& request) {
+  advance(now);
+  if (draining_) return {Outcome::kDraining};
+  if (Key* key = find(request.key)) {
+    for (const auto* claims : {&key->holders, &key->queue}) {
+      for (const Claim& claim : *claims) {
+        if (claim.owner == owner && claim.in_phase_one) return {Outcome::kAlreadyEnqueued};
+      }
+    }
+    clear_spent(*key, owner);
+  }
+  return ask(owner, request, std::nullopt);
+}
+
+// `timeout` is nothing for phase 1.
+Answer NaiveTable::ask(OwnerId owner, const Request& request, std::optional<seconds> timeout) {
+  Claim claim{.owner = owner,
+              .salt = request.salt,
+              .lease = request.lease,
+              .in_phase_one = !timeout,
+              .told = true};
+  Key* key = find(request.key);
+  if (key != nullptr && key->limit != request.limit) return {Outcome::kLimitMismatch};
+  if (key == nullptr || key->holders.size() < key->limit) {
+    if (fences_left() == 0) return {Outcome::kNoFence};
+    if (key == nullptr) {
+      if (!make_room()) return {Outcome::kMaxLocks};
+      keys_.push_back({request.key.kind, std::string(request.key.name), request.limit, {}, {}, {},
+                       std::nullopt});
+      key = &keys_.back();
+    }
+    grant(*key, claim);
+    const Claim& granted = key->holders.back();
+    return {Outcome::kGranted, {granted.fence, granted.salt}, granted.lease};
+  }
+  if (timeout == seconds(0)) return {Outcome::kTimeout};
+  if (options_.max_waiters != 0 && key->queue.size() >= options_.max_waiters) {
+    return {Outcome::kMaxWaiters};
+  }
+  claim.told = false;
+  if (timeout) claim.deadline = after(*timeout);
+  key->queue.push_back(claim);
+  return {Outcome::kQueued};
+}
+
+Answer NaiveTable::wait(Instant now, OwnerId owner, const KeyName& name, seconds timeout) {
+  advance(now);
+  if (draining_) return {Outcome::kDraining};
+  Key* key = find(name);
+  if (key == nullptr) return {Outcome::kNotEnqueued};
+  const auto sought = [&](const Claim& claim) {
+    return claim.owner == owner && claim.in_phase_one;
+  };
+  if (auto held = std::find_if(key->holders.begin(), key->holders.end(), sought);
+      held != key->holders.end()) {
+    held->in_phase_one = false;
+    held->told = true;
+    held->deadline = after(held->lease);
+    return {Outcome::kGranted, {held->fence, held->salt}, held->lease};
+  }
+  if (auto queued = std::find_if(key->queue.begin(), key->queue.end(), sought);
+      queued != key->queue.end()) {
+    if (timeout == seconds(0)) {
+      key->queue.erase(queued);
+      return {Outcome::kTimeout};
+    }
+    queued->in_phase_one = false;
+    queued->deadline = after(timeout);
+    return {Outcome::kQueued};
+  }
+  if (auto spent = std::find_if(key->spent.begin(), key->spent.end(), sought);
+      spent != key->spent.end()) {
+    const Outcome why = spent->spent_on;
+    clear_spent(*key, owner);
+    return {why};
+  }
+  return {Outcome::kNotEnqueued};
+}
+
+void NaiveTable::cancel_wait(Instant now, OwnerId owner) {
+  advance(now);
+  for (Key& key : keys_) {
+    std::erase_if(key.queue, [&](const Claim& claim) {
+      return claim.owner == owner && !claim.in_phase_one;
+    });
+  }
+}
+
+bool NaiveTable::release(Instant now, const KeyName& name, const Token& token) {
+  advance(now);
+  if (find_holder(name, token) == nullptr) return false;
+  Key& key = *find(name);
+  std::erase_if(key.holders, [&](const Claim& claim) { return claim.fence == token.fence; });
+  settle(key);
+  return true;
+}
+
+bool NaiveTable::renew(Instant now, const KeyName& name, const Token& token, seconds lease) {
+  advance(now);
+  Claim* claim = find_holder(name, token);
+  if (claim == nullptr) return false;
+  claim->deadline = after(lease);
+  return true;
+}
+
+// --- Owners, fences, draining ---
+
+void NaiveTable::close_owner(Instant now, OwnerId owner, bool release_grants) {
+  advance(now);
+  for (Key& key : keys_) {
+    std::erase_if(key.queue, [&](const Claim& claim) { return claim.owner == owner; });
+    clear_spent(key, owner);
+  }
+  release_where([&](const Claim& claim) {
+    return claim.owner == owner && (release_grants || !claim.told);
+  });
+  for (Key& key : keys_) {
+    for (Claim& claim : key.holders) {
+      // Nobody can come to collect it any more.
+      if (claim.owner == owner) claim.in_phase_one = false;
+    }
+  }
+  std::erase(owners_, owner);
+}
+
+void NaiveTable::release_since(Instant now, OwnerId owner, std::uint64_t first_fence) {
+  advance(now);
+  release_where([&](const Claim& claim) {
+    return claim.owner == owner && claim.fence >= first_fence;
+  });
+}
+
+void NaiveTable::reserve_fences(std::uint64_t first, std::uint64_t end) {
+  next_fence_ = std::max(next_fence_, first);
+  fence_end_ = std::max({fence_end_, end, next_fence_});
+}
+
+// The order of the keys is open.
+void NaiveTable::start_draining(Instant now) {
+  advance(now);
+  draining_ = true;
+  for (;;) {
+    std::vector<Key*> contended;
+    for (Key& key : keys_) {
+      std::erase_if(key.queue, [](const Claim& claim) { return claim.in_phase_one; });
+      if (!key.queue.empty()) contended.push_back(&key);
+    }
+    if (contended.empty()) break;
+    Key& key = *contended[choices_->pick(contended.size())];
+    for (const Claim& claim : key.queue) say(claim, Outcome::kDraining);
+    key.queue.clear();
+  }
+  release_where([](const Claim& claim) { return !claim.told; });
+}
+
+// --- Observation ---
+
+bool NaiveTable::blocked(OwnerId owner) const {
+  for (const Key& key : keys_) {
+    for (const Claim& claim : key.queue) {
+      if (claim.owner == owner && !claim.in_phase_one) return true;
+    }
+  }
+  return false;
+}
+
+bool NaiveTable::has_claims(OwnerId owner) const {
+  for (const Key& key : keys_) {
+    for (const Claim& claim : key.holders) {
+      if (claim.owner == owner) return true;
+    }
+    for (const Claim& claim : key.queue) {
+      if (claim.owner == owner) return true;
+    }
+  }
+  return false;
+}
+
+bool NaiveTable::remembers(OwnerId owner) const {
+  return std::find(owners_.begin(), owners_.end(), owner) != owners_.end() || has_claims(owner);
+}
+
+TableCounts NaiveTable::counts() const {
+  TableCounts counts;
+  counts.keys = keys_.size();
+  for (const Key& key : keys_) {
+    const bool lock = key.kind == Kind::kLock;
+    (lock ? counts.locks_held : counts.semaphore_holders) += key.holders.size();
+    (lock ? counts.lock_waiters : counts.semaphore_waiters) += key.queue.size();
+  }
+  return counts;
+}
+
+std::vector<KeyView> NaiveTable::keys() const {
+  std::vector<KeyView> views;
+  for (const Key& key : keys_) {
+    KeyView view{.kind = key.kind,
+                 .name = key.name,
+                 .limit = key.limit,
+                 .holders = static_cast<std::uint32_t>(key.holders.size()),
+                 .waiters = static_cast<std::uint32_t>(key.queue.size())};
+    if (!key.holders.empty()) {
+      const Claim& oldest = key.holders.front();
+      view.owner = oldest.owner;
+      view.held = now_ - oldest.granted_at;
+      view.lease_left = oldest.deadline - now_;
+    } else {
+      view.idle = now_ - *key.idle_since;
+    }
+    views.push_back(view);
+  }
+  sort_by_name(views);
+  return views;
+}
+
+}  // namespace dflockd::locks

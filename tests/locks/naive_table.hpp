@@ -1,0 +1,168 @@
+// A deliberately naive lock table: vectors, linear scans, no index, written from the contracts in
+// `lock_table.hpp` and PROTOCOL.md alone. The property tests compare the real table with it.
+//
+// The contract leaves some orders open, such as which of two leases with the same deadline ends
+// first. At each such point the model asks `Choices`, so that the tests can go through all of them
+// and keep what agrees with the real table.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "locks/types.hpp"
+#include "recorder.hpp"
+
+namespace dflockd::locks {
+
+/// Goes through all ways to take a number of choices, each of which may depend on those before.
+class Choices {
+ public:
+  /// The next choice: less than `options`, which is at least 1.
+  std::size_t pick(std::size_t options);
+  /// This way leads nowhere: what is still to be chosen on it makes no difference.
+  void give_up() { given_up_ = true; }
+  /// Moves on to the next way. False if there is none.
+  [[nodiscard]] bool next_way();
+
+ private:
+  struct Choice {
+    std::size_t taken;
+    std::size_t options;
+  };
+  std::vector<Choice> choices_;
+  std::size_t at_ = 0;
+  bool given_up_ = false;
+};
+
+/// One key as `visit_keys` shows it, in comparable form. What means nothing is zero.
+struct KeyView {
+  Kind kind = Kind::kLock;
+  std::string name;
+  std::uint32_t limit = 1;
+  std::uint32_t holders = 0;
+  std::uint32_t waiters = 0;
+  OwnerId owner{};
+  Instant held{0};
+  Instant lease_left{0};
+  Instant idle{0};
+
+  friend bool operator==(const KeyView&, const KeyView&) = default;
+};
+
+KeyView view_of(const KeyInfo& info);
+void sort_by_name(std::vector<KeyView>& views);
+
+/// The functions have the names and the contracts of `LockTable`'s. Copyable: a copy goes its own
+/// way.
+class NaiveTable {
+ public:
+  explicit NaiveTable(const TableOptions& options) : options_(options) {}
+
+  /// Where choices come from during the next calls. It must outlive them.
+  void choose_with(Choices& choices) { choices_ = &choices; }
+  /// What the real table said during the call that comes next: ways to anything else are given up.
+  /// It must outlive the call.
+  void listen_to(const std::vector<Event>& heard) { heard_ = &heard; }
+  /// The events since the last call.
+  std::vector<Event> take_events() { return std::exchange(events_, {}); }
+
+  /// The real table's new owner.
+  void opened(OwnerId owner) { owners_.push_back(owner); }
+  void close_owner(Instant now, OwnerId owner, bool release_grants);
+  void release_since(Instant now, OwnerId owner, std::uint64_t first_fence);
+  [[nodiscard]] bool has_claims(OwnerId owner) const;
+
+  Answer acquire(Instant now, OwnerId owner, const Request& request, std::chrono::seconds timeout);
+  Answer enqueue(Instant now, OwnerId owner, const Request& request);
+  Answer wait(Instant now, OwnerId owner, const KeyName& key, std::chrono::seconds timeout);
+  void cancel_wait(Instant now, OwnerId owner);
+  bool release(Instant now, const KeyName& key, const Token& token);
+  bool renew(Instant now, const KeyName& key, const Token& token, std::chrono::seconds lease);
+
+  void advance(Instant now);
+  [[nodiscard]] Instant next_deadline() const;
+  void reserve_fences(std::uint64_t first, std::uint64_t end);
+  [[nodiscard]] std::uint64_t next_fence() const { return next_fence_; }
+  [[nodiscard]] std::uint64_t fences_left() const { return fence_end_ - next_fence_; }
+  void start_draining(Instant now);
+  std::size_t collect_idle(Instant now, Instant max_idle, std::size_t budget);
+
+  [[nodiscard]] TableCounts counts() const;
+  [[nodiscard]] std::vector<KeyView> keys() const;
+  [[nodiscard]] const std::vector<OwnerId>& open_owners() const { return owners_; }
+  [[nodiscard]] bool blocked(OwnerId owner) const;
+  /// True while the owner's number cannot serve again.
+  [[nodiscard]] bool remembers(OwnerId owner) const;
+  [[nodiscard]] Instant now() const { return now_; }
+
+  /// True if nothing could ever tell them apart.
+  friend bool operator==(const NaiveTable& left, const NaiveTable& right);
+
+ private:
+  struct Claim {
+    OwnerId owner;
+    std::uint64_t salt = 0;
+    std::chrono::seconds lease{0};
+    bool in_phase_one = false;
+    bool told = false;
+    Instant deadline = kNever;  ///< of the lease when held, of the wait when queued and blocked
+    std::uint64_t fence = 0;
+    Instant granted_at{0};
+    Outcome spent_on = Outcome::kLeaseExpired;
+
+    friend bool operator==(const Claim&, const Claim&) = default;
+  };
+  struct Key {
+    Kind kind;
+    std::string name;
+    std::uint32_t limit = 1;
+    std::vector<Claim> holders;
+    std::vector<Claim> queue;
+    std::vector<Claim> spent;
+    std::optional<Instant> idle_since;
+
+    friend bool operator==(const Key&, const Key&) = default;
+  };
+  struct Due {
+    std::size_t key;
+    bool held;
+    std::size_t position;
+  };
+
+  [[nodiscard]] auto state() const {
+    return std::tie(now_, next_fence_, fence_end_, draining_, owners_, keys_);
+  }
+  [[nodiscard]] Key* find(const KeyName& name);
+  [[nodiscard]] Claim* find_holder(const KeyName& name, const Token& token);
+  [[nodiscard]] std::vector<Due> due() const;
+  [[nodiscard]] Instant after(std::chrono::seconds delay) const;
+
+  Answer ask(OwnerId owner, const Request& request, std::optional<std::chrono::seconds> timeout);
+  bool make_room();
+  void grant(Key& key, Claim claim);
+  void settle(Key& key);
+  template <class Predicate>
+  void release_where(Predicate wanted);
+  void clear_spent(Key& key, OwnerId owner);
+  void say(const Claim& claim, Outcome outcome);
+  void note(const Event& event);
+
+  TableOptions options_;
+  Choices* choices_ = nullptr;
+  const std::vector<Event>* heard_ = nullptr;
+  std::vector<Event> events_;
+  Instant now_{0};
+  std::uint64_t next_fence_ = 0;
+  std::uint64_t fence_end_ = 0;
+  bool draining_ = false;
+  std::vector<OwnerId> owners_;
+  std::vector<Key> keys_;
+};
+
+}  // namespace dflockd::locks

@@ -1,0 +1,123 @@
+// A lock table for unit tests, with a clock that the test moves and a listener that takes note.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "locks/lock_table.hpp"
+#include "recorder.hpp"
+
+namespace dflockd::locks {
+
+using std::chrono::seconds;
+using namespace std::chrono_literals;
+
+inline constexpr KeyName kJob{Kind::kLock, "job"};
+inline constexpr KeyName kOther{Kind::kLock, "other"};
+inline constexpr KeyName kThird{Kind::kLock, "third"};
+inline constexpr KeyName kPool{Kind::kSemaphore, "pool"};
+
+/// What a test does not say about a request.
+struct Terms {
+  seconds lease{10};
+  std::uint32_t limit = 1;
+};
+
+struct TestTable {
+  explicit TestTable(const TableOptions& options = {}, std::uint64_t fences = 1'000'000)
+      : table(options, recorder) {
+    table.reserve_fences(1, 1 + fences);
+  }
+  ~TestTable() { EXPECT_TRUE(table.consistent()); }
+  TestTable(const TestTable&) = delete;
+  TestTable& operator=(const TestTable&) = delete;
+
+  OwnerId owner() { return table.open_owner(); }
+
+  Answer acquire(OwnerId owner, const KeyName& key, seconds timeout, const Terms& terms = {}) {
+    return table.acquire(now, owner, request(key, terms), timeout);
+  }
+  Answer enqueue(OwnerId owner, const KeyName& key, const Terms& terms = {}) {
+    return table.enqueue(now, owner, request(key, terms));
+  }
+  Answer wait(OwnerId owner, const KeyName& key, seconds timeout) {
+    return table.wait(now, owner, key, timeout);
+  }
+  bool release(const KeyName& key, const Token& token) { return table.release(now, key, token); }
+  bool renew(const KeyName& key, const Token& token, seconds lease) {
+    return table.renew(now, key, token, lease);
+  }
+  void close(OwnerId owner, bool release_grants = true) {
+    table.close_owner(now, owner, release_grants);
+  }
+  /// Moves the clock to a time and brings the table up to it.
+  void advance_to(Instant time) {
+    now = time;
+    table.advance(now);
+  }
+
+  /// Acquires what must be free.
+  Token hold(OwnerId owner, const KeyName& key, const Terms& terms = {}) {
+    const Answer answer = acquire(owner, key, 0s, terms);
+    EXPECT_EQ(answer.outcome, Outcome::kGranted);
+    return answer.token;
+  }
+  Token hold(const KeyName& key, const Terms& terms = {}) { return hold(owner(), key, terms); }
+
+  /// The events since the last call.
+  std::vector<Event> heard() {
+    std::vector<Event> events = recorder.take();
+    for (const Event& event : events) {
+      if (event.outcome == Outcome::kGranted && event.fence != 0) {
+        latest_told = {event.fence, event.salt};
+      }
+    }
+    return events;
+  }
+
+  /// What is known of a key, its name left out, or nothing.
+  [[nodiscard]] std::optional<KeyInfo> info(const KeyName& key) const {
+    std::optional<KeyInfo> found;
+    table.visit_keys(0, std::numeric_limits<std::uint32_t>::max(), [&](const KeyInfo& info) {
+      if (info.key.kind != key.kind || info.key.name != key.name) return;
+      found = info;
+      found->key.name = {};
+    });
+    return found;
+  }
+  [[nodiscard]] bool has(const KeyName& key) const { return info(key).has_value(); }
+
+  Request request(const KeyName& key, const Terms& terms) {
+    return {key, terms.limit, terms.lease, ++salt};
+  }
+
+  Recorder recorder;
+  LockTable table;
+  Instant now{0};
+  std::uint64_t salt = 0;  ///< of the latest request
+  Token latest_told;       ///< by an event that `heard` returned
+};
+
+/// An event that says that `owner`'s wait ended with `outcome`.
+MATCHER_P2(WaitOver, owner, outcome, "") {
+  return arg.what == Event::What::kWaitOver && arg.owner == owner && arg.outcome == outcome;
+}
+
+/// An event that says that `owner`'s wait ended with a grant.
+inline auto Granted(OwnerId owner) { return WaitOver(owner, Outcome::kGranted); }
+
+/// An event that says that a lease of `owner` ran out.
+MATCHER_P2(Expired, owner, key, "") {
+  return arg.what == Event::What::kLeaseExpired && arg.owner == owner && arg.kind == key.kind &&
+         arg.key == key.name;
+}
+
+}  // namespace dflockd::locks
