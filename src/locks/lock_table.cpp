@@ -8,19 +8,18 @@ namespace dflockd::locks {
 
 namespace {
 
-/// Buckets to start with, at most: growing the index of keys later would hold everybody up.
-constexpr std::size_t kMaxReservedKeys = std::size_t{1} << 20;
-
 /// An odd constant whose bits are spread evenly (2^64 divided by the golden ratio).
-constexpr std::size_t kHashSpread = 0x9E3779B97F4A7C15;
+constexpr std::uint64_t kHashSpread = 0x9E3779B97F4A7C15;
+
+std::uint64_t hash_of(const KeyName& key) {
+  const std::uint64_t hash = std::hash<std::string_view>{}(key.name);
+  return key.kind == Kind::kLock ? hash : hash ^ kHashSpread;
+}
 
 }  // namespace
 
 LockTable::LockTable(const TableOptions& options, Events& events)
-    : options_(options), events_(events) {
-  keys_.reserve(options.max_locks == 0 ? kMaxReservedKeys
-                                       : std::min(options.max_locks, kMaxReservedKeys));
-}
+    : options_(options), events_(events) {}
 
 // --- Owners ---
 
@@ -195,11 +194,6 @@ std::size_t LockTable::collect_idle(Instant now, Instant max_idle, std::size_t b
 
 // --- Finding ---
 
-std::size_t LockTable::HashKey::operator()(const KeyName& key) const {
-  const std::size_t hash = std::hash<std::string_view>{}(key.name);
-  return key.kind == Kind::kLock ? hash : hash ^ kHashSpread;
-}
-
 std::size_t LockTable::HashPhaseOneName::operator()(const PhaseOneName& name) const {
   return (std::hash<const Owner*>{}(name.owner) * kHashSpread) ^ std::hash<const Key*>{}(name.key);
 }
@@ -211,8 +205,11 @@ Owner& LockTable::owner_of(OwnerId id) const {
 }
 
 Key* LockTable::find_key(const KeyName& name) const {
-  const auto found = keys_.find(name);
-  return found == keys_.end() ? nullptr : *found;
+  const std::uint32_t slot = keys_.find(hash_of(name), [&](std::uint32_t candidate) {
+    const Key& key = key_pool_.at(candidate);
+    return key.kind == name.kind && key.name == name.name;
+  });
+  return slot == KeyIndex::kNone ? nullptr : &key_pool_.at(slot);
 }
 
 Claim* LockTable::find_holder(const KeyName& name, const Token& token) const {
@@ -433,10 +430,10 @@ Key* LockTable::make_key(const Request& request) {
   Key& key = key_pool_.take();
   key.name = request.key.name;
   key.kind = request.key.kind;
-  key.hash = HashKey{}(request.key);
+  key.hash = hash_of(request.key);
   key.limit = request.limit;
   key.live = true;
-  keys_.insert(&key);
+  keys_.insert(key.hash, key.slot);
   ++counts_.keys;
   return &key;
 }
@@ -445,7 +442,7 @@ void LockTable::drop_key(Key& key) {
   assert(key.idle && key.holder_count == 0 && key.waiter_count == 0);
   while (!key.spent.empty()) forget(*key.spent.front());
   stop_idling(key);
-  keys_.erase(&key);
+  keys_.erase(key.hash, key.slot);
   key.name = std::string();  // frees a long one
   key.live = false;
   key_pool_.give_back(key);

@@ -28,10 +28,10 @@
 #include <cstdint>
 #include <optional>
 #include <unordered_map>
-#include <unordered_set>
 
 #include "locks/deadline_heap.hpp"
 #include "locks/intrusive_list.hpp"
+#include "locks/key_index.hpp"
 #include "locks/records.hpp"
 #include "locks/slot_pool.hpp"
 #include "locks/types.hpp"
@@ -140,19 +140,6 @@ class LockTable {
   [[nodiscard]] bool consistent() const;
 
  private:
-  struct HashKey {
-    using is_transparent = void;
-    std::size_t operator()(const KeyName& key) const;
-    std::size_t operator()(const Key* key) const { return key->hash; }
-  };
-  struct SameKey {
-    using is_transparent = void;
-    bool operator()(const Key* left, const Key* right) const { return left == right; }
-    bool operator()(const KeyName& name, const Key* key) const {
-      return name.kind == key->kind && name.name == key->name;
-    }
-    bool operator()(const Key* key, const KeyName& name) const { return (*this)(name, key); }
-  };
   struct PhaseOneName {
     const Owner* owner;
     const Key* key;
@@ -210,7 +197,7 @@ class LockTable {
   SlotPool<Key> key_pool_;
   SlotPool<Claim> claim_pool_;
   SlotPool<Owner> owner_pool_;
-  std::unordered_set<Key*, HashKey, SameKey> keys_;
+  KeyIndex keys_;
   /// Holders of semaphores with a limit above 1 by fence; any other key has one holder at most.
   std::unordered_map<std::uint64_t, Claim*> semaphore_holders_;
   std::unordered_map<PhaseOneName, Claim*, HashPhaseOneName> phase_one_;

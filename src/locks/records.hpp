@@ -44,7 +44,7 @@ struct Claim {
 
 struct Key {
   std::string name;
-  std::size_t hash = 0;
+  std::uint64_t hash = 0;                        ///< of kind and name
   IntrusiveList<Claim, &Claim::in_key> holders;  ///< oldest grant first
   IntrusiveList<Claim, &Claim::in_key> waiters;  ///< first come first
   IntrusiveList<Claim, &Claim::in_key> spent;

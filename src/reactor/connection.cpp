@@ -54,7 +54,8 @@ Awaitable Connection::serve(std::unique_ptr<Connection> self) {
   Next next = Next::kReceive;
   for (;;) {
     next = self->handle_requests();
-    if (!self->send_now()) co_await self->send_rest();
+    self->send_now(self->server_.replies());
+    if (!self->unsent_.empty()) co_await self->send_rest();
     if (next == Next::kSendStats && !self->failed_) co_await self->send_stats();
     if (self->failed_ || next == Next::kClose) break;
     if (next == Next::kSendStats || self->answer_.has_value()) continue;
@@ -82,7 +83,7 @@ Connection::Next Connection::handle_requests() {
   std::string& replies = server_.replies();
   replies.clear();
   if (timed_out_) return refuse();
-  if (answer_.has_value()) take_answer();
+  if (answer_.has_value()) take_answer(replies);
   while (!blocked_) {
     const protocol::Frame frame = framer_.next(input_.unread());
     if (frame.status == protocol::FrameStatus::kIncomplete) break;
@@ -107,20 +108,29 @@ Connection::Next Connection::refuse() {
   return Next::kClose;
 }
 
-/// Replies to the request that blocked.
-void Connection::take_answer() {
-  append_answer(server_.replies(), *answer_);
+/// Appends the reply to the request that blocked.
+void Connection::take_answer(std::string& replies) {
+  append_answer(replies, *answer_);
   answer_.reset();
   blocked_ = false;
   server_.touch(*this);
   if (logging::enabled(logging::Level::kDebug)) {
     logging::debug("unblocked", {{"connection", service_.info(owner_).connection_id},
-                                 {"reply", first_word(server_.replies())}});
+                                 {"reply", first_word(replies)}});
   }
 }
 
 void Connection::wait_over(const locks::Answer& answer) noexcept {
   answer_ = answer;
+  // With nothing to carry out behind it, the reply can be sent from here while the coroutine goes
+  // on receiving. That saves waking it up, and a contended lock half of its way from hand to hand.
+  if (suspended_in_ == Suspension::kReceiving && input_.empty()) {
+    std::string& reply = server_.late_reply();
+    reply.clear();
+    take_answer(reply);
+    send_now(reply);
+    if (!failed_ && unsent_.empty()) return;
+  }
   interrupt();
 }
 
@@ -165,23 +175,22 @@ bool Connection::peer_gone() {
 
 // --- Sending ---
 
-/// Sends the replies gathered, as far as the socket takes them. False if some are left, in
-/// `unsent_`.
-bool Connection::send_now() {
-  const std::string& replies = server_.replies();
-  if (replies.empty()) return true;
-  std::error_code error;
-  const std::size_t sent = socket_.write_some(asio::buffer(replies), error);
-  if (error && error != asio::error::would_block) {
-    failed_ = true;
-    return true;
+/// Sends replies as far as the socket takes them, and keeps the rest in `unsent_`.
+void Connection::send_now(const std::string& replies) {
+  std::size_t sent = 0;
+  if (unsent_.empty() && !replies.empty()) {
+    std::error_code error;
+    sent = socket_.write_some(asio::buffer(replies), error);
+    if (error && error != asio::error::would_block) {
+      failed_ = true;
+      return;
+    }
   }
-  if (sent == replies.size()) {
+  if (sent < replies.size()) {
+    unsent_.append(replies, sent);
+  } else if (unsent_.empty()) {
     all_sent();
-    return true;
   }
-  unsent_.assign(replies, sent);
-  return false;
 }
 
 Awaitable Connection::send_rest() {

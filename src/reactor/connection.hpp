@@ -65,11 +65,11 @@ class Connection final : private Waiter {
 
   Next handle_requests();
   Next refuse();
-  void take_answer();
+  void take_answer(std::string& replies);
   bool received(std::error_code error, std::size_t size);
   Awaitable pause();
 
-  bool send_now();
+  void send_now(const std::string& replies);
   Awaitable send_rest();
   Awaitable send_stats();
   template <class Buffers>

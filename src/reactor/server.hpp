@@ -54,6 +54,9 @@ class Server {
   /// Where replies are gathered while a batch of requests is carried out; empty in between. Shared
   /// by all connections, so that one at rest needs none of its own.
   [[nodiscard]] std::string& replies() { return replies_; }
+  /// The same for the reply to a request that blocked, which may come in the middle of such a
+  /// batch.
+  [[nodiscard]] std::string& late_reply() { return late_reply_; }
 
   void add(Connection& connection);
   void remove(Connection& connection);
@@ -88,6 +91,7 @@ class Server {
   asio::basic_signal_set<Executor> signals_;
   Timer tick_timer_;
   std::string replies_;
+  std::string late_reply_;
 
   locks::IntrusiveList<Connection, &Connection::in_server_> all_;
   ByActivity receiving_;  ///< the longest silent first

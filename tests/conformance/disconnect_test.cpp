@@ -313,10 +313,11 @@ TEST(AutoReleaseFlag, negated_form_turns_it_off_too) {
   const Server server({"--no-auto-release-on-disconnect"});
   Client observer(server);
   Client leaving(server);
-  leaving.hold(lock("job"));
+  const Grant grant = leaving.hold(lock("job"));
   leaving.close();
   EXPECT_TRUE(eventually([&] { return stats(observer).at("connections") == 1; }));
   EXPECT_EQ(observer.acquire(lock("job"), 0), "timeout");
+  EXPECT_EQ(observer.release(lock("job"), grant.token), "ok");
 }
 
 }  // namespace

@@ -102,6 +102,8 @@ TEST_P(Drain, refuses_to_acquire_and_to_wait) {
     EXPECT_EQ(holder.wait(key, 60), "error_draining");
   }
   EXPECT_EQ(holder.ask("l", "job", "soon"), "error") << "what is malformed stays malformed";
+  holder.close();
+  EXPECT_EQ(server.wait_for_exit(), 0);
 }
 
 TEST_P(Drain, refuses_to_wait_on_a_granted_state_whose_token_may_be_released) {

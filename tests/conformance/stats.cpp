@@ -4,30 +4,26 @@
 
 namespace dflockd::conformance {
 
-namespace {
-
-Json element(const Json& array, const std::string& key) {
-  for (const Json& candidate : array) {
-    if (candidate.at("key") == key) return candidate;
-  }
-  return nullptr;
-}
-
-}  // namespace
-
 Json stats(Client& observer) {
   const std::string reply = observer.ask("stats", "_", "_");
   if (!reply.starts_with("ok ")) throw std::runtime_error("not an answer to stats: " + reply);
   return Json::parse(reply.begin() + 3, reply.end());
 }
 
+Json element_of(const Json& array, const std::string& key) {
+  for (const Json& candidate : array) {
+    if (candidate.at("key") == key) return candidate;
+  }
+  return nullptr;
+}
+
 Json held(Client& observer, const Key& key) {
-  return element(stats(observer).at(key.limit ? "semaphores" : "locks"), key.name);
+  return element_of(stats(observer).at(key.limit ? "semaphores" : "locks"), key.name);
 }
 
 bool is_idle(Client& observer, const Key& key) {
   const char* const array = key.limit ? "idle_semaphores" : "idle_locks";
-  return !element(stats(observer).at(array), key.name).is_null();
+  return !element_of(stats(observer).at(array), key.name).is_null();
 }
 
 std::int64_t waiters(Client& observer, const Key& key) {

@@ -16,6 +16,9 @@ using Json = nlohmann::ordered_json;
 /// Asks for `stats`. Throws if the answer is not "ok " and one JSON value.
 Json stats(Client& observer);
 
+/// The element of a key in one of the arrays; null if there is none.
+Json element_of(const Json& array, const std::string& key);
+
 /// The element for a held key of `locks` or `semaphores`; null if the key is not held.
 Json held(Client& observer, const Key& key);
 

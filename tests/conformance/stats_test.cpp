@@ -19,13 +19,6 @@ Names names(const Json& object) {
   return found;
 }
 
-Json element(const Json& array, const std::string& key) {
-  for (const Json& candidate : array) {
-    if (candidate.at("key") == key) return candidate;
-  }
-  return nullptr;
-}
-
 class Stats : public testing::Test {
  protected:
   Server server_;
@@ -151,7 +144,7 @@ TEST_F(Stats, idle_time_counts_from_the_release) {
   const Grant grant = client_.hold(lock("job"));
   const auto before = Clock::now();
   EXPECT_EQ(client_.release(lock("job"), grant.token), "ok");
-  const Json job = element(stats(client_).at("idle_locks"), "job");
+  const Json job = element_of(stats(client_).at("idle_locks"), "job");
   EXPECT_GE(job.at("idle_s").get<double>(), 0.0);
   EXPECT_LE(job.at("idle_s").get<double>(),
             std::chrono::duration<double>(Clock::now() - before).count() + 0.001);
@@ -170,10 +163,10 @@ TEST_F(Stats, shows_bytes_that_are_not_utf_8_as_replacement_characters) {
   client_.hold(lock("gr\xc3\xbc\xc3\x9f"));
   EXPECT_EQ(client_.release(lock("idle\x80"), client_.hold(lock("idle\x80")).token), "ok");
   const Json all = stats(client_);
-  EXPECT_FALSE(element(all.at("locks"), "a\xef\xbf\xbd\x62").is_null()) << all;
-  EXPECT_FALSE(element(all.at("locks"), "gr\xc3\xbc\xc3\x9f").is_null()) << all;
-  EXPECT_FALSE(element(all.at("semaphores"), "\xef\xbf\xbd").is_null()) << all;
-  EXPECT_FALSE(element(all.at("idle_locks"), "idle\xef\xbf\xbd").is_null()) << all;
+  EXPECT_FALSE(element_of(all.at("locks"), "a\xef\xbf\xbd\x62").is_null()) << all;
+  EXPECT_FALSE(element_of(all.at("locks"), "gr\xc3\xbc\xc3\x9f").is_null()) << all;
+  EXPECT_FALSE(element_of(all.at("semaphores"), "\xef\xbf\xbd").is_null()) << all;
+  EXPECT_FALSE(element_of(all.at("idle_locks"), "idle\xef\xbf\xbd").is_null()) << all;
 }
 
 // "The line may be megabytes long with 100,000 keys: producing it must not stall other clients for

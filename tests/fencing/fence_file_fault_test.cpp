@@ -4,9 +4,12 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <system_error>
+#include <tuple>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -9,7 +9,9 @@
 #include <memory>
 #include <random>
 #include <string>
-#include <vector>
+#include <system_error>
+#include <tuple>
+#include <utility>
 
 #include <fcntl.h>
 #include <sys/stat.h>

@@ -2,10 +2,11 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <span>
 #include <system_error>
+#include <tuple>
 #include <unordered_set>
 
 #include <gtest/gtest.h>

@@ -168,11 +168,11 @@ TEST(AcquireTest, many_waits_that_are_over_end_in_the_order_of_their_deadlines) 
     t.acquire(owners.back(), timeout % 2 == 0 ? kJob : kOther, seconds(timeout));
   }
   t.advance_to(50s);
-  EXPECT_THAT(t.heard(), ElementsAre(WaitOver(owners[3], Outcome::kTimeout),
-                                     WaitOver(owners[1], Outcome::kTimeout),
-                                     WaitOver(owners[0], Outcome::kTimeout),
-                                     WaitOver(owners[4], Outcome::kTimeout),
-                                     WaitOver(owners[2], Outcome::kTimeout)));
+  EXPECT_THAT(
+      t.heard(),
+      ElementsAre(WaitOver(owners[3], Outcome::kTimeout), WaitOver(owners[1], Outcome::kTimeout),
+                  WaitOver(owners[0], Outcome::kTimeout), WaitOver(owners[4], Outcome::kTimeout),
+                  WaitOver(owners[2], Outcome::kTimeout)));
 }
 
 TEST(AcquireTest, grant_that_was_due_before_the_timeout_wins_however_late_the_table_hears) {

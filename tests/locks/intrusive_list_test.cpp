@@ -32,7 +32,8 @@ struct IntrusiveListTest : ::testing::Test {
 
   [[nodiscard]] std::vector<int> numbers() const {
     std::vector<int> found;
-    for (const Element* element = list.front(); element != nullptr; element = List::next(*element)) {
+    for (const Element* element = list.front(); element != nullptr;
+         element = List::next(*element)) {
       found.push_back(element->number);
     }
     return found;

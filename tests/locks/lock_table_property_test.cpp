@@ -1,8 +1,7 @@
 // Random sequences of commands, with simulated time that often hits a deadline exactly, against the
 // naive model and against invariants that need no model.
-#include <cstdlib>
-
 #include <algorithm>
+#include <cstdlib>
 #include <functional>
 #include <limits>
 #include <map>
@@ -34,7 +33,7 @@ constexpr std::size_t kMostOwners = 6;
 constexpr Instant kStart = seconds(1'000);
 
 // More than RapidCheck's hundred, unless the environment says otherwise.
-[[maybe_unused]] const int kEnvironmentSet = setenv("RC_PARAMS", "max_success=600", 0);
+[[maybe_unused]] const int kEnvironmentSet = setenv("RC_PARAMS", "max_success=1500", 0);
 
 // A command with everything filled in.
 struct Call {

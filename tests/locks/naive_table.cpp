@@ -268,7 +268,12 @@ Answer NaiveTable::ask(OwnerId owner, const Request& request, std::optional<seco
     if (fences_left() == 0) return {Outcome::kNoFence};
     if (key == nullptr) {
       if (!make_room()) return {Outcome::kMaxLocks};
-      keys_.push_back({request.key.kind, std::string(request.key.name), request.limit, {}, {}, {},
+      keys_.push_back({request.key.kind,
+                       std::string(request.key.name),
+                       request.limit,
+                       {},
+                       {},
+                       {},
                        std::nullopt});
       key = &keys_.back();
     }
@@ -323,9 +328,8 @@ Answer NaiveTable::wait(Instant now, OwnerId owner, const KeyName& name, seconds
 void NaiveTable::cancel_wait(Instant now, OwnerId owner) {
   advance(now);
   for (Key& key : keys_) {
-    std::erase_if(key.queue, [&](const Claim& claim) {
-      return claim.owner == owner && !claim.in_phase_one;
-    });
+    std::erase_if(key.queue,
+                  [&](const Claim& claim) { return claim.owner == owner && !claim.in_phase_one; });
   }
 }
 
@@ -354,9 +358,8 @@ void NaiveTable::close_owner(Instant now, OwnerId owner, bool release_grants) {
     std::erase_if(key.queue, [&](const Claim& claim) { return claim.owner == owner; });
     clear_spent(key, owner);
   }
-  release_where([&](const Claim& claim) {
-    return claim.owner == owner && (release_grants || !claim.told);
-  });
+  release_where(
+      [&](const Claim& claim) { return claim.owner == owner && (release_grants || !claim.told); });
   for (Key& key : keys_) {
     for (Claim& claim : key.holders) {
       // Nobody can come to collect it any more.
@@ -368,9 +371,8 @@ void NaiveTable::close_owner(Instant now, OwnerId owner, bool release_grants) {
 
 void NaiveTable::release_since(Instant now, OwnerId owner, std::uint64_t first_fence) {
   advance(now);
-  release_where([&](const Claim& claim) {
-    return claim.owner == owner && claim.fence >= first_fence;
-  });
+  release_where(
+      [&](const Claim& claim) { return claim.owner == owner && claim.fence >= first_fence; });
 }
 
 void NaiveTable::reserve_fences(std::uint64_t first, std::uint64_t end) {

@@ -56,7 +56,9 @@ const char* name_of(Outcome outcome) {
   return "an outcome without a name";
 }
 
-std::ostream& operator<<(std::ostream& out, Outcome outcome) { return out << name_of(outcome); }
+std::ostream& operator<<(std::ostream& out, Outcome outcome) {
+  return out << name_of(outcome);
+}
 
 std::ostream& operator<<(std::ostream& out, const OwnerId& owner) {
   return out << "owner " << owner.index << '.' << owner.generation;

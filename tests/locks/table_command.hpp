@@ -54,10 +54,10 @@ inline constexpr std::array<KeyName, 4> kKeys{
 struct Command {
   Op op = Op::kAdvance;
   Step step = Step::kSameTime;
-  std::uint32_t owner = 0;            ///< modulo the number of open owners
-  std::uint32_t key = 0;              ///< in `kKeys`
-  std::uint32_t pick = 0;             ///< of the tokens known, counted from the latest; an amount
-  bool other_limit = false;           ///< ask for a limit that is not the usual one
+  std::uint32_t owner = 0;   ///< modulo the number of open owners
+  std::uint32_t key = 0;     ///< in `kKeys`
+  std::uint32_t pick = 0;    ///< of the tokens known, counted from the latest; an amount
+  bool other_limit = false;  ///< ask for a limit that is not the usual one
   std::chrono::seconds timeout{0};
   std::chrono::seconds lease{1};
 };

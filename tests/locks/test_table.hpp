@@ -112,7 +112,9 @@ MATCHER_P2(WaitOver, owner, outcome, "") {
 }
 
 /// An event that says that `owner`'s wait ended with a grant.
-inline auto Granted(OwnerId owner) { return WaitOver(owner, Outcome::kGranted); }
+inline auto Granted(OwnerId owner) {
+  return WaitOver(owner, Outcome::kGranted);
+}
 
 /// An event that says that a lease of `owner` ran out.
 MATCHER_P2(Expired, owner, key, "") {

@@ -1,0 +1,187 @@
+// Caps on keys and waiters, idle keys and their collection.
+#include "test_table.hpp"
+
+namespace dflockd::locks {
+
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+// Holds a key and gives it back at a time.
+void use(TestTable& t, const KeyName& key, seconds until) {
+  const Token token = t.hold(key, {.lease = 1'000s});
+  t.now = until;
+  EXPECT_TRUE(t.release(key, token));
+}
+
+TEST(MaxLocksTest, longest_idle_key_makes_room) {
+  TestTable t({.max_locks = 3});
+  use(t, kOther, 1s);
+  use(t, kJob, 2s);
+  use(t, kThird, 3s);
+  t.hold(kPool);
+  EXPECT_FALSE(t.has(kOther));
+  EXPECT_TRUE(t.has(kJob));
+  EXPECT_TRUE(t.has(kThird));
+  t.hold({Kind::kLock, "one more"});
+  EXPECT_FALSE(t.has(kJob));
+  EXPECT_EQ(t.table.counts().keys, 3U);
+}
+
+TEST(MaxLocksTest, use_of_an_idle_key_makes_it_young_again) {
+  TestTable t({.max_locks = 2});
+  use(t, kJob, 1s);
+  use(t, kOther, 2s);
+  use(t, kJob, 3s);
+  t.hold(kThird);
+  EXPECT_TRUE(t.has(kJob));
+  EXPECT_FALSE(t.has(kOther));
+}
+
+TEST(MaxLocksTest, refused_when_every_key_is_held) {
+  TestTable t({.max_locks = 2});
+  t.hold(kJob);
+  const Token token = t.hold(kPool);
+  EXPECT_EQ(t.acquire(t.owner(), kOther, 0s).outcome, Outcome::kMaxLocks);
+  EXPECT_EQ(t.acquire(t.owner(), kOther, 5s).outcome, Outcome::kMaxLocks);
+  EXPECT_EQ(t.enqueue(t.owner(), kOther).outcome, Outcome::kMaxLocks);
+  EXPECT_FALSE(t.has(kOther));
+  EXPECT_EQ(t.table.counts().keys, 2U);
+  EXPECT_TRUE(t.release(kPool, token));
+  EXPECT_EQ(t.acquire(t.owner(), kOther, 0s).outcome, Outcome::kGranted);
+  EXPECT_FALSE(t.has(kPool));
+}
+
+TEST(MaxLocksTest, existing_keys_are_not_affected) {
+  TestTable t({.max_locks = 1});
+  const Token token = t.hold(kJob);
+  EXPECT_EQ(t.acquire(t.owner(), kJob, 5s).outcome, Outcome::kQueued);
+  EXPECT_TRUE(t.release(kJob, token));
+}
+
+TEST(MaxLocksTest, locks_and_semaphores_count_together) {
+  TestTable t({.max_locks = 1});
+  t.hold(kPool, {.limit = 5});
+  t.hold(kPool, {.limit = 5});
+  EXPECT_EQ(t.acquire(t.owner(), {Kind::kLock, kPool.name}, 0s).outcome, Outcome::kMaxLocks);
+}
+
+TEST(MaxLocksTest, key_whose_lease_is_over_by_now_makes_room) {
+  TestTable t({.max_locks = 1});
+  t.hold(kJob, {.lease = 10s});
+  t.now = 10s - 1ns;
+  EXPECT_EQ(t.acquire(t.owner(), kOther, 0s).outcome, Outcome::kMaxLocks);
+  t.now = 10s;
+  EXPECT_EQ(t.acquire(t.owner(), kOther, 0s).outcome, Outcome::kGranted);
+}
+
+TEST(MaxLocksTest, zero_is_no_cap) {
+  TestTable t({.max_locks = 0});
+  for (int i = 0; i < 5'000; ++i) t.hold({Kind::kLock, std::to_string(i)});
+  EXPECT_EQ(t.table.counts().keys, 5'000U);
+}
+
+TEST(MaxWaitersTest, queue_takes_no_more_than_its_cap) {
+  TestTable t({.max_waiters = 2});
+  const Token token = t.hold(kJob);
+  EXPECT_EQ(t.acquire(t.owner(), kJob, 5s).outcome, Outcome::kQueued);
+  EXPECT_EQ(t.enqueue(t.owner(), kJob).outcome, Outcome::kQueued);
+  EXPECT_EQ(t.acquire(t.owner(), kJob, 5s).outcome, Outcome::kMaxWaiters);
+  EXPECT_EQ(t.enqueue(t.owner(), kJob).outcome, Outcome::kMaxWaiters);
+  EXPECT_TRUE(t.release(kJob, token));
+  EXPECT_EQ(t.acquire(t.owner(), kJob, 5s).outcome, Outcome::kQueued) << "one place came free";
+}
+
+TEST(MaxWaitersTest, zero_timeout_at_a_full_queue_is_timeout) {
+  TestTable t({.max_waiters = 1});
+  t.hold(kJob);
+  t.acquire(t.owner(), kJob, 5s);
+  EXPECT_EQ(t.acquire(t.owner(), kJob, 0s).outcome, Outcome::kTimeout);
+}
+
+TEST(MaxWaitersTest, each_key_has_its_own_queue) {
+  TestTable t({.max_waiters = 1});
+  t.hold(kJob);
+  t.hold(kOther);
+  EXPECT_EQ(t.acquire(t.owner(), kJob, 5s).outcome, Outcome::kQueued);
+  EXPECT_EQ(t.acquire(t.owner(), kOther, 5s).outcome, Outcome::kQueued);
+}
+
+TEST(MaxWaitersTest, places_given_up_are_free_again) {
+  TestTable t({.max_waiters = 1});
+  t.hold(kJob, {.lease = 100s});
+  const OwnerId owner = t.owner();
+  t.acquire(owner, kJob, 5s);
+  t.table.cancel_wait(t.now, owner);
+  EXPECT_EQ(t.acquire(owner, kJob, 5s).outcome, Outcome::kQueued);
+  t.now = 5s;
+  EXPECT_EQ(t.acquire(t.owner(), kJob, 5s).outcome, Outcome::kQueued);
+}
+
+TEST(MaxWaitersTest, zero_is_no_cap) {
+  TestTable t({.max_waiters = 0});
+  t.hold(kJob);
+  for (int i = 0; i < 5'000; ++i) {
+    ASSERT_EQ(t.acquire(t.owner(), kJob, 5s).outcome, Outcome::kQueued);
+  }
+}
+
+TEST(CollectIdleTest, drops_keys_at_the_bound_exactly) {
+  TestTable t;
+  use(t, kJob, 5s);
+  t.now = 15s - 1ns;
+  EXPECT_EQ(t.table.collect_idle(t.now, 10s, 9), 0U);
+  t.now = 15s;
+  EXPECT_EQ(t.table.collect_idle(t.now, 10s, 9), 1U);
+  EXPECT_FALSE(t.has(kJob));
+}
+
+TEST(CollectIdleTest, drops_the_longest_idle_first_and_keeps_to_its_budget) {
+  TestTable t;
+  use(t, kThird, 1s);
+  use(t, kJob, 2s);
+  use(t, kOther, 3s);
+  t.now = 100s;
+  EXPECT_EQ(t.table.collect_idle(t.now, 0s, 0), 0U);
+  EXPECT_EQ(t.table.collect_idle(t.now, 0s, 2), 2U);
+  EXPECT_TRUE(t.has(kOther));
+  EXPECT_EQ(t.table.counts().keys, 1U);
+  EXPECT_EQ(t.table.collect_idle(t.now, 0s, 2), 1U);
+  EXPECT_EQ(t.table.collect_idle(t.now, 0s, 2), 0U);
+}
+
+TEST(CollectIdleTest, leaves_held_keys_alone) {
+  TestTable t;
+  t.hold(kJob, {.lease = 1'000s});
+  use(t, kOther, 1s);
+  t.now = 500s;
+  EXPECT_EQ(t.table.collect_idle(t.now, 0s, 9), 1U);
+  EXPECT_TRUE(t.has(kJob));
+}
+
+TEST(CollectIdleTest, stops_at_the_first_key_that_is_not_idle_long_enough) {
+  TestTable t;
+  use(t, kJob, 1s);
+  use(t, kOther, 8s);
+  t.now = 10s;
+  EXPECT_EQ(t.table.collect_idle(t.now, 5s, 9), 1U);
+  EXPECT_TRUE(t.has(kOther));
+}
+
+TEST(CollectIdleTest, order_of_idle_keys_survives_states_that_are_cleared_late) {
+  TestTable t;
+  const OwnerId owner = t.owner();
+  t.enqueue(owner, kJob, {.lease = 1s});
+  t.advance_to(1s);
+  use(t, kOther, 2s);
+  t.now = 3s;
+  t.close(owner);
+  t.now = 4s;
+  EXPECT_EQ(t.table.collect_idle(t.now, 2s, 9), t.has(kJob) ? 1U : 2U);
+  EXPECT_FALSE(t.has(kOther));
+}
+
+}  // namespace
+
+}  // namespace dflockd::locks

@@ -1,0 +1,319 @@
+// Owners: opening, closing, what they leave behind, and taking back what they did not hear of.
+#include <set>
+
+#include "test_table.hpp"
+
+namespace dflockd::locks {
+
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::UnorderedElementsAre;
+
+TEST(OwnerTest, indexes_are_dense_and_ids_differ) {
+  TestTable t;
+  std::set<std::uint32_t> indexes;
+  for (int i = 0; i < 200; ++i) indexes.insert(t.owner().index);
+  EXPECT_EQ(indexes.size(), 200U);
+  EXPECT_EQ(*indexes.rbegin(), 199U);
+}
+
+TEST(OwnerTest, index_serves_again_with_another_generation) {
+  TestTable t;
+  const OwnerId first = t.owner();
+  t.close(first);
+  const OwnerId second = t.owner();
+  EXPECT_EQ(second.index, first.index);
+  EXPECT_NE(second.generation, first.generation);
+}
+
+TEST(OwnerTest, has_claims_while_it_holds_or_waits) {
+  TestTable t;
+  const OwnerId owner = t.owner();
+  EXPECT_FALSE(t.table.has_claims(owner));
+  const Token token = t.hold(owner, kJob);
+  EXPECT_TRUE(t.table.has_claims(owner));
+  EXPECT_TRUE(t.release(kJob, token));
+  EXPECT_FALSE(t.table.has_claims(owner));
+  t.hold(kJob);
+  t.enqueue(owner, kJob);
+  EXPECT_TRUE(t.table.has_claims(owner));
+  t.wait(owner, kJob, 5s);
+  EXPECT_TRUE(t.table.has_claims(owner));
+  t.advance_to(5s);
+  EXPECT_FALSE(t.table.has_claims(owner));
+}
+
+TEST(CloseOwnerTest, releases_what_it_holds_to_the_next_waiters) {
+  TestTable t;
+  const OwnerId owner = t.owner();
+  t.hold(owner, kJob);
+  t.hold(owner, kOther);
+  const OwnerId job_waiter = t.owner();
+  const OwnerId other_waiter = t.owner();
+  t.acquire(job_waiter, kJob, 60s);
+  t.acquire(other_waiter, kOther, 60s);
+  t.close(owner);
+  EXPECT_THAT(t.heard(), UnorderedElementsAre(Granted(job_waiter), Granted(other_waiter)));
+}
+
+TEST(CloseOwnerTest, cancels_its_wait_without_an_event) {
+  TestTable t;
+  const Token token = t.hold(kJob);
+  const OwnerId owner = t.owner();
+  const OwnerId behind = t.owner();
+  t.acquire(owner, kJob, 60s);
+  t.acquire(behind, kJob, 60s);
+  t.close(owner);
+  EXPECT_THAT(t.heard(), IsEmpty());
+  EXPECT_TRUE(t.release(kJob, token));
+  EXPECT_THAT(t.heard(), ElementsAre(Granted(behind)));
+}
+
+TEST(CloseOwnerTest, owner_that_waits_behind_itself_is_gone_altogether) {
+  for (const bool release_grants : {true, false}) {
+    TestTable t;
+    const OwnerId owner = t.owner();
+    const Token token = t.hold(owner, kJob);
+    t.enqueue(owner, kJob);
+    const OwnerId behind = t.owner();
+    t.acquire(owner, kJob, 60s);
+    t.acquire(behind, kJob, 60s);
+    t.close(owner, release_grants);
+    if (!release_grants) {
+      EXPECT_THAT(t.heard(), IsEmpty());
+      EXPECT_TRUE(t.release(kJob, token));
+    }
+    EXPECT_THAT(t.heard(), ElementsAre(Granted(behind)));
+    EXPECT_EQ(t.latest_told.fence, token.fence + 1) << "no fence went to the closed owner";
+    EXPECT_EQ(t.info(kJob)->waiters, 0U);
+  }
+}
+
+TEST(CloseOwnerTest, leaves_nothing_behind) {
+  TestTable t;
+  const OwnerId owner = t.owner();
+  const OwnerId holder = t.owner();
+  t.hold(holder, kThird);
+  t.hold(owner, kJob);
+  t.enqueue(owner, kOther);
+  t.enqueue(owner, kThird);
+  t.acquire(owner, kThird, 60s);
+  t.close(owner);
+  EXPECT_EQ(t.table.held(), 1U);
+  EXPECT_EQ(t.table.counts().lock_waiters, 0U);
+  t.close(holder);
+  EXPECT_EQ(t.table.next_deadline(), kNever);
+  EXPECT_EQ(t.table.collect_idle(t.now, 0s, 9), 3U);
+}
+
+TEST(CloseOwnerTest, keeping_grants_leaves_them_to_token_and_lease) {
+  TestTable t;
+  const OwnerId owner = t.owner();
+  const Token job = t.hold(owner, kJob, {.lease = 10s});
+  t.hold(owner, kOther, {.lease = 20s});
+  t.close(owner, false);
+  EXPECT_EQ(t.table.held(), 2U);
+  EXPECT_TRUE(t.renew(kJob, job, 15s));
+  EXPECT_TRUE(t.release(kJob, job));
+  t.advance_to(20s);
+  EXPECT_THAT(t.heard(), ElementsAre(Expired(owner, kOther)));
+  EXPECT_EQ(t.table.held(), 0U);
+}
+
+TEST(CloseOwnerTest, index_is_not_reused_while_kept_grants_last) {
+  TestTable t;
+  const OwnerId owner = t.owner();
+  t.hold(owner, kJob, {.lease = 10s});
+  const Token other = t.hold(owner, kOther, {.lease = 30s});
+  t.close(owner, false);
+  EXPECT_NE(t.owner().index, owner.index);
+  t.advance_to(10s);
+  EXPECT_NE(t.owner().index, owner.index);
+  EXPECT_TRUE(t.release(kOther, other));
+  const OwnerId successor = t.owner();
+  EXPECT_EQ(successor.index, owner.index);
+  EXPECT_NE(successor.generation, owner.generation);
+  EXPECT_FALSE(t.table.has_claims(successor));
+}
+
+TEST(CloseOwnerTest, keeping_grants_still_releases_one_that_was_never_told) {
+  TestTable t;
+  const Token token = t.hold(kJob);
+  const OwnerId owner = t.owner();
+  const OwnerId behind = t.owner();
+  t.enqueue(owner, kJob);
+  t.acquire(behind, kJob, 60s);
+  EXPECT_TRUE(t.release(kJob, token));
+  EXPECT_EQ(t.info(kJob)->owner, owner);
+  t.close(owner, false);
+  EXPECT_THAT(t.heard(), ElementsAre(Granted(behind)));
+}
+
+TEST(CloseOwnerTest, keeping_grants_keeps_a_phase_one_grant_that_was_told) {
+  TestTable t;
+  const OwnerId owner = t.owner();
+  const Token token = t.enqueue(owner, kJob).token;
+  t.close(owner, false);
+  EXPECT_EQ(t.table.held(), 1U);
+  EXPECT_TRUE(t.release(kJob, token));
+}
+
+TEST(CloseOwnerTest, kept_phase_one_grant_ends_with_its_lease_and_nothing_remains_to_be_told) {
+  TestTable t;
+  const OwnerId owner = t.owner();
+  t.enqueue(owner, kJob, {.lease = 10s});
+  t.close(owner, false);
+  t.advance_to(10s);
+  EXPECT_EQ(t.owner().index, owner.index);
+  EXPECT_EQ(t.table.collect_idle(t.now, 0s, 9), 1U);
+}
+
+TEST(CloseOwnerTest, grant_that_waits_for_nobody_stays_with_the_next_waiter_when_both_leave) {
+  TestTable t;
+  const OwnerId owner = t.owner();
+  const OwnerId second = t.owner();
+  const OwnerId third = t.owner();
+  t.hold(owner, kJob);
+  t.acquire(second, kJob, 60s);
+  t.acquire(third, kJob, 60s);
+  t.close(owner);
+  t.close(second);
+  EXPECT_THAT(t.heard(), ElementsAre(Granted(second), Granted(third)));
+}
+
+TEST(CloseOwnerTest, thousand_waiters_may_leave_at_once) {
+  TestTable t;
+  const Token token = t.hold(kJob);
+  std::vector<OwnerId> waiters;
+  for (int i = 0; i < 1001; ++i) {
+    waiters.push_back(t.owner());
+    t.acquire(waiters.back(), kJob, 60s);
+  }
+  for (std::size_t i = 0; i < 1000; ++i) t.close(waiters[i], i % 2 == 0);
+  EXPECT_EQ(t.info(kJob)->waiters, 1U);
+  EXPECT_TRUE(t.release(kJob, token));
+  EXPECT_THAT(t.heard(), ElementsAre(Granted(waiters.back())));
+}
+
+TEST(CancelWaitTest, leaves_the_queue_without_an_event) {
+  TestTable t;
+  const Token token = t.hold(kJob);
+  const OwnerId owner = t.owner();
+  const OwnerId behind = t.owner();
+  t.acquire(owner, kJob, 5s);
+  t.acquire(behind, kJob, 60s);
+  t.table.cancel_wait(t.now, owner);
+  EXPECT_FALSE(t.table.has_claims(owner));
+  t.advance_to(5s);
+  EXPECT_THAT(t.heard(), IsEmpty());
+  EXPECT_TRUE(t.release(kJob, token));
+  EXPECT_THAT(t.heard(), ElementsAre(Granted(behind)));
+}
+
+TEST(CancelWaitTest, owner_may_ask_again_and_stands_at_the_end) {
+  TestTable t;
+  const Token token = t.hold(kJob);
+  const OwnerId owner = t.owner();
+  const OwnerId behind = t.owner();
+  t.acquire(owner, kJob, 60s);
+  t.acquire(behind, kJob, 60s);
+  t.table.cancel_wait(t.now, owner);
+  EXPECT_EQ(t.acquire(owner, kJob, 60s).outcome, Outcome::kQueued);
+  EXPECT_TRUE(t.release(kJob, token));
+  EXPECT_THAT(t.heard(), ElementsAre(Granted(behind)));
+}
+
+TEST(CancelWaitTest, does_nothing_to_an_owner_that_is_not_blocked) {
+  TestTable t;
+  const OwnerId owner = t.owner();
+  t.hold(owner, kJob);
+  t.enqueue(owner, kJob);
+  t.table.cancel_wait(t.now, owner);
+  EXPECT_EQ(t.info(kJob)->holders, 1U);
+  EXPECT_EQ(t.info(kJob)->waiters, 1U);
+}
+
+TEST(CancelWaitTest, ends_a_phase_two_wait_together_with_its_place) {
+  TestTable t;
+  t.hold(kJob);
+  const OwnerId owner = t.owner();
+  t.enqueue(owner, kJob);
+  t.wait(owner, kJob, 5s);
+  t.table.cancel_wait(t.now, owner);
+  EXPECT_EQ(t.info(kJob)->waiters, 0U);
+  EXPECT_EQ(t.wait(owner, kJob, 5s).outcome, Outcome::kNotEnqueued);
+}
+
+TEST(CancelWaitTest, grant_that_came_first_is_not_cancelled) {
+  TestTable t;
+  t.hold(kJob, {.lease = 5s});
+  const OwnerId owner = t.owner();
+  t.acquire(owner, kJob, 60s);
+  t.now = 5s;
+  t.table.cancel_wait(t.now, owner);
+  EXPECT_TRUE(t.table.has_claims(owner));
+  EXPECT_EQ(t.info(kJob)->owner, owner);
+}
+
+TEST(ReleaseSinceTest, releases_the_grants_from_a_fence_on_and_no_others) {
+  TestTable t;
+  const OwnerId owner = t.owner();
+  const Token heard = t.hold(owner, kJob);
+  const OwnerId other = t.owner();
+  const std::uint64_t first = t.table.next_fence();
+  t.hold(owner, kOther);
+  t.hold(other, kThird);
+  t.table.release_since(t.now, owner, first);
+  EXPECT_EQ(t.table.held(), 2U);
+  EXPECT_TRUE(t.table.has_claims(other));
+  EXPECT_TRUE(t.release(kJob, heard));
+}
+
+TEST(ReleaseSinceTest, lets_the_next_waiter_in) {
+  TestTable t;
+  const OwnerId owner = t.owner();
+  const std::uint64_t first = t.table.next_fence();
+  t.hold(owner, kJob);
+  const OwnerId waiter = t.owner();
+  t.acquire(waiter, kJob, 60s);
+  t.table.release_since(t.now, owner, first);
+  EXPECT_THAT(t.heard(), ElementsAre(Granted(waiter)));
+}
+
+TEST(ReleaseSinceTest, first_fence_itself_is_released) {
+  TestTable t;
+  const OwnerId owner = t.owner();
+  const Token token = t.hold(owner, kJob);
+  t.table.release_since(t.now, owner, token.fence + 1);
+  EXPECT_TRUE(t.table.has_claims(owner));
+  t.table.release_since(t.now, owner, token.fence);
+  EXPECT_FALSE(t.table.has_claims(owner));
+}
+
+TEST(ReleaseSinceTest, releases_every_grant_even_if_the_owners_own_wait_ends_meanwhile) {
+  TestTable t({}, 2);
+  const OwnerId owner = t.owner();
+  t.hold(owner, kJob);
+  t.acquire(owner, kJob, 60s);
+  t.enqueue(owner, kOther);
+  t.table.release_since(t.now, owner, 1);
+  EXPECT_THAT(t.heard(), ElementsAre(WaitOver(owner, Outcome::kNoFence)));
+  EXPECT_EQ(t.table.held(), 0U);
+}
+
+TEST(ReleaseSinceTest, leaves_places_in_queues_alone) {
+  TestTable t;
+  t.hold(kJob);
+  const OwnerId owner = t.owner();
+  t.hold(owner, kOther);
+  t.enqueue(owner, kJob);
+  t.table.release_since(t.now, owner, 0);
+  EXPECT_EQ(t.info(kJob)->waiters, 1U);
+  EXPECT_EQ(t.info(kOther)->holders, 0U);
+}
+
+}  // namespace
+
+}  // namespace dflockd::locks
