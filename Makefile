@@ -1,50 +1,54 @@
 # A thin front for the CMake presets. `make run` and `make test` are all that a new machine needs.
-.PHONY: help deps build debug run test asan bench format format-check tidy install clean
+.PHONY: help build debug run test asan bench format format-check tidy install clean
 
 PREFIX ?= /usr/local
 ARGS ?=
+DEPS = packaging/install-deps.sh
 SOURCES = $(shell git ls-files -co --exclude-standard '*.cpp' '*.hpp')
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-deps: ## install the Debian packages that are missing
-	@packaging/install-deps.sh
-
-build: deps ## build everything into build/release
+build: ## build everything into build/release
+	@$(DEPS)
 	@cmake --preset release
 	@cmake --build --preset release
 
-debug: deps ## build everything into build/debug, with assertions
+debug: ## build everything into build/debug, unoptimised
+	@$(DEPS)
 	@cmake --preset debug
 	@cmake --build --preset debug
 
-run: build ## start the daemon; pass flags with ARGS="--port 7000"
+run: build ## start the daemon; flags go into ARGS, as in make run ARGS="--port 7000"
 	@exec build/release/dflockd $(ARGS)
 
 test: build ## run every test
 	@ctest --preset release
 
-asan: deps ## run every test under AddressSanitizer and UndefinedBehaviorSanitizer
+asan: ## run every test under AddressSanitizer and UndefinedBehaviorSanitizer
+	@$(DEPS)
 	@cmake --preset asan
 	@cmake --build --preset asan
 	@ctest --preset asan
 
 bench: build ## compare with an epoll floor, Redis and memcached on the same load
-	@packaging/install-deps.sh bench
+	@$(DEPS) bench
 	@tests/bench/compare $(ARGS)
 
-format: deps ## format the sources in place
-	@clang-format -i $(SOURCES)
+format: ## format the sources in place
+	@$(DEPS) lint
+	@clang-format-14 -i $(SOURCES)
 
-format-check: deps ## fail if a source is not formatted
-	@clang-format --dry-run --Werror $(SOURCES)
+format-check: ## fail if a source is not formatted
+	@$(DEPS) lint
+	@clang-format-14 --dry-run --Werror $(SOURCES)
 
-tidy: deps ## run clang-tidy over the sources
+tidy: ## run clang-tidy over the sources
+	@$(DEPS) lint
 	@cmake --preset release
-	@packaging/run-tidy.sh
+	@packaging/tidy.sh build/release
 
-install: build ## install into PREFIX (default /usr/local), under DESTDIR if set
+install: build ## install into PREFIX (default /usr/local), under DESTDIR if it is set
 	@cmake --install build/release --prefix $(PREFIX)
 
 clean: ## remove everything that was built

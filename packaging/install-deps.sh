@@ -1,18 +1,21 @@
 #!/bin/sh
-# Installs the Debian 12 packages that building and testing need, and nothing when all are there.
-# Usage: packaging/install-deps.sh [bench]      (bench adds the servers that `make bench` compares)
+# Installs the Debian 12 packages that are missing, and does nothing when all are there.
+# Usage: packaging/install-deps.sh [lint | bench]
+#   (nothing)  what building and testing needs
+#   lint       and clang-format and clang-tidy
+#   bench      and the servers that `make bench` compares with
 set -eu
 
 packages="build-essential cmake ninja-build git python3
   libasio-dev libcli11-dev libspdlog-dev libfmt-dev libssl-dev nlohmann-json3-dev
-  libgtest-dev libgmock-dev librapidcheck-dev
-  clang-format-14 clang-format clang-tidy-16 clang-16"
+  libgtest-dev libgmock-dev librapidcheck-dev"
 
 case "${1-}" in
   '') ;;
-  bench) packages="$packages redis-server memcached" ;;
+  lint) packages="$packages clang-format-14 clang-tidy-16" ;;
+  bench) packages="$packages redis-server memcached util-linux" ;;
   *)
-    echo "install-deps.sh: unknown argument '$1'; allowed: bench" >&2
+    echo "install-deps.sh: '$1' is not allowed; expected lint or bench" >&2
     exit 2
     ;;
 esac
@@ -34,7 +37,6 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 
 echo "Installing:$missing"
-export DEBIAN_FRONTEND=noninteractive
-$sudo apt-get update -q
-# shellcheck disable=SC2086 # a list of words is what we want here
-$sudo apt-get install -q -y --no-install-recommends $missing
+$sudo env DEBIAN_FRONTEND=noninteractive apt-get update -q
+# shellcheck disable=SC2086 # a list of words is what is wanted
+$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing

@@ -6,8 +6,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <filesystem>
 #include <memory>
 #include <optional>
+#include <string>
 #include <variant>
 
 #include <sys/resource.h>
@@ -50,6 +52,18 @@ reactor::FenceSource open_fences(const config::Config& config) {
           .reserver = std::make_unique<fencing::FenceReserver>(std::move(file))};
 }
 
+/// What is wrong with a fence state file that exists, for --check-config.
+std::optional<std::string> check_fences(const config::Config& config) {
+  std::error_code missing;
+  if (!std::filesystem::exists(config.fence_state_file, missing)) return std::nullopt;
+  try {
+    fencing::FenceFile::check(config.fence_state_file);
+  } catch (const fencing::FenceFileError& error) {
+    return error.what();
+  }
+  return std::nullopt;
+}
+
 void start_logging(const config::Loaded& loaded) {
   constexpr logging::Level kLevels[] = {logging::Level::kDebug, logging::Level::kInfo,
                                         logging::Level::kWarn, logging::Level::kError};
@@ -58,7 +72,7 @@ void start_logging(const config::Loaded& loaded) {
                 config.log_format == config::LogFormat::kJson ? logging::Format::kJson
                                                               : logging::Format::kText);
   for (const std::string& warning : loaded.warnings) {
-    logging::warn("configuration", {{"warning", warning}});
+    logging::warn("configuration", {{"message", warning}});
   }
 }
 
@@ -100,7 +114,7 @@ int serve(const config::Config& config) {
 }
 
 int run(int argc, char** argv) {
-  const auto result = config::load({argv + 1, argv + argc}, std::getenv);
+  const auto result = config::load({argv + 1, argv + argc}, std::getenv, check_fences);
   if (const auto* exit = std::get_if<config::Exit>(&result)) {
     std::fputs(exit->text.c_str(), exit->is_error() ? stderr : stdout);
     return exit->status;

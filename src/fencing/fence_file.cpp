@@ -139,10 +139,15 @@ void create(const Place& place, std::uint64_t limit, std::uint64_t step) {
 }
 
 /// Opens an existing file, or returns nothing with the reason in `errno`.
-Descriptor open_existing(const Place& place) {
+Descriptor open_existing(const Place& place, int access = O_RDWR) {
   // Opening what turns out to be a FIFO or a terminal must not block or do anything.
-  constexpr int kFlags = O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
-  return Descriptor(uninterrupted([&] { return place.ops.open(place.path.c_str(), kFlags); }));
+  const int flags = access | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+  return Descriptor(uninterrupted([&] { return place.ops.open(place.path.c_str(), flags); }));
+}
+
+[[noreturn]] void refuse_unopened(const Place& place) {
+  refuse(place, "cannot open it", last_error(),
+         "it must be a file that the server may read and write");
 }
 
 Descriptor open_or_create(const Place& place, std::uint64_t limit, std::uint64_t step) {
@@ -151,10 +156,7 @@ Descriptor open_or_create(const Place& place, std::uint64_t limit, std::uint64_t
     create(place, limit, step);
     file = open_existing(place);
   }
-  if (!file.valid()) {
-    refuse(place, "cannot open it", last_error(),
-           "it must be a file that the server may read and write");
-  }
+  if (!file.valid()) refuse_unopened(place);
   return file;
 }
 
@@ -256,6 +258,14 @@ FenceFile FenceFile::open(const std::filesystem::path& path, std::uint64_t at_le
   }
   file.range_ = {first, end};
   return file;
+}
+
+void FenceFile::check(const std::filesystem::path& path, FileOps& ops) {
+  const Place place{path, ops};
+  const Descriptor descriptor = open_existing(place, O_RDONLY);
+  if (!descriptor.valid()) refuse_unopened(place);
+  check_kind_and_size(place, descriptor);
+  static_cast<void>(first_unused(place, read_slots(place, descriptor)));
 }
 
 FenceFile::FenceFile(FileOps& ops, Descriptor file, const Slot& newest, std::size_t newest_at,

@@ -67,6 +67,10 @@ class FenceFile {
                                       std::uint64_t step = kDefaultStep,
                                       FileOps& ops = FileOps::system());
 
+  /// Looks at an existing file without locking or changing it, and throws FenceFileError if `open`
+  /// would refuse what is in it. The file may be in use by a server.
+  static void check(const std::filesystem::path& path, FileOps& ops = FileOps::system());
+
   /// What may be granted: `open` sets both ends, `reserve` raises the end.
   [[nodiscard]] Range range() const { return range_; }
 

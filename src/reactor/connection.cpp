@@ -1,6 +1,7 @@
 #include "reactor/connection.hpp"
 
 #include <chrono>
+#include <exception>
 #include <utility>
 
 #include <poll.h>
@@ -20,14 +21,14 @@ namespace dflockd::reactor {
 namespace {
 
 /// How much a client may send ahead while a request of its blocks. It must hold any one request.
-constexpr std::size_t kInputLimit = 256 * 1024;
+constexpr std::size_t kInputLimit = 256UL * 1024;
 static_assert(kInputLimit > protocol::kMaxFrame);
 
 /// How often a connection that has sent so much is asked whether its peer is still there.
 constexpr auto kPausePoll = std::chrono::milliseconds(25);
 
 /// How much of what a client goes on sending is thrown away after the last reply.
-constexpr std::size_t kLingerLimit = 1024 * 1024;
+constexpr std::size_t kLingerLimit = 1024UL * 1024;
 
 std::string_view first_word(std::string_view reply) {
   return reply.substr(0, reply.find_first_of(" \n"));
@@ -58,7 +59,7 @@ Awaitable Connection::serve(std::unique_ptr<Connection> self) {
     if (!self->unsent_.empty()) co_await self->send_rest();
     if (next == Next::kSendStats && !self->failed_) co_await self->send_stats();
     if (self->failed_ || next == Next::kClose) break;
-    if (next == Next::kSendStats || self->answer_.has_value()) continue;
+    if (next == Next::kSendStats || self->answered_) continue;
     if (self->server_.draining() && self->idle()) break;
     if (self->input_.full()) {
       co_await self->pause();
@@ -83,7 +84,7 @@ Connection::Next Connection::handle_requests() {
   std::string& replies = server_.replies();
   replies.clear();
   if (timed_out_) return refuse();
-  if (answer_.has_value()) take_answer(replies);
+  if (answered_) take_answer(replies);
   while (!blocked_) {
     const protocol::Frame frame = framer_.next(input_.unread());
     if (frame.status == protocol::FrameStatus::kIncomplete) break;
@@ -110,8 +111,8 @@ Connection::Next Connection::refuse() {
 
 /// Appends the reply to the request that blocked.
 void Connection::take_answer(std::string& replies) {
-  append_answer(replies, *answer_);
-  answer_.reset();
+  append_answer(replies, answer_);
+  answered_ = false;
   blocked_ = false;
   server_.touch(*this);
   if (logging::enabled(logging::Level::kDebug)) {
@@ -122,16 +123,25 @@ void Connection::take_answer(std::string& replies) {
 
 void Connection::wait_over(const locks::Answer& answer) noexcept {
   answer_ = answer;
+  answered_ = true;
   // With nothing to carry out behind it, the reply can be sent from here while the coroutine goes
-  // on receiving. That saves waking it up, and a contended lock half of its way from hand to hand.
+  // on receiving. That saves waking it up: half of the way of a contended lock from hand to hand.
   if (suspended_in_ == Suspension::kReceiving && input_.empty()) {
-    std::string& reply = server_.late_reply();
-    reply.clear();
-    take_answer(reply);
-    send_now(reply);
+    try {
+      send_late_reply();
+    } catch (const std::exception& error) {
+      failed_ = true;  // the grant goes to the next in the queue as the connection ends
+    }
     if (!failed_ && unsent_.empty()) return;
   }
   interrupt();
+}
+
+void Connection::send_late_reply() {
+  std::string& reply = server_.late_reply();
+  reply.clear();
+  take_answer(reply);
+  send_now(reply);
 }
 
 // --- Receiving ---
@@ -156,7 +166,7 @@ Awaitable Connection::pause() {
   Timer timer(socket_.get_executor());
   pause_timer_ = &timer;
   suspended_in_ = Suspension::kPaused;
-  while (!answer_.has_value() && !failed_) {
+  while (!answered_ && !failed_) {
     timer.expires_after(kPausePoll);
     std::error_code interrupted;
     co_await timer.async_wait(into(interrupted));
@@ -229,8 +239,8 @@ Awaitable Connection::send_slowly(const Buffers& buffers) {
 
 /// Takes note that the peer has been sent every grant but the one that may just have come.
 void Connection::all_sent() {
-  const bool one_more = answer_.has_value() && answer_->outcome == locks::Outcome::kGranted;
-  first_unsent_fence_ = one_more ? answer_->token.fence : service_.next_fence();
+  const bool one_more = answered_ && answer_.outcome == locks::Outcome::kGranted;
+  first_unsent_fence_ = one_more ? answer_.token.fence : service_.next_fence();
 }
 
 // --- The end ---
@@ -267,7 +277,7 @@ bool Connection::busy() const {
   switch (suspended_in_) {
     case Suspension::kReceiving:
     case Suspension::kPaused:
-      return answer_.has_value();
+      return answered_;
     case Suspension::kLingering:
       return false;
     case Suspension::kNone:

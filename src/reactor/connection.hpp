@@ -14,7 +14,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 
@@ -70,6 +69,7 @@ class Connection final : private Waiter {
   Awaitable pause();
 
   void send_now(const std::string& replies);
+  void send_late_reply();
   Awaitable send_rest();
   Awaitable send_stats();
   template <class Buffers>
@@ -89,9 +89,9 @@ class Connection final : private Waiter {
   const locks::OwnerId owner_;
   InputBuffer input_;
   protocol::Framer framer_;
-  std::string unsent_;                   ///< replies that the socket had no room for
-  std::optional<locks::Answer> answer_;  ///< to the blocked request, once it is there
-  Timer* pause_timer_ = nullptr;         ///< while paused
+  std::string unsent_;            ///< replies that the socket had no room for
+  locks::Answer answer_;          ///< to the blocked request, once `answered_`
+  Timer* pause_timer_ = nullptr;  ///< while paused
   /// Grants with this fence or a greater one have not been handed to the socket.
   std::uint64_t first_unsent_fence_ = 0;
   locks::Instant active_at_{0};  ///< when something was last received, or sending got stuck
@@ -100,6 +100,7 @@ class Connection final : private Waiter {
   Suspension suspended_in_ = Suspension::kNone;
   bool sending_ = false;    ///< under the server's write timeout, not the read timeout
   bool blocked_ = false;    ///< a request waits for its answer
+  bool answered_ = false;   ///< and it is there, not sent yet
   bool left_ = false;       ///< its owner is closed
   bool failed_ = false;     ///< the socket is of no use any more
   bool timed_out_ = false;  ///< the read timeout is over

@@ -55,7 +55,7 @@ class InputBuffer {
 
  private:
   static constexpr std::size_t kInitial = 256;
-  static constexpr std::size_t kKept = 16 * 1024;  ///< the most that an empty buffer keeps
+  static constexpr std::size_t kKept = 16UL * 1024;  ///< the most that an empty buffer keeps
 
   void grow() {
     const std::size_t capacity = std::min(std::max(kInitial, 2 * capacity_), limit_);

@@ -59,7 +59,7 @@ class LockService final : private locks::Events {
  public:
   /// `context` must outlive the service, and be run by one thread.
   LockService(asio::io_context& context, const ServiceOptions& options, FenceSource fences);
-  ~LockService();
+  ~LockService() override;
   LockService(const LockService&) = delete;
   LockService& operator=(const LockService&) = delete;
 

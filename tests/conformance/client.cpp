@@ -3,7 +3,6 @@
 #include <array>
 #include <cerrno>
 #include <memory>
-#include <regex>
 #include <stdexcept>
 #include <system_error>
 #include <utility>
@@ -63,12 +62,18 @@ int connected_socket(const Server& server, std::optional<int> receive_buffer) {
 }
 
 Grant grant_in(const std::string& reply, const std::string& status) {
-  static const std::regex kShape("([a-z]+) ([0-9a-f]{32}) ([1-9][0-9]*)");
-  std::smatch match;
-  if (!std::regex_match(reply, match, kShape) || match[1] != status) {
+  constexpr std::size_t kTokenLength = 32;
+  const std::size_t start = status.size() + 1;
+  const std::size_t lease = start + kTokenLength + 1;
+  const auto only = [&reply](std::size_t from, std::size_t to, const char* allowed) {
+    return reply.find_first_not_of(allowed, from) >= to;
+  };
+  if (reply.size() <= lease || !reply.starts_with(status + " ") || reply[lease - 1] != ' ' ||
+      !only(start, lease - 1, "0123456789abcdef") || !only(lease, reply.size(), "0123456789") ||
+      reply[lease] == '0') {
     throw std::runtime_error("expected '" + status + " <token> <lease>' and got: " + reply);
   }
-  return {match[2], std::stoll(match[3])};
+  return {reply.substr(start, kTokenLength), std::stoll(reply.substr(lease))};
 }
 
 std::string joined(std::string words, std::optional<std::int64_t> number) {

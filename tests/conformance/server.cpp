@@ -2,7 +2,6 @@
 
 #include <csignal>
 #include <iostream>
-#include <regex>
 #include <stdexcept>
 #include <utility>
 
@@ -19,12 +18,13 @@ Launch on_free_port(Launch launch) {
 
 /// A field of a log line, `name=value` in the text format or `"name":"value"` in JSON.
 std::string field(const std::string& line, const std::string& name) {
-  const std::regex pattern("\\b" + name + "(?:=|\":)\"?([^\\s\",}]+)");
-  std::smatch match;
-  if (!std::regex_search(line, match, pattern)) {
-    throw std::runtime_error("no field '" + name + "' in the log line: " + line);
+  for (const std::string& before : {" " + name + "=", "\"" + name + "\":"}) {
+    const std::size_t found = line.find(before);
+    if (found == std::string::npos) continue;
+    const std::size_t start = line.find_first_not_of('"', found + before.size());
+    return line.substr(start, line.find_first_of("\" ,}", start) - start);
   }
-  return match[1];
+  throw std::runtime_error("no field '" + name + "' in the log line: " + line);
 }
 
 }  // namespace

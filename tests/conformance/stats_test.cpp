@@ -185,21 +185,19 @@ TEST(LargeStats, do_not_stall_other_clients) {
     for (int i = 0; i < kBatch; ++i) ASSERT_TRUE(holder.read_line().starts_with("ok "));
   }
 
+  // What a ping waits for is measured in the server's processor time, to which the other programs
+  // of a busy machine add nothing.
   Client asking(server);
   Client pinging(server);
-  std::string reply;
-  const Duration slowest = best_measured(within(50ms), [&] {
-    asking.request("stats", "_", "_");
-    Duration slowest_ping{0};
-    do {
-      const auto asked = Clock::now();
-      EXPECT_EQ(pinging.ping(), "ok");
-      slowest_ping = std::max(slowest_ping, Clock::now() - asked);
-    } while (!asking.has_input());
-    reply = asking.read_line();
-    return slowest_ping;
-  });
-  EXPECT_LE(slowest, within(50ms));
+  asking.request("stats", "_", "_");
+  std::chrono::nanoseconds longest_stall{0};
+  do {
+    const auto before = server.cpu_time();
+    EXPECT_EQ(pinging.ping(), "ok");
+    longest_stall = std::max(longest_stall, server.cpu_time() - before);
+  } while (!asking.has_input());
+  EXPECT_LE(longest_stall, within(50ms));
+  const std::string reply = asking.read_line();
   EXPECT_EQ(Json::parse(reply.substr(3)).at("locks").size(), static_cast<std::size_t>(kKeys));
 }
 

@@ -55,6 +55,12 @@ class FenceFileTest : public testing::Test {
     directory_.write(bytes);
     EXPECT_THAT(refusal(directory_.file()),
                 AllOf(HasSubstr(directory_.file()), HasSubstr(reason), Not(HasSubstr("\n"))));
+    try {
+      FenceFile::check(directory_.file(), ops_);
+      ADD_FAILURE() << "check found nothing wrong";
+    } catch (const FenceFileError& error) {
+      EXPECT_THAT(error.what(), HasSubstr(reason));
+    }
     EXPECT_EQ(directory_.read(), bytes);
     EXPECT_THAT(directory_.names(), ElementsAre("fences"));
   }
@@ -134,6 +140,13 @@ TEST_F(FenceFileTest, a_second_server_is_refused_until_the_first_is_gone) {
   EXPECT_FALSE(moved.reserve());
   { const FenceFile last = std::move(moved); }
   EXPECT_EQ(open().range().first, kNow + 2 * kStep);
+}
+
+TEST_F(FenceFileTest, a_file_in_use_can_be_checked_and_is_left_alone) {
+  const FenceFile file = open();
+  const std::string before = directory_.read();
+  EXPECT_NO_THROW(FenceFile::check(directory_.file(), ops_));
+  EXPECT_EQ(directory_.read(), before);
 }
 
 TEST_F(FenceFileTest, fences_beyond_64_bits_are_refused_before_a_file_is_created) {
