@@ -13,6 +13,7 @@
 #include "logging/logging.hpp"
 #include "protocol/reply.hpp"
 #include "reactor/commands.hpp"
+#include "reactor/receive_buffer.hpp"
 #include "reactor/server.hpp"
 #include "reactor/stats_report.hpp"
 
@@ -69,7 +70,7 @@ Awaitable Connection::serve(std::unique_ptr<Connection> self) {
     std::error_code error;
     self->suspended_in_ = Suspension::kReceiving;
     const std::size_t size = co_await self->socket_.async_read_some(
-        asio::buffer(space.data(), space.size()), into(error));
+        ReceiveBuffer(space.data(), space.size()), into(error));
     self->suspended_in_ = Suspension::kNone;
     if (!self->received(error, size)) break;
   }
@@ -320,7 +321,7 @@ Awaitable Connection::linger() {
     input_.consume(input_.unread().size());
     const std::span<char> space = input_.space();
     discarded +=
-        co_await socket_.async_read_some(asio::buffer(space.data(), space.size()), into(error));
+        co_await socket_.async_read_some(ReceiveBuffer(space.data(), space.size()), into(error));
   }
 }
 

@@ -55,14 +55,19 @@ class FenceFileTest : public testing::Test {
     directory_.write(bytes);
     EXPECT_THAT(refusal(directory_.file()),
                 AllOf(HasSubstr(directory_.file()), HasSubstr(reason), Not(HasSubstr("\n"))));
+    EXPECT_EQ(directory_.read(), bytes);
+    EXPECT_THAT(directory_.names(), ElementsAre("fences"));
+  }
+
+  /// The same, and expects `check` to find the same fault.
+  void expect_damaged(const std::string& bytes, const std::string& reason) {
+    expect_refused(bytes, reason);
     try {
       FenceFile::check(directory_.file(), ops_);
       ADD_FAILURE() << "check found nothing wrong";
     } catch (const FenceFileError& error) {
       EXPECT_THAT(error.what(), HasSubstr(reason));
     }
-    EXPECT_EQ(directory_.read(), bytes);
-    EXPECT_THAT(directory_.names(), ElementsAre("fences"));
   }
 
   StateDirectory directory_;
@@ -79,35 +84,35 @@ mode_t mode_of(const std::filesystem::path& path) {
 // --- Files that are refused ---
 
 TEST_F(FenceFileTest, an_empty_file_is_refused) {
-  expect_refused("", "0 bytes");
+  expect_damaged("", "0 bytes");
 }
 
 TEST_F(FenceFileTest, a_file_of_another_size_is_refused) {
   std::ignore = open();
   const std::string intact = directory_.read();
-  expect_refused(intact.substr(0, kFileSize - 1), "8191 bytes, not 8192");
-  expect_refused(intact.substr(0, kBlockSize), "4096 bytes");
-  expect_refused(intact + '\0', "8193 bytes");
+  expect_damaged(intact.substr(0, kFileSize - 1), "8191 bytes, not 8192");
+  expect_damaged(intact.substr(0, kBlockSize), "4096 bytes");
+  expect_damaged(intact + '\0', "8193 bytes");
 }
 
 TEST_F(FenceFileTest, a_foreign_file_is_refused) {
-  expect_refused(std::string(kFileSize, '\0'), "damaged in both slots");
-  expect_refused(std::string(kFileSize, 'x'), "damaged in both slots");
-  expect_refused("listen = \"127.0.0.1\"\n", "something else");
+  expect_damaged(std::string(kFileSize, '\0'), "damaged in both slots");
+  expect_damaged(std::string(kFileSize, 'x'), "damaged in both slots");
+  expect_damaged("listen = \"127.0.0.1\"\n", "something else");
 }
 
 TEST_F(FenceFileTest, a_file_damaged_in_both_slots_is_refused) {
   std::ignore = open();
   directory_.flip(slot_offset(0) + kLimitAt);
   directory_.flip(slot_offset(1) + kChecksumAt);
-  expect_refused(directory_.read(), "damaged in both slots");
+  expect_damaged(directory_.read(), "damaged in both slots");
 }
 
 TEST_F(FenceFileTest, a_file_of_another_format_version_is_refused_whatever_the_other_slot) {
   const Slot known{.sequence = 1, .limit = kNow, .step = kStep};
   const Slot unknown{.sequence = 2, .limit = kNow, .step = kStep, .version = 2};
-  expect_refused(image_of(known, unknown), "format version 2");
-  expect_refused(image_of(unknown, known), "format version 2");
+  expect_damaged(image_of(known, unknown), "format version 2");
+  expect_damaged(image_of(unknown, known), "format version 2");
 }
 
 TEST_F(FenceFileTest, a_directory_or_a_fifo_or_a_device_is_refused) {

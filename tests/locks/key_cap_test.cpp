@@ -39,6 +39,19 @@ TEST(MaxLocksTest, use_of_an_idle_key_makes_it_young_again) {
   EXPECT_FALSE(t.has(kOther));
 }
 
+TEST(MaxLocksTest, key_with_a_lease_that_ran_out_goes_in_its_turn) {
+  for (const bool spent_first : {true, false}) {
+    TestTable t({.max_locks = 2});
+    if (!spent_first) use(t, kOther, 1s);
+    t.enqueue(t.owner(), kJob, {.lease = 5s});
+    t.advance_to(t.now + 5s);
+    if (spent_first) use(t, kOther, 10s);
+    t.hold(kThird);
+    EXPECT_EQ(t.has(kJob), !spent_first);
+    EXPECT_EQ(t.has(kOther), spent_first);
+  }
+}
+
 TEST(MaxLocksTest, refused_when_every_key_is_held) {
   TestTable t({.max_locks = 2});
   t.hold(kJob);

@@ -296,8 +296,9 @@ TEST(ReleaseSinceTest, releases_every_grant_even_if_the_owners_own_wait_ends_mea
   TestTable t({}, 2);
   const OwnerId owner = t.owner();
   t.hold(owner, kJob);
-  t.acquire(owner, kJob, 60s);
-  t.enqueue(owner, kOther);
+  t.enqueue(owner, kJob);
+  t.hold(owner, kOther);
+  t.wait(owner, kJob, 60s);
   t.table.release_since(t.now, owner, 1);
   EXPECT_THAT(t.heard(), ElementsAre(WaitOver(owner, Outcome::kNoFence)));
   EXPECT_EQ(t.table.held(), 0U);

@@ -1,0 +1,56 @@
+// Where a connection receives into, told apart from other buffers so that a reception costs one
+// system call.
+//
+// asio 1.22 takes it that there may be more to read unless the last recv(2) returned nothing at
+// all, and so follows each with another one that fails with EAGAIN. But epoll is edge-triggered
+// here: a recv that returned less than it had room for has emptied the socket, and what comes later
+// raises a new event (epoll(7), "Questions and answers", 9). Later versions of asio do the same for
+// every buffer.
+#pragma once
+
+#include <asio/buffer.hpp>
+#include <asio/detail/reactive_socket_recv_op.hpp>
+#include <asio/version.hpp>
+
+namespace dflockd::reactor {
+
+struct ReceiveBuffer : asio::mutable_buffer {
+  using asio::mutable_buffer::mutable_buffer;
+};
+
+}  // namespace dflockd::reactor
+
+#if ASIO_VERSION <= 102201
+
+/// As asio's own template, but for what `do_perform` says of a short read.
+template <>
+class asio::detail::reactive_socket_recv_op_base<dflockd::reactor::ReceiveBuffer>
+    : public asio::detail::reactor_op {
+ public:
+  reactive_socket_recv_op_base(const std::error_code& success, socket_type socket,
+                               socket_ops::state_type /*state*/,
+                               const dflockd::reactor::ReceiveBuffer& buffer,
+                               socket_base::message_flags flags, func_type complete)
+      : reactor_op(success, &reactive_socket_recv_op_base::do_perform, complete),
+        socket_(socket),
+        buffer_(buffer),
+        flags_(flags) {}
+
+  static status do_perform(reactor_op* operation) {
+    auto* self = static_cast<reactive_socket_recv_op_base*>(operation);
+    constexpr bool kIsStream = true;
+    if (!socket_ops::non_blocking_recv1(self->socket_, self->buffer_.data(), self->buffer_.size(),
+                                        self->flags_, kIsStream, self->ec_,
+                                        self->bytes_transferred_)) {
+      return not_done;
+    }
+    return self->bytes_transferred_ < self->buffer_.size() ? done_and_exhausted : done;
+  }
+
+ private:
+  socket_type socket_;
+  dflockd::reactor::ReceiveBuffer buffer_;
+  socket_base::message_flags flags_;
+};
+
+#endif
