@@ -30,5 +30,9 @@ endfunction()
 function(dflockd_test name)
   add_executable(${name} ${ARGN})
   target_link_libraries(${name} PRIVATE dflockd_options GTest::gmock GTest::gtest_main)
+  # What is tested is optimised; to optimise the tests would only take time. So does parsing
+  # GoogleTest again for each file.
+  target_compile_options(${name} PRIVATE -O0 -g1)
+  target_precompile_headers(${name} PRIVATE <gmock/gmock.h> <gtest/gtest.h>)
   gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 120)
 endfunction()

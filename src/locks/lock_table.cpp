@@ -30,7 +30,7 @@ OwnerId LockTable::open_owner() {
   return id_of(owner);
 }
 
-void LockTable::close_owner(Instant now, OwnerId id, bool release_grants) {
+void LockTable::close_owner(Instant now, OwnerId id, std::uint64_t keep_before) {
   advance(now);
   Owner& owner = owner_of(id);
   // First what waits, so that the slots given up afterwards go to others only.
@@ -40,7 +40,7 @@ void LockTable::close_owner(Instant now, OwnerId id, bool release_grants) {
   }
   for (Claim* claim = owner.claims.front(); claim != nullptr;) {
     Claim& held = *std::exchange(claim, owner.claims.next(*claim));
-    if (release_grants || !held.told) {
+    if (held.token.fence >= keep_before || !held.told) {
       give_up_slot(held);
     } else {
       end_phase_one(held);
@@ -48,15 +48,6 @@ void LockTable::close_owner(Instant now, OwnerId id, bool release_grants) {
   }
   owner.open = false;
   recycle(owner);
-}
-
-void LockTable::release_since(Instant now, OwnerId id, std::uint64_t first_fence) {
-  advance(now);
-  Owner& owner = owner_of(id);
-  for (Claim* claim = owner.claims.front(); claim != nullptr;) {
-    Claim& held = *std::exchange(claim, owner.claims.next(*claim));
-    if (held.state == ClaimState::kHeld && held.token.fence >= first_fence) give_up_slot(held);
-  }
 }
 
 bool LockTable::has_claims(OwnerId id) const {

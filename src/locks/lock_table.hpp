@@ -16,7 +16,10 @@
 // back: a `now` before the latest one seen is taken as that one.
 //
 // An owner has at most one blocked request at a time, an `acquire` or `wait` that answered
-// `kQueued`.
+// `kQueued`, and may call neither of them meanwhile.
+//
+// Where several refusals apply, the first of these is the answer: `kDraining`, `kAlreadyEnqueued`,
+// `kLimitMismatch`, `kNoFence`, `kMaxLocks`; at a busy key `kTimeout` comes before `kMaxWaiters`.
 //
 // Not thread-safe: one thread at a time. Names are copied: arguments need to live for the call
 // only.
@@ -50,15 +53,11 @@ class LockTable {
   /// Makes a new owner. O(1).
   [[nodiscard]] OwnerId open_owner();
 
-  /// Ends an owner: its wait and its phase-1 states are cancelled, without an event to it. With
-  /// `release_grants` everything it holds is released. Without, its grants stay until somebody
-  /// releases them by token or their leases run out; a phase-1 grant whose token the owner was
-  /// never told is released all the same. Cost: O(what the owner holds and waits for).
-  void close_owner(Instant now, OwnerId owner, bool release_grants);
-
-  /// Releases the owner's grants whose fence is `first_fence` or greater: those that it cannot have
-  /// heard of. Cost: O(what the owner holds and waits for).
-  void release_since(Instant now, OwnerId owner, std::uint64_t first_fence);
+  /// Ends an owner: its wait and its phase-1 states are cancelled, without an event to it, and its
+  /// grants are released. Those with a fence below `keep_before` stay, until somebody releases them
+  /// by token or their leases run out, unless the table has never told the owner their token. Cost:
+  /// O(what the owner holds and waits for).
+  void close_owner(Instant now, OwnerId owner, std::uint64_t keep_before = 0);
 
   /// True while the owner holds a grant or has a place in a queue, as of the latest time the table
   /// was brought up to. O(1).
@@ -72,13 +71,14 @@ class LockTable {
   Answer acquire(Instant now, OwnerId owner, const Request& request, std::chrono::seconds timeout);
 
   /// Phase 1: asks for a slot without blocking: `kGranted` or `kQueued`, to be followed by `wait`.
-  /// An owner has at most one phase-1 state for a key. O(1) expected.
+  /// An owner has at most one phase-1 state for a key; one that has outlived its grant is dropped,
+  /// whatever the answer. O(1) expected.
   Answer enqueue(Instant now, OwnerId owner, const Request& request);
 
   /// Phase 2: collects what `enqueue` began. A grant is answered with its token, its lease
-  /// restarted in full. A place in the queue blocks for up to `timeout`: `kQueued`, then
-  /// `Events::wait_over`; a zero `timeout` gives it up at once. Either way the phase-1 state is
-  /// over. O(1) expected.
+  /// restarted at the length that `enqueue` named. A place in the queue blocks for up to `timeout`:
+  /// `kQueued`, then `Events::wait_over`; a zero `timeout` gives it up at once. Either way the
+  /// phase-1 state is over. O(1) expected.
   Answer wait(Instant now, OwnerId owner, const KeyName& key, std::chrono::seconds timeout);
 
   /// Cancels the owner's blocked request, if it has one, without an event. O(1).
@@ -101,8 +101,8 @@ class LockTable {
   /// When `advance` next has something to do, or `kNever`. O(1).
   [[nodiscard]] Instant next_deadline() const;
 
-  /// Lets the table grant fences up to, not including, `end`, and none below `first`. Ranges that
-  /// follow each other continue; a fence once granted or passed is never granted again.
+  /// Lets the table grant fences up to, not including, `end`, and none below `first`: what was left
+  /// below is passed over. A fence once granted or passed over is never granted again.
   void reserve_fences(std::uint64_t first, std::uint64_t end);
 
   /// The fence that the next grant will have, if it is reserved. O(1).
@@ -212,7 +212,7 @@ class LockTable {
 template <class Visitor>
 std::optional<std::size_t> LockTable::visit_keys(std::size_t cursor, std::size_t slots,
                                                  Visitor&& visit) const {
-  const std::size_t end = std::min(cursor + slots, key_pool_.size());
+  const std::size_t end = cursor + std::min(slots, key_pool_.size() - cursor);
   for (; cursor < end; ++cursor) {
     const Key& key = key_pool_.at(static_cast<std::uint32_t>(cursor));
     if (key.live) visit(describe(key));

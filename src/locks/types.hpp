@@ -96,8 +96,8 @@ struct KeyInfo {
   OwnerId owner{};        ///< of the oldest grant; means nothing when idle
   Instant held{0};        ///< since the oldest grant was made
   Instant lease_left{0};  ///< until the oldest grant's lease runs out
-  /// Since the last holder left, or since `wait` collected a phase-1 state that had outlived its
-  /// grant; 0 unless idle.
+  /// Since the last holder left, or since a phase-1 state that had outlived its grant was dropped;
+  /// 0 unless idle.
   Instant idle{0};
 };
 

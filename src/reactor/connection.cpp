@@ -4,8 +4,6 @@
 #include <exception>
 #include <utility>
 
-#include <poll.h>
-
 #include <asio/buffer.hpp>
 #include <asio/post.hpp>
 #include <asio/write.hpp>
@@ -24,9 +22,6 @@ namespace {
 /// How much a client may send ahead while a request of its blocks. It must hold any one request.
 constexpr std::size_t kInputLimit = 256UL * 1024;
 static_assert(kInputLimit > protocol::kMaxFrame);
-
-/// How often a connection that has sent so much is asked whether its peer is still there.
-constexpr auto kPausePoll = std::chrono::milliseconds(25);
 
 /// How much of what a client goes on sending is thrown away after the last reply.
 constexpr std::size_t kLingerLimit = 1024UL * 1024;
@@ -61,17 +56,23 @@ Awaitable Connection::serve(std::unique_ptr<Connection> self) {
     if (next == Next::kSendStats && !self->failed_) co_await self->send_stats();
     if (self->failed_ || next == Next::kClose) break;
     if (next == Next::kSendStats || self->answered_) continue;
+    if (self->blocked_ && self->hung_up_) break;
     if (self->server_.draining() && self->idle()) break;
     if (self->input_.full()) {
       co_await self->pause();
       continue;
     }
     const std::span<char> space = self->input_.space();
+    const ReceiveBuffer buffer(space.data(), space.size());
     std::error_code error;
-    self->suspended_in_ = Suspension::kReceiving;
-    const std::size_t size = co_await self->socket_.async_read_some(
-        ReceiveBuffer(space.data(), space.size()), into(error));
-    self->suspended_in_ = Suspension::kNone;
+    std::size_t size = 0;
+    if (self->hung_up_) {
+      size = self->socket_.read_some(buffer, error);  // all there is to come is there
+    } else {
+      self->suspended_in_ = Suspension::kReceiving;
+      size = co_await self->socket_.async_read_some(buffer, into(error));
+      self->suspended_in_ = Suspension::kNone;
+    }
     if (!self->received(error, size)) break;
   }
   self->leave();
@@ -162,26 +163,16 @@ bool Connection::received(std::error_code error, std::size_t size) {
 }
 
 /// Waits for the answer to the blocked request without receiving: the peer has sent as much ahead
-/// as it may. Looks regularly whether it is still there.
+/// as it may.
 Awaitable Connection::pause() {
-  Timer timer(socket_.get_executor());
+  Timer timer(socket_.get_executor(), Timer::time_point::max());
   pause_timer_ = &timer;
   suspended_in_ = Suspension::kPaused;
-  while (!answered_ && !failed_) {
-    timer.expires_after(kPausePoll);
-    std::error_code interrupted;
-    co_await timer.async_wait(into(interrupted));
-    if (peer_gone()) failed_ = true;
-  }
+  std::error_code interrupted;
+  co_await timer.async_wait(into(interrupted));
   suspended_in_ = Suspension::kNone;
   pause_timer_ = nullptr;
   service_.refresh_clock();
-}
-
-/// True if the peer has closed or reset the connection, even with unread bytes before that.
-bool Connection::peer_gone() {
-  pollfd descriptor{.fd = socket_.native_handle(), .events = POLLRDHUP, .revents = 0};
-  return ::poll(&descriptor, 1, 0) > 0;
 }
 
 // --- Sending ---
@@ -263,6 +254,11 @@ void Connection::on_stuck() {
   socket_.cancel(ignored);
 }
 
+void Connection::on_hangup() {
+  hung_up_ = true;
+  interrupt();
+}
+
 void Connection::on_drain() {
   if (suspended_in_ == Suspension::kReceiving && idle()) interrupt();
 }
@@ -293,9 +289,9 @@ bool Connection::idle() const {
   return !blocked_ && input_.empty() && !service_.has_claims(owner_);
 }
 
-/// Wakes the coroutine up if it receives or pauses, so that it looks at what has changed.
+/// Wakes the coroutine up unless it sends, so that it looks at what has changed.
 void Connection::interrupt() noexcept {
-  if (suspended_in_ == Suspension::kReceiving) {
+  if (suspended_in_ == Suspension::kReceiving || suspended_in_ == Suspension::kLingering) {
     std::error_code ignored;
     socket_.cancel(ignored);
   } else if (suspended_in_ == Suspension::kPaused) {
@@ -317,11 +313,15 @@ Awaitable Connection::linger() {
   socket_.shutdown(Socket::shutdown_send, error);
   server_.watch_sending(*this);
   suspended_in_ = Suspension::kLingering;
-  for (std::size_t discarded = 0; !error && discarded < kLingerLimit;) {
-    input_.consume(input_.unread().size());
-    const std::span<char> space = input_.space();
-    discarded +=
-        co_await socket_.async_read_some(ReceiveBuffer(space.data(), space.size()), into(error));
+  input_.consume(input_.unread().size());
+  const std::span<char> space = input_.space();
+  const asio::mutable_buffer rest(space.data(), space.size());
+  std::size_t discarded = 0;
+  while (!error && !hung_up_ && discarded < kLingerLimit) {
+    discarded += co_await socket_.async_read_some(rest, into(error));
+  }
+  for (error.clear(); !error && discarded < kLingerLimit;) {
+    discarded += socket_.read_some(rest, error);
   }
 }
 

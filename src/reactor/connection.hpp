@@ -43,6 +43,8 @@ class Connection final : private Waiter {
   void on_silence();
   /// Called by the server when replies, or the end of the stream, could not be delivered in time.
   void on_stuck();
+  /// Called when the peer has closed or reset the connection, unread bytes of it or not.
+  void on_hangup();
   /// Ends the connection if it is idle and holds nothing: the server is draining.
   void on_drain();
 
@@ -80,7 +82,6 @@ class Connection final : private Waiter {
   void leave();
   void interrupt() noexcept;
   [[nodiscard]] bool idle() const;
-  [[nodiscard]] bool peer_gone();
   void log_request(const protocol::Lines& lines, std::string_view reply) const;
 
   Server& server_;
@@ -102,6 +103,7 @@ class Connection final : private Waiter {
   bool blocked_ = false;    ///< a request waits for its answer
   bool answered_ = false;   ///< and it is there, not sent yet
   bool left_ = false;       ///< its owner is closed
+  bool hung_up_ = false;    ///< the peer sends nothing more
   bool failed_ = false;     ///< the socket is of no use any more
   bool timed_out_ = false;  ///< the read timeout is over
 };

@@ -59,8 +59,7 @@ OwnerId LockService::open_owner(Waiter& waiter, OwnerInfo info) {
 
 void LockService::close_owner(OwnerId owner, std::uint64_t first_untold) {
   owners_[owner.index].waiter = nullptr;
-  if (!options_.release_on_disconnect) table_.release_since(now_, owner, first_untold);
-  table_.close_owner(now_, owner, options_.release_on_disconnect);
+  table_.close_owner(now_, owner, options_.release_on_disconnect ? 0 : first_untold);
   after_request();
 }
 

@@ -30,8 +30,8 @@ class asio::detail::reactive_socket_recv_op_base<dflockd::reactor::ReceiveBuffer
   reactive_socket_recv_op_base(const std::error_code& success, socket_type socket,
                                socket_ops::state_type /*state*/,
                                const dflockd::reactor::ReceiveBuffer& buffer,
-                               socket_base::message_flags flags, func_type complete)
-      : reactor_op(success, &reactive_socket_recv_op_base::do_perform, complete),
+                               socket_base::message_flags flags, func_type completion)
+      : reactor_op(success, &reactive_socket_recv_op_base::do_perform, completion),
         socket_(socket),
         buffer_(buffer),
         flags_(flags) {}

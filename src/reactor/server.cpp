@@ -84,7 +84,8 @@ Server::Server(asio::io_context& context, const ServerOptions& options, LockServ
       acceptor_(context.get_executor()),
       accept_timer_(context.get_executor()),
       signals_(context.get_executor(), SIGTERM, SIGINT),
-      tick_timer_(context.get_executor()) {
+      tick_timer_(context.get_executor()),
+      hangups_(context) {
   listen();
 }
 
@@ -111,6 +112,7 @@ int Server::run() {
   start(accept());
   start(tick());
   start(handle_signals());
+  start(hangups_.run());
   context_.run();
   return exit_status_;
 }
@@ -150,7 +152,10 @@ void Server::welcome(Socket socket) {
   const OwnerInfo info{++last_connection_id_, to_text(peer)};
   logging::debug("connected", {{"connection", info.connection_id}, {"peer", info.peer}});
   try {
+    const int descriptor = socket.native_handle();
     auto connection = std::make_unique<Connection>(std::move(socket), *this, info);
+    hangups_.add(descriptor, *connection, error);
+    if (error) return warn_of_accept(error.message());
     asio::co_spawn(context_.get_executor(), Connection::serve(std::move(connection)),
                    [id = info.connection_id](const std::exception_ptr& failure) {
                      if (failure) report_failure(id, failure);
@@ -292,6 +297,7 @@ void Server::stop() {
   accept_timer_.cancel();
   signals_.cancel(ignored);
   tick_timer_.cancel();
+  hangups_.stop();
   service_.stop();
   for (Connection* connection = all_.front(); connection != nullptr;
        connection = all_.next(*connection)) {

@@ -20,6 +20,7 @@
 #include "locks/intrusive_list.hpp"
 #include "logging/rate_limited.hpp"
 #include "reactor/connection.hpp"
+#include "reactor/hangup_watch.hpp"
 #include "reactor/lock_service.hpp"
 #include "reactor/net.hpp"
 
@@ -90,6 +91,7 @@ class Server {
   Timer accept_timer_;
   asio::basic_signal_set<Executor> signals_;
   Timer tick_timer_;
+  HangupWatch hangups_;
   std::string replies_;
   std::string late_reply_;
 

@@ -99,10 +99,9 @@ std::ostream& operator<<(std::ostream& out, const Call& call) {
     case Op::kCancelWait:
     case Op::kOpenOwner:
     case Op::kCloseOwner:
-    case Op::kCloseOwnerKeepingGrants:
       return out << ", " << call.owner;
-    case Op::kReleaseSince:
-      return out << ", " << call.owner << ", first fence " << call.first;
+    case Op::kCloseOwnerKeepingGrants:
+      return out << ", " << call.owner << ", below fence " << call.first;
     case Op::kReserveFences:
       return out << ", " << call.first << " to " << call.end;
     case Op::kCollectIdle:
@@ -168,10 +167,9 @@ void run(Table& table, const Call& call, Sight& sight) {
       sight.number = table.renew(call.now, call.key, call.token, call.request.lease);
       return;
     case Op::kCloseOwner:
+      return table.close_owner(call.now, call.owner, 0);
     case Op::kCloseOwnerKeepingGrants:
-      return table.close_owner(call.now, call.owner, call.op == Op::kCloseOwner);
-    case Op::kReleaseSince:
-      return table.release_since(call.now, call.owner, call.first);
+      return table.close_owner(call.now, call.owner, call.first);
     case Op::kReserveFences:
       return table.reserve_fences(call.first, call.end);
     case Op::kCollectIdle:
@@ -280,7 +278,7 @@ class Duel {
     if (may_block && models_.front().blocked(call.owner)) return false;
     call.amount = command.pick;
     if (call.op == Op::kCollectIdle) call.timeout = seconds(command.owner);
-    if (call.op == Op::kReleaseSince) {
+    if (call.op == Op::kCloseOwnerKeepingGrants) {
       const std::uint64_t next = table_->next_fence();
       call.first = next - std::min<std::uint64_t>(next, command.pick);
     }
@@ -592,7 +590,7 @@ RC_GTEST_PROP(LockTableProperty, waiters_are_granted_in_the_order_in_which_they_
     } else if (i % 2 == 0) {
       table.cancel_wait(1s, waiters[i]);
     } else {
-      table.close_owner(1s, waiters[i], true);
+      table.close_owner(1s, waiters[i]);
     }
   }
   std::vector<OwnerId> granted;

@@ -352,14 +352,15 @@ bool NaiveTable::renew(Instant now, const KeyName& name, const Token& token, sec
 
 // --- Owners, fences, draining ---
 
-void NaiveTable::close_owner(Instant now, OwnerId owner, bool release_grants) {
+void NaiveTable::close_owner(Instant now, OwnerId owner, std::uint64_t keep_before) {
   advance(now);
   for (Key& key : keys_) {
     std::erase_if(key.queue, [&](const Claim& claim) { return claim.owner == owner; });
     clear_spent(key, owner);
   }
-  release_where(
-      [&](const Claim& claim) { return claim.owner == owner && (release_grants || !claim.told); });
+  release_where([&](const Claim& claim) {
+    return claim.owner == owner && (claim.fence >= keep_before || !claim.told);
+  });
   for (Key& key : keys_) {
     for (Claim& claim : key.holders) {
       // Nobody can come to collect it any more.
@@ -367,12 +368,6 @@ void NaiveTable::close_owner(Instant now, OwnerId owner, bool release_grants) {
     }
   }
   std::erase(owners_, owner);
-}
-
-void NaiveTable::release_since(Instant now, OwnerId owner, std::uint64_t first_fence) {
-  advance(now);
-  release_where(
-      [&](const Claim& claim) { return claim.owner == owner && claim.fence >= first_fence; });
 }
 
 void NaiveTable::reserve_fences(std::uint64_t first, std::uint64_t end) {

@@ -74,8 +74,7 @@ class NaiveTable {
 
   /// The real table's new owner.
   void opened(OwnerId owner) { owners_.push_back(owner); }
-  void close_owner(Instant now, OwnerId owner, bool release_grants);
-  void release_since(Instant now, OwnerId owner, std::uint64_t first_fence);
+  void close_owner(Instant now, OwnerId owner, std::uint64_t keep_before);
   [[nodiscard]] bool has_claims(OwnerId owner) const;
 
   Answer acquire(Instant now, OwnerId owner, const Request& request, std::chrono::seconds timeout);

@@ -257,7 +257,7 @@ TEST(CancelWaitTest, grant_that_came_first_is_not_cancelled) {
   EXPECT_EQ(t.info(kJob)->owner, owner);
 }
 
-TEST(ReleaseSinceTest, releases_the_grants_from_a_fence_on_and_no_others) {
+TEST(CloseOwnerTest, keeps_the_grants_below_a_fence_and_no_others) {
   TestTable t;
   const OwnerId owner = t.owner();
   const Token heard = t.hold(owner, kJob);
@@ -265,54 +265,32 @@ TEST(ReleaseSinceTest, releases_the_grants_from_a_fence_on_and_no_others) {
   const std::uint64_t first = t.table.next_fence();
   t.hold(owner, kOther);
   t.hold(other, kThird);
-  t.table.release_since(t.now, owner, first);
-  EXPECT_EQ(t.table.held(), 2U);
-  EXPECT_TRUE(t.table.has_claims(other));
+  const OwnerId waiter = t.owner();
+  t.acquire(waiter, kOther, 60s);
+  t.table.close_owner(t.now, owner, first);
+  EXPECT_THAT(t.heard(), ElementsAre(Granted(waiter)));
+  EXPECT_EQ(t.table.held(), 3U);
   EXPECT_TRUE(t.release(kJob, heard));
 }
 
-TEST(ReleaseSinceTest, lets_the_next_waiter_in) {
-  TestTable t;
-  const OwnerId owner = t.owner();
-  const std::uint64_t first = t.table.next_fence();
-  t.hold(owner, kJob);
-  const OwnerId waiter = t.owner();
-  t.acquire(waiter, kJob, 60s);
-  t.table.release_since(t.now, owner, first);
-  EXPECT_THAT(t.heard(), ElementsAre(Granted(waiter)));
-}
-
-TEST(ReleaseSinceTest, first_fence_itself_is_released) {
+TEST(CloseOwnerTest, the_fence_itself_is_released) {
   TestTable t;
   const OwnerId owner = t.owner();
   const Token token = t.hold(owner, kJob);
-  t.table.release_since(t.now, owner, token.fence + 1);
-  EXPECT_TRUE(t.table.has_claims(owner));
-  t.table.release_since(t.now, owner, token.fence);
-  EXPECT_FALSE(t.table.has_claims(owner));
+  t.table.close_owner(t.now, owner, token.fence);
+  EXPECT_EQ(t.table.held(), 0U);
 }
 
-TEST(ReleaseSinceTest, releases_every_grant_even_if_the_owners_own_wait_ends_meanwhile) {
+TEST(CloseOwnerTest, releases_every_grant_when_the_fences_run_out_and_it_waits_behind_itself) {
   TestTable t({}, 2);
   const OwnerId owner = t.owner();
   t.hold(owner, kJob);
   t.enqueue(owner, kJob);
   t.hold(owner, kOther);
   t.wait(owner, kJob, 60s);
-  t.table.release_since(t.now, owner, 1);
-  EXPECT_THAT(t.heard(), ElementsAre(WaitOver(owner, Outcome::kNoFence)));
+  t.table.close_owner(t.now, owner, 1);
+  EXPECT_THAT(t.heard(), IsEmpty());
   EXPECT_EQ(t.table.held(), 0U);
-}
-
-TEST(ReleaseSinceTest, leaves_places_in_queues_alone) {
-  TestTable t;
-  t.hold(kJob);
-  const OwnerId owner = t.owner();
-  t.hold(owner, kOther);
-  t.enqueue(owner, kJob);
-  t.table.release_since(t.now, owner, 0);
-  EXPECT_EQ(t.info(kJob)->waiters, 1U);
-  EXPECT_EQ(t.info(kOther)->holders, 0U);
 }
 
 }  // namespace

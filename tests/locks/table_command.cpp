@@ -48,8 +48,7 @@ rc::Gen<Op> any_op() {
                                        {6, Op::kRenewWithWrongToken},
                                        {40, Op::kOpenOwner},
                                        {6, Op::kCloseOwner},
-                                       {4, Op::kCloseOwnerKeepingGrants},
-                                       {6, Op::kReleaseSince},
+                                       {8, Op::kCloseOwnerKeepingGrants},
                                        {15, Op::kReserveFences},
                                        {12, Op::kCollectIdle},
                                        {12, Op::kVisitSlice},
@@ -98,7 +97,6 @@ bool names_an_owner(Op op) {
     case Op::kCancelWait:
     case Op::kCloseOwner:
     case Op::kCloseOwnerKeepingGrants:
-    case Op::kReleaseSince:
       return true;
     default:
       return names_a_key(op);
@@ -111,7 +109,7 @@ bool picks(Op op) {
     case Op::kRenew:
     case Op::kReleaseWithWrongToken:
     case Op::kRenewWithWrongToken:
-    case Op::kReleaseSince:
+    case Op::kCloseOwnerKeepingGrants:
     case Op::kReserveFences:
     case Op::kCollectIdle:
     case Op::kVisitSlice:
@@ -163,8 +161,6 @@ const char* name_of(Op op) {
       return "close owner";
     case Op::kCloseOwnerKeepingGrants:
       return "close owner, keeping its grants";
-    case Op::kReleaseSince:
-      return "release since";
     case Op::kReserveFences:
       return "reserve fences";
     case Op::kCollectIdle:

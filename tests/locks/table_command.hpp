@@ -28,7 +28,6 @@ enum class Op : std::uint8_t {
   kOpenOwner,
   kCloseOwner,
   kCloseOwnerKeepingGrants,
-  kReleaseSince,
   kReserveFences,
   kCollectIdle,
   kVisitSlice,

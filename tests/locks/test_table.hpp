@@ -56,7 +56,7 @@ struct TestTable {
     return table.renew(now, key, token, lease);
   }
   void close(OwnerId owner, bool release_grants = true) {
-    table.close_owner(now, owner, release_grants);
+    table.close_owner(now, owner, release_grants ? 0 : table.next_fence());
   }
   /// Moves the clock to a time and brings the table up to it.
   void advance_to(Instant time) {
