@@ -16,7 +16,10 @@ endif()
 
 # Standalone asio: header-only, and marked as a system header so that our warnings stay ours.
 add_library(dflockd_asio INTERFACE)
-target_compile_definitions(dflockd_asio INTERFACE ASIO_STANDALONE ASIO_NO_DEPRECATED)
+# Whether asio 1.22 finds std::aligned_alloc depends on what was included before it, and then files
+# disagree on how to free memory; so none of them uses it.
+target_compile_definitions(dflockd_asio INTERFACE ASIO_STANDALONE ASIO_NO_DEPRECATED
+                                                  ASIO_DISABLE_STD_ALIGNED_ALLOC)
 target_link_libraries(dflockd_asio INTERFACE Threads::Threads)
 
 # dflockd_room(NAME SOURCES... ) declares one room of src/ as a static library.

@@ -8,4 +8,4 @@ build=${1-build/release}
 exec run-clang-tidy-16 -quiet -p "$build" -j "$(nproc)" \
   -extra-arg=-D__cpp_impl_coroutine=201902L -extra-arg=-DASIO_HAS_CO_AWAIT \
   -extra-arg=-DASIO_HAS_STD_COROUTINE -extra-arg=-Wno-unknown-warning-option \
-  "$(pwd)/src/.*\.cpp"
+  "^$(pwd)/src/"

@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 
 #include <sys/resource.h>
@@ -36,7 +37,7 @@ std::uint64_t wall_clock_nanoseconds() {
 std::uint64_t raise_descriptor_limit() {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
-  rlimit raised{.rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max};
+  const rlimit raised{.rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max};
   return ::setrlimit(RLIMIT_NOFILE, &raised) == 0 ? raised.rlim_cur : limit.rlim_cur;
 }
 
@@ -91,6 +92,16 @@ void log_start(const config::Config& config, std::uint64_t descriptors) {
                              {"descriptors", descriptors}});
 }
 
+/// Anybody who can reach the server could use it up.
+void warn_of_missing_caps(const config::Config& config) {
+  const std::pair<const char*, std::size_t> caps[] = {{"--max-connections", config.max_connections},
+                                                      {"--max-locks", config.max_locks},
+                                                      {"--max-waiters", config.max_waiters}};
+  for (const auto& [flag, cap] : caps) {
+    if (cap == 0) logging::warn("unbounded_beyond_loopback", {{"flag", flag}});
+  }
+}
+
 int serve(const config::Config& config) {
   asio::io_context context(ASIO_CONCURRENCY_HINT_UNSAFE);
   reactor::LockService service(
@@ -110,16 +121,18 @@ int serve(const config::Config& config) {
                           .shutdown_timeout = config.shutdown_timeout,
                           .max_connections = config.max_connections},
                          service);
+  if (!server.endpoint().address().is_loopback()) warn_of_missing_caps(config);
   return server.run();
 }
 
 int run(int argc, char** argv) {
   const auto result = config::load({argv + 1, argv + argc}, std::getenv, check_fences);
   if (const auto* exit = std::get_if<config::Exit>(&result)) {
-    std::fputs(exit->text.c_str(), exit->is_error() ? stderr : stdout);
-    return exit->status;
+    const int written = std::fputs(exit->text.c_str(), exit->is_error() ? stderr : stdout);
+    return written < 0 ? EXIT_FAILURE : exit->status;
   }
-  std::signal(SIGPIPE, SIG_IGN);  // standard error may be a pipe that somebody closes
+  static_cast<void>(
+      std::signal(SIGPIPE, SIG_IGN));  // standard error may be a pipe that somebody closes
   const auto& loaded = std::get<config::Loaded>(result);
   start_logging(loaded);
   int status = EXIT_FAILURE;

@@ -91,7 +91,7 @@ Answer LockTable::enqueue(Instant now, OwnerId id, const Request& request) {
 Answer LockTable::wait(Instant now, OwnerId id, const KeyName& name, std::chrono::seconds timeout) {
   advance(now);
   if (draining_) return {Outcome::kDraining};
-  Owner& owner = owner_of(id);
+  const Owner& owner = owner_of(id);
   assert(owner.blocked == nullptr);
   const Key* key = find_key(name);
   Claim* claim = key == nullptr ? nullptr : find_phase_one(owner, *key);
@@ -164,7 +164,7 @@ void LockTable::start_draining(Instant now) {
   advance(now);
   draining_ = true;
   for (std::uint32_t slot = 0; slot < key_pool_.size(); ++slot) {
-    Key& key = key_pool_.at(slot);
+    const Key& key = key_pool_.at(slot);
     while (!key.waiters.empty()) end_wait(*key.waiters.front(), Outcome::kDraining);
     for (Claim* claim = key.holders.front(); claim != nullptr;) {
       Claim& held = *std::exchange(claim, key.holders.next(*claim));

@@ -57,32 +57,32 @@ class LockTable {
   /// grants are released. Those with a fence below `keep_before` stay, until somebody releases them
   /// by token or their leases run out, unless the table has never told the owner their token. Cost:
   /// O(what the owner holds and waits for).
-  void close_owner(Instant now, OwnerId owner, std::uint64_t keep_before = 0);
+  void close_owner(Instant now, OwnerId id, std::uint64_t keep_before = 0);
 
   /// True while the owner holds a grant or has a place in a queue, as of the latest time the table
   /// was brought up to. O(1).
-  [[nodiscard]] bool has_claims(OwnerId owner) const;
+  [[nodiscard]] bool has_claims(OwnerId id) const;
 
   // --- Requests ---
 
   /// Asks for a slot of a key. Granted at once if one is free (then nobody waits). Otherwise a zero
   /// `timeout` answers `kTimeout`; any other joins the queue's tail and answers `kQueued`, and
   /// `Events::wait_over` tells how it ended. O(1) expected.
-  Answer acquire(Instant now, OwnerId owner, const Request& request, std::chrono::seconds timeout);
+  Answer acquire(Instant now, OwnerId id, const Request& request, std::chrono::seconds timeout);
 
   /// Phase 1: asks for a slot without blocking: `kGranted` or `kQueued`, to be followed by `wait`.
   /// An owner has at most one phase-1 state for a key; one that has outlived its grant is dropped,
   /// whatever the answer. O(1) expected.
-  Answer enqueue(Instant now, OwnerId owner, const Request& request);
+  Answer enqueue(Instant now, OwnerId id, const Request& request);
 
   /// Phase 2: collects what `enqueue` began. A grant is answered with its token, its lease
   /// restarted at the length that `enqueue` named. A place in the queue blocks for up to `timeout`:
   /// `kQueued`, then `Events::wait_over`; a zero `timeout` gives it up at once. Either way the
   /// phase-1 state is over. O(1) expected.
-  Answer wait(Instant now, OwnerId owner, const KeyName& key, std::chrono::seconds timeout);
+  Answer wait(Instant now, OwnerId id, const KeyName& name, std::chrono::seconds timeout);
 
   /// Cancels the owner's blocked request, if it has one, without an event. O(1).
-  void cancel_wait(Instant now, OwnerId owner);
+  void cancel_wait(Instant now, OwnerId id);
 
   /// Gives a grant back, whoever asks, and the slot goes to the head of the queue. False if the
   /// token holds no slot of this key. O(1) expected.

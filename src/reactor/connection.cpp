@@ -4,6 +4,8 @@
 #include <exception>
 #include <utility>
 
+#include <poll.h>
+
 #include <asio/buffer.hpp>
 #include <asio/post.hpp>
 #include <asio/write.hpp>
@@ -13,7 +15,6 @@
 #include "reactor/commands.hpp"
 #include "reactor/receive_buffer.hpp"
 #include "reactor/server.hpp"
-#include "reactor/stats_report.hpp"
 
 namespace dflockd::reactor {
 
@@ -50,11 +51,12 @@ Connection::~Connection() {
 Awaitable Connection::serve(std::unique_ptr<Connection> self) {
   Next next = Next::kReceive;
   for (;;) {
+    if (self->blocked_ && self->hung_up_) break;
     next = self->handle_requests();
     self->send_now(self->server_.replies());
     if (!self->unsent_.empty()) co_await self->send_rest();
     if (next == Next::kSendStats && !self->failed_) co_await self->send_stats();
-    if (self->failed_ || next == Next::kClose) break;
+    if (self->failed_ || self->left_ || next == Next::kClose) break;
     if (next == Next::kSendStats || self->answered_) continue;
     if (self->blocked_ && self->hung_up_) break;
     if (self->server_.draining() && self->idle()) break;
@@ -75,7 +77,7 @@ Awaitable Connection::serve(std::unique_ptr<Connection> self) {
     }
     if (!self->received(error, size)) break;
   }
-  self->leave();
+  if (!self->left_) self->leave();
   if (next == Next::kClose && !self->failed_) co_await self->linger();
 }
 
@@ -126,12 +128,14 @@ void Connection::take_answer(std::string& replies) {
 void Connection::wait_over(const locks::Answer& answer) noexcept {
   answer_ = answer;
   answered_ = true;
+  // A grant that is sent is kept for its lease then, so it must not be sent to nobody.
+  if (service_.keeps_grants() && peer_gone()) hung_up_ = true;
   // With nothing to carry out behind it, the reply can be sent from here while the coroutine goes
   // on receiving. That saves waking it up: half of the way of a contended lock from hand to hand.
-  if (suspended_in_ == Suspension::kReceiving && input_.empty()) {
+  if (suspended_in_ == Suspension::kReceiving && input_.empty() && !hung_up_) {
     try {
       send_late_reply();
-    } catch (const std::exception& error) {
+    } catch (const std::exception&) {
       failed_ = true;  // the grant goes to the next in the queue as the connection ends
     }
     if (!failed_ && unsent_.empty()) return;
@@ -175,6 +179,12 @@ Awaitable Connection::pause() {
   service_.refresh_clock();
 }
 
+/// True if the peer has closed or reset the connection, with unread bytes before that or not.
+bool Connection::peer_gone() noexcept {
+  pollfd descriptor{.fd = socket_.native_handle(), .events = POLLRDHUP, .revents = 0};
+  return ::poll(&descriptor, 1, 0) > 0;
+}
+
 // --- Sending ---
 
 /// Sends replies as far as the socket takes them, and keeps the rest in `unsent_`.
@@ -196,17 +206,25 @@ void Connection::send_now(const std::string& replies) {
 }
 
 Awaitable Connection::send_rest() {
+  if (blocked_ && hung_up_) leave();
   co_await send_slowly(asio::buffer(unsent_));
   unsent_ = {};
 }
 
-Awaitable Connection::send_stats() {
+/// Makes a report in slices, with everybody else served in between.
+asio::awaitable<StatsReport::Pieces, Executor> Connection::make_stats() {
+  const Turns::Turn turn = co_await server_.reports().take();
+  service_.refresh_clock();
   StatsReport report(service_, server_.connections());
-  while (report.read_slice()) {
+  while (!failed_ && report.read_slice()) {
     co_await asio::post(socket_.get_executor(), kUseAwaitable);
     service_.refresh_clock();
   }
-  const StatsReport::Pieces pieces = report.finish();
+  co_return report.finish();
+}
+
+Awaitable Connection::send_stats() {
+  const StatsReport::Pieces pieces = co_await make_stats();
   co_await send_slowly(std::array{asio::buffer(pieces[0]), asio::buffer(pieces[1]),
                                   asio::buffer(pieces[2]), asio::buffer(pieces[3])});
 }
@@ -256,7 +274,11 @@ void Connection::on_stuck() {
 
 void Connection::on_hangup() {
   hung_up_ = true;
-  interrupt();
+  if (blocked_ && !left_ && suspended_in_ == Suspension::kSending) {
+    leave();  // what is being sent goes on
+  } else {
+    interrupt();
+  }
 }
 
 void Connection::on_drain() {
@@ -274,7 +296,7 @@ bool Connection::busy() const {
   switch (suspended_in_) {
     case Suspension::kReceiving:
     case Suspension::kPaused:
-      return answered_;
+      return answered_ || !unsent_.empty();
     case Suspension::kLingering:
       return false;
     case Suspension::kNone:

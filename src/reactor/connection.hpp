@@ -22,6 +22,7 @@
 #include "reactor/input_buffer.hpp"
 #include "reactor/lock_service.hpp"
 #include "reactor/net.hpp"
+#include "reactor/stats_report.hpp"
 
 namespace dflockd::reactor {
 
@@ -73,6 +74,7 @@ class Connection final : private Waiter {
   void send_now(const std::string& replies);
   void send_late_reply();
   Awaitable send_rest();
+  asio::awaitable<StatsReport::Pieces, Executor> make_stats();
   Awaitable send_stats();
   template <class Buffers>
   Awaitable send_slowly(const Buffers& buffers);
@@ -82,6 +84,7 @@ class Connection final : private Waiter {
   void leave();
   void interrupt() noexcept;
   [[nodiscard]] bool idle() const;
+  [[nodiscard]] bool peer_gone() noexcept;
   void log_request(const protocol::Lines& lines, std::string_view reply) const;
 
   Server& server_;

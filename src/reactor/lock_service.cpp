@@ -2,9 +2,6 @@
 
 #include <utility>
 
-#include <asio/co_spawn.hpp>
-#include <asio/detached.hpp>
-
 #include "logging/logging.hpp"
 
 namespace dflockd::reactor {
@@ -14,7 +11,6 @@ namespace {
 using locks::Answer;
 using locks::Instant;
 using locks::KeyName;
-using locks::Outcome;
 using locks::OwnerId;
 
 /// How many idle keys are collected at a time: about a millisecond's work.
@@ -39,10 +35,8 @@ LockService::LockService(asio::io_context& context, const ServiceOptions& option
   refresh_clock();
   last_sweep_ = last_collection_ = now_;
   table_.reserve_fences(fences.first, fences.end);
-  asio::co_spawn(context.get_executor(), run_timer(), asio::detached);
-  if (reserver_ != nullptr) {
-    asio::co_spawn(context.get_executor(), collect_reservations(), asio::detached);
-  }
+  spawn(context, run_timer());
+  if (reserver_ != nullptr) spawn(context, collect_reservations());
 }
 
 LockService::~LockService() {

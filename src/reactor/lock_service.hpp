@@ -80,6 +80,10 @@ class LockService final : private locks::Events {
     return owners_[owner.index].info;
   }
 
+  /// True if grants outlive their owners: `--auto-release-on-disconnect=false`.
+  [[nodiscard]] bool keeps_grants() const { return !options_.release_on_disconnect; }
+
+  /// See `locks::LockTable::has_claims`.
   [[nodiscard]] bool has_claims(locks::OwnerId owner) const { return table_.has_claims(owner); }
 
   // As the functions of `locks::LockTable`, with the clock, a salt, and the default lease filled in

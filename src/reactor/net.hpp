@@ -3,11 +3,14 @@
 #pragma once
 
 #include <chrono>
+#include <exception>
 #include <system_error>
+#include <utility>
 
 #include <asio/awaitable.hpp>
 #include <asio/basic_stream_socket.hpp>
 #include <asio/basic_waitable_timer.hpp>
+#include <asio/co_spawn.hpp>
 #include <asio/io_context.hpp>
 #include <asio/ip/tcp.hpp>
 #include <asio/redirect_error.hpp>
@@ -23,6 +26,15 @@ using Timer = asio::basic_waitable_timer<std::chrono::steady_clock,
 using Awaitable = asio::awaitable<void, Executor>;
 
 inline constexpr asio::use_awaitable_t<Executor> kUseAwaitable{};
+
+/// Starts a coroutine that the server cannot do without: an exception that escapes it ends the
+/// process, rather than leave a server that no longer accepts or expires.
+inline void spawn(asio::io_context& context, Awaitable task) {
+  asio::co_spawn(context.get_executor(), std::move(task),
+                 [](const std::exception_ptr& failure) noexcept {
+                   if (failure) std::rethrow_exception(failure);
+                 });
+}
 
 /// A completion token that awaits an operation and stores its error in `error` instead of throwing.
 inline auto into(std::error_code& error) {

@@ -3,9 +3,10 @@
 //
 // asio 1.22 takes it that there may be more to read unless the last recv(2) returned nothing at
 // all, and so follows each with another one that fails with EAGAIN. But epoll is edge-triggered
-// here: a recv that returned less than it had room for has emptied the socket, and what comes later
-// raises a new event (epoll(7), "Questions and answers", 9). Later versions of asio do the same for
-// every buffer.
+// here: a recv that returned less than it had room for has emptied the socket, and bytes that come
+// later raise a new event (epoll(7), "Questions and answers", 9). There are two exceptions: the end
+// of the stream may have come with the last bytes, which `HangupWatch` sees; and a recv stops at
+// TCP urgent data, which no client of ours sends: what is behind it waits for the next byte.
 #pragma once
 
 #include <asio/buffer.hpp>

@@ -9,7 +9,6 @@
 #include <sys/socket.h>
 
 #include <asio/co_spawn.hpp>
-#include <asio/detached.hpp>
 #include <asio/ip/tcp.hpp>
 #include <asio/ip/v6_only.hpp>
 
@@ -77,15 +76,16 @@ void set_options(Acceptor& acceptor) {
 
 }  // namespace
 
-Server::Server(asio::io_context& context, const ServerOptions& options, LockService& service)
+Server::Server(asio::io_context& context, ServerOptions options, LockService& service)
     : context_(context),
-      options_(options),
+      options_(std::move(options)),
       service_(service),
       acceptor_(context.get_executor()),
       accept_timer_(context.get_executor()),
-      signals_(context.get_executor(), SIGTERM, SIGINT),
+      signals_(context.get_executor(), SIGTERM, SIGINT, SIGHUP),
       tick_timer_(context.get_executor()),
-      hangups_(context) {
+      hangups_(context),
+      reports_(context) {
   listen();
 }
 
@@ -106,13 +106,10 @@ void Server::listen() {
 }
 
 int Server::run() {
-  const auto start = [this](Awaitable task) {
-    asio::co_spawn(context_.get_executor(), std::move(task), asio::detached);
-  };
-  start(accept());
-  start(tick());
-  start(handle_signals());
-  start(hangups_.run());
+  spawn(context_, accept());
+  spawn(context_, tick());
+  spawn(context_, handle_signals());
+  spawn(context_, hangups_.run());
   context_.run();
   return exit_status_;
 }
@@ -125,12 +122,20 @@ Awaitable Server::accept() {
     Socket socket = co_await acceptor_.async_accept(into(error));
     service_.refresh_clock();
     if (!error) {
-      welcome(std::move(socket));
+      welcome_or_warn(std::move(socket));
     } else if (error != asio::error::operation_aborted) {
       warn_of_accept(error.message());
       accept_timer_.expires_after(kAcceptPause);
       co_await accept_timer_.async_wait(into(error));
     }
+  }
+}
+
+void Server::welcome_or_warn(Socket socket) {
+  try {
+    welcome(std::move(socket));
+  } catch (const std::exception& error) {
+    warn_of_accept(error.what());  // no memory; others are being served
   }
 }
 
@@ -147,22 +152,18 @@ void Server::welcome(Socket socket) {
   const tcp::endpoint peer = socket.remote_endpoint(error);
   if (error) return;  // it has left already
   socket.non_blocking(true, error);
-  if (error) return;
+  if (error) return warn_of_accept(error.message());
 
   const OwnerInfo info{++last_connection_id_, to_text(peer)};
   logging::debug("connected", {{"connection", info.connection_id}, {"peer", info.peer}});
-  try {
-    const int descriptor = socket.native_handle();
-    auto connection = std::make_unique<Connection>(std::move(socket), *this, info);
-    hangups_.add(descriptor, *connection, error);
-    if (error) return warn_of_accept(error.message());
-    asio::co_spawn(context_.get_executor(), Connection::serve(std::move(connection)),
-                   [id = info.connection_id](const std::exception_ptr& failure) {
-                     if (failure) report_failure(id, failure);
-                   });
-  } catch (const std::bad_alloc&) {
-    warn_of_accept("out of memory");
-  }
+  const int descriptor = socket.native_handle();
+  auto connection = std::make_unique<Connection>(std::move(socket), *this, info);
+  hangups_.add(descriptor, *connection, error);
+  if (error) return warn_of_accept(error.message());
+  asio::co_spawn(context_.get_executor(), Connection::serve(std::move(connection)),
+                 [id = info.connection_id](const std::exception_ptr& failure) {
+                   if (failure) report_failure(id, failure);
+                 });
 }
 
 void Server::warn_of_accept(std::string_view error) {
@@ -247,7 +248,9 @@ Awaitable Server::handle_signals() {
     const int signal = co_await signals_.async_wait(into(stopped));
     if (stopped) continue;
     service_.refresh_clock();
-    if (!draining_) {
+    if (signal == SIGHUP) {
+      logging::warn("reload_unavailable", {{"signal", signal}});
+    } else if (!draining_) {
       start_draining(signal);
     } else {
       logging::warn("drain_cut_short", {{"signal", signal}, {"held", service_.held()}});

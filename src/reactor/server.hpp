@@ -23,6 +23,7 @@
 #include "reactor/hangup_watch.hpp"
 #include "reactor/lock_service.hpp"
 #include "reactor/net.hpp"
+#include "reactor/turns.hpp"
 
 namespace dflockd::reactor {
 
@@ -39,9 +40,12 @@ class Server {
  public:
   /// Binds and listens. Throws `std::system_error`, whose text names host and port, if that fails.
   /// `context` and `service` must outlive the server.
-  Server(asio::io_context& context, const ServerOptions& options, LockService& service);
+  Server(asio::io_context& context, ServerOptions options, LockService& service);
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
+
+  /// Where the server listens.
+  [[nodiscard]] asio::ip::tcp::endpoint endpoint() const { return acceptor_.local_endpoint(); }
 
   /// Serves until a drain is over (returns 0) or a second signal cuts it short (returns 128 and the
   /// signal's number, as a shell reports a process that a signal ended).
@@ -59,6 +63,9 @@ class Server {
   /// batch.
   [[nodiscard]] std::string& late_reply() { return late_reply_; }
 
+  /// Whose turn it is to make a report for `stats`.
+  [[nodiscard]] Turns& reports() { return reports_; }
+
   void add(Connection& connection);
   void remove(Connection& connection);
   /// The connection has received something: its read timeout starts again.
@@ -73,6 +80,7 @@ class Server {
 
   void listen();
   Awaitable accept();
+  void welcome_or_warn(Socket socket);
   void welcome(Socket socket);
   void warn_of_accept(std::string_view error);
   Awaitable tick();
@@ -92,6 +100,7 @@ class Server {
   asio::basic_signal_set<Executor> signals_;
   Timer tick_timer_;
   HangupWatch hangups_;
+  Turns reports_;
   std::string replies_;
   std::string late_reply_;
 
