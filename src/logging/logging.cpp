@@ -115,7 +115,7 @@ void shutdown() {
   }
   internal::threshold.store(internal::kOff, std::memory_order_relaxed);
   std::promise<void> done;
-  std::future<void> written = done.get_future();
+  const std::future<void> written = done.get_future();
   // The pool's destructor writes the queue out and may take for ever: it has a thread to do it in.
   std::thread closer([log = std::move(the_log), done = std::move(done)]() mutable {
     log.reset();

@@ -49,7 +49,12 @@ int connected_socket(const Server& server, std::optional<int> receive_buffer) {
   const auto address = address_of(server);
   const int socket = ::socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (socket < 0) fail("socket");
-  if (receive_buffer) set_option(socket, SOL_SOCKET, SO_RCVBUF, *receive_buffer);
+  if (receive_buffer) {
+    set_option(socket, SOL_SOCKET, SO_RCVBUF, *receive_buffer);
+    // Over the loopback's huge segments the server's side would take in megabytes.
+    constexpr int kSmallestSegment = 536;
+    set_option(socket, IPPROTO_TCP, TCP_MAXSEG, kSmallestSegment);
+  }
   if (::connect(socket, address->ai_addr, address->ai_addrlen) != 0) {
     const int error = errno;
     ::close(socket);

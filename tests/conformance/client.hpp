@@ -55,8 +55,8 @@ std::string request_bytes(std::string_view command, std::string_view key,
 
 class Client {
  public:
-  /// Connects to the server. With `receive_buffer`, in bytes, the client takes in little that it
-  /// has not been told to read.
+  /// Connects to the server. With `receive_buffer`, in bytes, the client and the connection take in
+  /// little that the client has not been told to read.
   explicit Client(const Server& server, std::optional<int> receive_buffer = {});
   Client(Client&& other) noexcept;
   Client& operator=(Client&&) = delete;

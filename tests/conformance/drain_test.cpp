@@ -142,6 +142,15 @@ TEST_P(Drain, second_signal_exits_at_once) {
   server.wait_for_exit(within(2s));
 }
 
+TEST(Hangup, signal_leaves_the_server_and_its_locks_alone) {
+  Server server;
+  Client holder(server);
+  const Grant grant = holder.hold(lock("job"));
+  server.signal(SIGHUP);
+  EXPECT_TRUE(server.wait_for_log_line("reload_unavailable").has_value());
+  EXPECT_EQ(holder.renew(lock("job"), grant.token), "ok 33");
+}
+
 TEST(DrainEnd, comes_when_the_last_holder_disconnects) {
   Server server;
   Client holder(server);

@@ -37,8 +37,8 @@ std::string address(const Options& options) {
 
 }  // namespace
 
-Load::Load(const Options& options)
-    : options_(options),
+Load::Load(Options options)
+    : options_(std::move(options)),
       wire_(options_),
       server_(address(options_)),
       measurement_(options_.count),

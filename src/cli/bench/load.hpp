@@ -25,7 +25,7 @@ namespace dflockd::bench {
 
 class Load {
  public:
-  explicit Load(const Options& options);
+  explicit Load(Options options);
 
   /// What was measured. Throws `std::runtime_error` with one clear line if the load cannot be
   /// started, or if the server goes away before the end.
