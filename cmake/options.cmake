@@ -32,10 +32,7 @@ endfunction()
 # that ctest runs them in parallel. Link the room under test afterwards.
 function(dflockd_test name)
   add_executable(${name} ${ARGN})
-  target_link_libraries(${name} PRIVATE dflockd_options GTest::gmock GTest::gtest_main)
-  # What is tested is optimised; to optimise the tests would only take time. So does parsing
-  # GoogleTest again for each file.
-  target_compile_options(${name} PRIVATE -O0 -g1)
-  target_precompile_headers(${name} PRIVATE <gmock/gmock.h> <gtest/gtest.h>)
-  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 120)
+  target_link_libraries(${name} PRIVATE dflockd_test_options GTest::gtest_main)
+  target_precompile_headers(${name} REUSE_FROM dflockd_test_headers)
+  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 NO_PRETTY_VALUES PROPERTIES TIMEOUT 120)
 endfunction()
