@@ -1,5 +1,7 @@
 #include "protocol/request.hpp"
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <optional>
 
@@ -7,8 +9,12 @@ namespace dflockd::protocol {
 
 namespace {
 
-constexpr std::string_view kBlanks = " \t";
 constexpr std::size_t kTokenLength = 32;
+
+// For the algorithms, which inline them: `string_view::find_first_of` would call memchr for every
+// single character.
+constexpr auto kIsBlank = [](char c) { return c == ' ' || c == '\t'; };
+constexpr auto kIsBarredFromKeys = [](char c) { return kIsBlank(c) || c == '\r' || c == '\n'; };
 
 /// The words of an argument line, taken from its front one at a time.
 class Words {
@@ -17,12 +23,10 @@ class Words {
 
   /// The next word; empty at the end of the line.
   std::string_view next() {
-    const std::size_t start = rest_.find_first_not_of(kBlanks);
-    if (start == std::string_view::npos) return {};
-    rest_.remove_prefix(start);
-    const std::string_view word = rest_.substr(0, rest_.find_first_of(kBlanks));
-    rest_.remove_prefix(word.size());
-    return word;
+    const char* const start = std::find_if_not(rest_.begin(), rest_.end(), kIsBlank);
+    const char* const end = std::find_if(start, rest_.end(), kIsBlank);
+    rest_ = {end, rest_.end()};
+    return {start, end};
   }
 
  private:
@@ -59,14 +63,27 @@ bool read_limit(std::string_view word, Request& request) {
   return number.has_value();
 }
 
+constexpr std::uint8_t kNoDigit = 0xFF;
+
+/// The value of each byte as a lowercase hex digit, or `kNoDigit`.
+constexpr std::array<std::uint8_t, 256> kHexValues = [] {
+  std::array<std::uint8_t, 256> values{};
+  values.fill(kNoDigit);
+  for (std::uint8_t value = 0; value < 16; ++value) {
+    values[static_cast<unsigned char>("0123456789abcdef"[value])] = value;
+  }
+  return values;
+}();
+
 bool read_hex(std::string_view digits, std::uint64_t& number) {
+  std::uint8_t seen = 0;
   number = 0;
   for (const char digit : digits) {
-    const bool decimal = digit >= '0' && digit <= '9';
-    if (!decimal && (digit < 'a' || digit > 'f')) return false;
-    number = number << 4U | static_cast<std::uint64_t>(decimal ? digit - '0' : digit - 'a' + 10);
+    const std::uint8_t value = kHexValues[static_cast<unsigned char>(digit)];
+    seen |= value;
+    number = number << 4U | value;
   }
-  return true;
+  return seen < 16;  // a byte that is no digit has set a bit above
 }
 
 bool read_token(std::string_view word, Request& request) {
@@ -121,8 +138,7 @@ Command command_of(char letter) {
 }
 
 bool is_key(std::string_view key) {
-  return !key.empty() && key.size() <= kMaxKey &&
-         key.find_first_of(" \t\r\n") == std::string_view::npos;
+  return !key.empty() && key.size() <= kMaxKey && std::ranges::none_of(key, kIsBarredFromKeys);
 }
 
 }  // namespace
