@@ -126,6 +126,17 @@ TEST(Load, measures_for_a_duration_after_a_warmup) {
   EXPECT_GT(result.server_cpu.value_or(0ns), 0ns);
 }
 
+TEST(Load, busy_polling_measures_the_same_and_ends) {
+  const FloorServer server;
+  Options options = load_of(server.port(), 2, 10);
+  options.busy_poll = true;
+  options.hold = 2ms;
+  Load load(options);
+  const Result& result = load.run();
+  EXPECT_EQ(result.cycles(), 10U);
+  EXPECT_GE(result.cycle.percentile(1), 1900us);
+}
+
 TEST(Load, a_cycle_lasts_at_least_the_hold_time) {
   const FloorServer server;
   Options options = load_of(server.port(), 2, 4);

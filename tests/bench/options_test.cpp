@@ -60,11 +60,11 @@ TEST_F(OptionsTest, has_defaults) {
 TEST_F(OptionsTest, reads_every_flag) {
   const std::string pid = std::to_string(getpid());
   const Options options =
-      accept({"--host",       "::1",      "--port",     "7000",    "--connections", "3",
-              "--keys",       "shared",   "--hold",     "2.5",     "--semaphore",   "5",
-              "--timeout",    "60",       "--lease",    "90",      "--duration",    "0.25",
-              "--warmup",     "0.5",      "--protocol", "dflockd", "--json",        "--quiet",
-              "--server-pid", pid.c_str()});
+      accept({"--host",       "::1",       "--port",     "7000",    "--connections", "3",
+              "--keys",       "shared",    "--hold",     "2.5",     "--semaphore",   "5",
+              "--timeout",    "60",        "--lease",    "90",      "--duration",    "0.25",
+              "--warmup",     "0.5",       "--protocol", "dflockd", "--json",        "--quiet",
+              "--server-pid", pid.c_str(), "--busy-poll"});
   EXPECT_EQ(options.host, "::1");
   EXPECT_EQ(options.port, 7000);
   EXPECT_EQ(options.connections, 3U);
@@ -77,6 +77,7 @@ TEST_F(OptionsTest, reads_every_flag) {
   EXPECT_EQ(options.warmup, 500ms);
   EXPECT_TRUE(options.json);
   EXPECT_TRUE(options.quiet);
+  EXPECT_TRUE(options.busy_poll);
   EXPECT_EQ(options.server_pid, getpid());
   EXPECT_EQ(accept({"--count=12", "--pipeline=16"}).count, 12U);
 }

@@ -65,7 +65,8 @@ TEST(Report, json_has_the_documented_keys) {
       json({}, result),
       R"({"version":")" DFLOCKD_VERSION
       R"(","protocol":"dflockd","host":"127.0.0.1","port":6388,"connections":100,"pipeline":1,)"
-      R"("keys":"own","semaphore":null,"hold_ms":0.000,"elapsed_s":2.000,"cycles":40000,)"
+      R"("keys":"own","semaphore":null,"hold_ms":0.000,"busy_poll":false,)"
+      R"("elapsed_s":2.000,"cycles":40000,)"
       R"("cycles_per_s":20000.000,"errors":0,"first_error":null,)"
       R"("server_cpu_us_per_cycle":null,"server_cpu_utilisation":null,"latency_us":{)"
       R"("acquire":{"p50":100.000,"p90":100.000,"p99":100.000,"p99_9":100.000,"max":100.000},)"

@@ -55,8 +55,9 @@ class Server:
 class Bench:
     """The binaries, the cores they are pinned to, and how they are run."""
 
-    def __init__(self, build):
+    def __init__(self, build, busy_poll):
         self._build = build
+        self._busy_poll = busy_poll
         cores = sorted(os.sched_getaffinity(0))
         if len(cores) < 2:
             raise BenchError("at least two cores are needed: one for the server, one for the load")
@@ -90,6 +91,8 @@ class Bench:
         command += [f"--server-pid={server.pid}"]
         command += [f"--protocol={PROTOCOLS.get(server.name, 'dflockd')}"]
         command += [f"--{flag}={value}" for flag, value in flags.items()]
+        if self._busy_poll:
+            command += ["--busy-poll"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
             output, _ = process.communicate()

@@ -51,7 +51,11 @@ const Result& Load::run() {
   if (options_.server_pid) server_clock_ = ProcessClock::of(*options_.server_pid);
   connect();
   start();
-  io_.run();
+  if (options_.busy_poll) {
+    while (!io_.stopped()) io_.poll();
+  } else {
+    io_.run();
+  }
   if (!failure_.empty()) throw std::runtime_error(failure_);
   return measurement_.result();
 }

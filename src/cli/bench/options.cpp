@@ -146,6 +146,9 @@ void add_load_flags(CLI::App& app, Options& options) {
       ->default_str(std::to_string(options.timeout.count()));
   add_number<std::int64_t>(app, {"--lease", "S", "seconds of lease (default: the server's, or 33)"},
                            1, 9'223'372'036, [&options](auto s) { options.lease = seconds(s); });
+  app.add_flag("--busy-poll", options.busy_poll,
+               "use a whole core instead of sleeping, so that the server need not wake the load up")
+      ->disable_flag_override();
 }
 
 void add_length_flags(CLI::App& app, Options& options) {

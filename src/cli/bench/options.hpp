@@ -38,6 +38,7 @@ struct Options {
   std::optional<std::uint64_t> count;                            ///< cycles of all connections
 
   std::optional<pid_t> server_pid;
+  bool busy_poll = false;  ///< never sleep, so that nobody has to wake the generator up
   bool json = false;
   bool quiet = false;
 };

@@ -101,14 +101,15 @@ void print_json_options(std::ostream& out, const Options& options) {
       << ",\"connections\":" << options.connections << ",\"pipeline\":" << options.pipeline
       << ",\"keys\":" << json_string(name(options.keys)) << ",\"semaphore\":";
   options.semaphore ? out << *options.semaphore : out << "null";
-  out << ",\"hold_ms\":" << seconds(options.hold) * 1e3;
+  out << ",\"hold_ms\":" << seconds(options.hold) * 1e3
+      << ",\"busy_poll\":" << (options.busy_poll ? "true" : "false");
 }
 
 }  // namespace
 
 const char* const kJsonKeys = R"(The JSON object has these keys:
-  version, protocol, host, port, connections, pipeline, keys, semaphore (or null), hold_ms
-                          the load
+  version, protocol, host, port, connections, pipeline, keys, semaphore (or null), hold_ms,
+  busy_poll               the load
   elapsed_s               how long was measured
   cycles                  acquires that were granted and then released
   cycles_per_s            the throughput
