@@ -139,6 +139,18 @@ TEST(request, tokens_are_32_lowercase_hex_characters) {
   EXPECT_EQ(request.token.salt, 0x3a0c5d7e9b1f2a4cU);
 }
 
+TEST(request, tokens_hold_no_byte_that_is_not_a_lowercase_hex_digit) {
+  for (int byte = 0; byte < 256; ++byte) {
+    const bool allowed = (byte >= '0' && byte <= '9') || (byte >= 'a' && byte <= 'f');
+    for (const std::size_t at : {0UL, 15UL, 16UL, 31UL}) {
+      std::string token = kToken;
+      token[at] = static_cast<char>(byte);
+      EXPECT_EQ(command_of({"r", "key", token}), allowed ? Command::kRelease : Command::kInvalid)
+          << token;
+    }
+  }
+}
+
 TEST(request, every_command_parses) {
   const std::vector<std::pair<std::string, Command>> commands = {
       {"l", Command::kAcquire}, {"r", Command::kRelease}, {"n", Command::kRenew},
