@@ -13,7 +13,9 @@
 #include <utility>
 #include <variant>
 
+#include <fcntl.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <asio/io_context.hpp>
 
@@ -31,6 +33,23 @@ std::uint64_t wall_clock_nanoseconds() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   return static_cast<std::uint64_t>(
       std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
+}
+
+/// Opens on nothing what was closed of the standard streams. Otherwise the next file to be opened,
+/// the fence state file say, would be what the log is written to.
+void open_standard_streams() {
+  int descriptor = 0;
+  while (descriptor >= 0 && descriptor <= STDERR_FILENO) {
+    descriptor = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+  }
+  ::close(descriptor);
+}
+
+/// Prints `exit`, and returns the status to end with.
+int print(const config::Exit& exit) {
+  std::FILE* const stream = exit.is_error() ? stderr : stdout;
+  const bool printed = std::fputs(exit.text.c_str(), stream) >= 0 && std::fflush(stream) == 0;
+  return printed ? exit.status : EXIT_FAILURE;
 }
 
 /// Lets the process use as many descriptors as it may, and returns how many that are.
@@ -54,13 +73,13 @@ reactor::FenceSource open_fences(const config::Config& config) {
 }
 
 /// What is wrong with a fence state file that exists, for --check-config.
-std::optional<std::string> check_fences(const config::Config& config) {
+std::optional<config::Problem> check_fences(const config::Config& config) {
   std::error_code missing;
   if (!std::filesystem::exists(config.fence_state_file, missing)) return std::nullopt;
   try {
     fencing::FenceFile::check(config.fence_state_file);
   } catch (const fencing::FenceFileError& error) {
-    return error.what();
+    return config::Problem{.setting = "fence-state-file", .what = error.what()};
   }
   return std::nullopt;
 }
@@ -127,10 +146,8 @@ int serve(const config::Config& config) {
 
 int run(int argc, char** argv) {
   const auto result = config::load({argv + 1, argv + argc}, std::getenv, check_fences);
-  if (const auto* exit = std::get_if<config::Exit>(&result)) {
-    const int written = std::fputs(exit->text.c_str(), exit->is_error() ? stderr : stdout);
-    return written < 0 ? EXIT_FAILURE : exit->status;
-  }
+  if (const auto* exit = std::get_if<config::Exit>(&result)) return print(*exit);
+  open_standard_streams();
   static_cast<void>(
       std::signal(SIGPIPE, SIG_IGN));  // standard error may be a pipe that somebody closes
   const auto& loaded = std::get<config::Loaded>(result);

@@ -102,6 +102,13 @@ std::string negation_of(const std::string& flag, const std::string& text) {
 
 }  // namespace
 
+bool CommandLine::asks_for_help() const {
+  Settings settings;
+  return std::ranges::any_of(flags, [&](const Flag& flag) {
+    return flag.where == "--help" && read(flag.row->value, flag.text, settings) && settings.help;
+  });
+}
+
 CommandLine parse_command_line(std::span<const char* const> arguments) {
   const std::unique_ptr<CLI::App> app = make_app();
   try {

@@ -19,6 +19,10 @@ struct Flag {
 struct CommandLine {
   std::vector<Flag> flags;
   std::vector<std::string> unknown;  ///< arguments that are no flag or value of ours
+
+  /// Whether --help is among the flags. It answers whatever is wrong with the rest of the line: it
+  /// may be what the user looks for.
+  [[nodiscard]] bool asks_for_help() const;
 };
 
 /// Takes the arguments apart. Throws Refusal for a flag without its value.

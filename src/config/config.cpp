@@ -23,8 +23,7 @@ class Collector {
     for (const Flag& flag : line.flags) {
       take(*flag.row, Source::kCommandLine, flag.where, flag.text);
     }
-    // --help answers whatever else stands on the line; it may be what the user looks for.
-    if (!line.unknown.empty() && !settings_.help) {
+    if (!line.unknown.empty()) {
       refuse_argument(line.unknown.front());
     }
   }
@@ -44,7 +43,11 @@ class Collector {
       return;
     }
     for (const TomlItem& item : read_toml_file(settings_.config_file, where("config"))) {
-      take(row_of(item), Source::kFile, item.where, item.text);
+      const Row& row = row_of(item);
+      if (is_text(row.value) && !item.quoted) {
+        throw Refusal(item.where + ": " + in_quotes(item.text) + " must stand in quotes");
+      }
+      take(row, Source::kFile, item.where, item.text);
     }
   }
 
@@ -56,9 +59,10 @@ class Collector {
     }
   }
 
-  /// Where the row's value was given (it must have been), such as "--port" or "DFLOCKD_PORT".
-  [[nodiscard]] const std::string& where(std::string_view name) const {
-    return given_.at(name).where;
+  /// Where the row's value was given, such as "DFLOCKD_PORT"; its flag if it was given nowhere.
+  [[nodiscard]] std::string where(std::string_view name) const {
+    const auto found = given_.find(name);
+    return found == given_.end() ? "--" + std::string(name) : found->second.where;
   }
 
   [[nodiscard]] const Settings& settings() const { return settings_; }
@@ -105,7 +109,8 @@ class Collector {
       throw Refusal("unexpected argument " + in_quotes(argument));
     }
     // Without what follows the '=': a flag mistyped may carry a secret.
-    throw Refusal("unknown flag " + in_quotes(argument.substr(0, argument.find('='))));
+    throw Refusal("unknown flag " + in_quotes(argument.substr(0, argument.find('='))) +
+                  "; --help shows those there are");
   }
 
   static const Row& row_of(const TomlItem& item) {
@@ -158,8 +163,8 @@ void check_files(const Collector& collector) {
 Exit check_config(const Collector& collector, const Check& check) {
   check_files(collector);
   if (check) {
-    if (const std::optional<std::string> reason = check(collector.settings())) {
-      throw Refusal(printable(*reason));
+    if (const std::optional<Problem> problem = check(collector.settings())) {
+      throw Refusal(collector.where(problem->setting) + ": " + printable(problem->what));
     }
   }
   return {.status = 0, .text = to_toml(collector.settings(), collector.warnings())};
@@ -170,10 +175,11 @@ std::variant<Loaded, Exit> load_or_throw(std::span<const char* const> arguments,
                                          const Environment& environment, const Check& check) {
   Collector collector;
   const Settings& settings = collector.settings();
-  collector.read_command_line(parse_command_line(arguments));
-  if (settings.help) {
+  const CommandLine line = parse_command_line(arguments);
+  if (line.asks_for_help()) {
     return Exit{.status = 0, .text = help_text()};
   }
+  collector.read_command_line(line);
   if (settings.version) {
     return Exit{.status = 0, .text = "dflockd " DFLOCKD_VERSION "\n"};
   }

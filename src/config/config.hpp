@@ -23,6 +23,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -70,9 +71,14 @@ struct Exit {
 /// Looks up an environment variable; nullptr if it is not set. `std::getenv` is one.
 using Environment = std::function<const char*(const char* name)>;
 
-/// What --check-config asks about a valid configuration besides what this room can see for itself,
-/// such as whether a file's content is intact. Returns what is wrong in one line, if something is.
-using Check = std::function<std::optional<std::string>(const Config&)>;
+/// What is wrong with a setting whose value is allowed, such as a file whose content is damaged.
+struct Problem {
+  std::string_view setting;  ///< the flag without its dashes
+  std::string what;          ///< one line
+};
+
+/// What --check-config asks about a valid configuration besides what this room can see for itself.
+using Check = std::function<std::optional<Problem>(const Config&)>;
 
 /// Reads the configuration. `arguments` are the command line's without the program's name.
 ///

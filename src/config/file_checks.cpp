@@ -21,8 +21,8 @@ std::optional<std::string> why_not_creatable_in(const fs::path& directory) {
   if (!fs::is_directory(directory, error)) {
     return "its directory does not exist";
   }
-  if (!may(directory, W_OK | X_OK)) {
-    return "it does not exist, and its directory is not writable";
+  if (!may(directory, R_OK | W_OK | X_OK)) {
+    return "it does not exist, and its directory is not readable and writable";
   }
   return std::nullopt;
 }
@@ -39,6 +39,9 @@ std::optional<std::string> why_unusable_as_state(const fs::path& file) {
       }
       return std::nullopt;
     case fs::file_type::not_found:
+      if (fs::is_symlink(fs::symlink_status(file, error))) {
+        return "it is a link to a file that does not exist";
+      }
       return why_not_creatable_in(file.has_parent_path() ? file.parent_path() : fs::path("."));
     case fs::file_type::none:
       return error.message();

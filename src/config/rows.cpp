@@ -8,6 +8,9 @@
 #include <system_error>
 #include <utility>
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
 namespace dflockd::config {
 namespace {
 
@@ -17,8 +20,8 @@ constexpr std::string_view kLogging = "Logging";
 constexpr std::string_view kConfiguration = "Configuration";
 
 constexpr std::array kRows{
-    Row{"host", kNetwork, Text{&Settings::host, "ADDRESS", "an address or a host name"},
-        "bind address: IPv4, IPv6 or a name", "DFLOCKD_HOST"},
+    Row{"host", kNetwork, Host{&Settings::host}, "bind address: IPv4, IPv6 or a name",
+        "DFLOCKD_HOST"},
     Row{"port", kNetwork, Port{&Settings::port}, "TCP port; 0 picks a free one and logs it",
         "DFLOCKD_PORT"},
     Row{"read-timeout", kNetwork, Seconds{&Settings::read_timeout, 1},
@@ -131,6 +134,22 @@ std::optional<std::uint64_t> read_number(std::string_view text, std::uint64_t le
   return number;
 }
 
+/// Whether all characters may stand in a host name; every IPv4 address is one too.
+bool is_host_name(std::string_view text) {
+  return !text.empty() && std::ranges::all_of(text, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '.' || c == '_';
+  });
+}
+
+/// Whether it is an IPv6 address, with or without a zone: "fe80::1%eth0".
+bool is_ipv6_address(const std::string& text) {
+  const std::size_t percent = text.find('%');
+  in6_addr address{};
+  return ::inet_pton(AF_INET6, text.substr(0, percent).c_str(), &address) == 1 &&
+         (percent == std::string::npos || is_host_name(text.substr(percent + 1)));
+}
+
 std::string from_to(std::string_view what, std::uint64_t least, std::uint64_t most) {
   return std::string(what) + " from " + std::to_string(least) + " to " + std::to_string(most);
 }
@@ -154,11 +173,12 @@ struct Reader {
   bool operator()(const Port& kind) {
     return number(kind.field, 0, std::numeric_limits<std::uint16_t>::max());
   }
-  bool operator()(const Text& kind) {
-    if (!text.empty()) {
+  bool operator()(const Host& kind) {
+    const bool valid = is_host_name(text) || is_ipv6_address(std::string(text));
+    if (valid) {
       settings.*kind.field = text;
     }
-    return !text.empty();
+    return valid;
   }
   bool operator()(const Path& kind) {
     settings.*kind.field = text;
@@ -178,7 +198,9 @@ struct Allowed {
   std::string operator()(const Port&) {
     return from_to("an integer", 0, std::numeric_limits<std::uint16_t>::max());
   }
-  std::string operator()(const Text& kind) { return std::string(kind.allowed); }
+  std::string operator()(const Host&) {
+    return "an IPv4 or IPv6 address or a host name, without a port";
+  }
   std::string operator()(const Path&) { return "the path of a file"; }
   std::string operator()(const Boolean&) { return "true or false, 1 or 0, yes or no, on or off"; }
   std::string operator()(const Switch&) { return (*this)(Boolean{}); }
@@ -194,7 +216,7 @@ struct Shower {
   }
   std::string operator()(const Count& kind) { return std::to_string(settings.*kind.field); }
   std::string operator()(const Port& kind) { return std::to_string(settings.*kind.field); }
-  std::string operator()(const Text& kind) { return settings.*kind.field; }
+  std::string operator()(const Host& kind) { return settings.*kind.field; }
   std::string operator()(const Path& kind) { return (settings.*kind.field).string(); }
   std::string operator()(const Boolean& kind) { return name_of(kBooleans, settings.*kind.field); }
   std::string operator()(const Switch& kind) { return name_of(kBooleans, settings.*kind.field); }
@@ -206,7 +228,7 @@ struct Placeholder {
   std::string operator()(const Seconds&) { return "SECONDS"; }
   std::string operator()(const Count&) { return "NUMBER"; }
   std::string operator()(const Port&) { return "PORT"; }
-  std::string operator()(const Text& kind) { return std::string(kind.placeholder); }
+  std::string operator()(const Host&) { return "ADDRESS"; }
   std::string operator()(const Path&) { return "FILE"; }
   std::string operator()(const Boolean&) { return ""; }
   std::string operator()(const Switch&) { return ""; }
@@ -233,7 +255,7 @@ std::string show(const Value& value, const Settings& settings) {
 }
 
 bool is_text(const Value& value) {
-  return std::holds_alternative<Text>(value) || std::holds_alternative<Path>(value) ||
+  return std::holds_alternative<Host>(value) || std::holds_alternative<Path>(value) ||
          std::holds_alternative<Level>(value) || std::holds_alternative<Format>(value);
 }
 

@@ -40,11 +40,9 @@ struct Port {
   std::uint16_t Settings::*field;
 };
 
-/// Text that must not be empty.
-struct Text {
+/// Where to listen: an IPv4 or IPv6 address or a host name, without a port.
+struct Host {
   std::string Settings::*field;
-  std::string_view placeholder;
-  std::string_view allowed;
 };
 
 /// The path of a file; empty for none.
@@ -70,7 +68,7 @@ struct Format {
   LogFormat Settings::*field;
 };
 
-using Value = std::variant<Seconds, Count, Port, Text, Path, Boolean, Switch, Level, Format>;
+using Value = std::variant<Seconds, Count, Port, Host, Path, Boolean, Switch, Level, Format>;
 
 enum class Scope {
   kSetting,      ///< part of the effective configuration, from any source

@@ -101,6 +101,7 @@ class LineReader {
       refuse("expected 'key = value'");
     }
     skip_blanks();
+    item.quoted = rest_.starts_with('"') || rest_.starts_with('\'');
     item.text = read_value();
     skip_blanks();
     if (!at_end()) {

@@ -15,8 +15,9 @@ namespace dflockd::config {
 
 struct TomlItem {
   std::string key;
-  std::string text;   ///< the string's content, or the integer or boolean as it is written
-  std::string where;  ///< "FILE:LINE: KEY", for error lines
+  std::string text;     ///< the string's content, or the integer or boolean as it is written
+  bool quoted = false;  ///< whether it is written as a string
+  std::string where;    ///< "FILE:LINE: KEY", for error lines
 };
 
 /// Reads the file that `source` ("--config") named. Throws Refusal, naming that if the file cannot

@@ -17,6 +17,7 @@ namespace dflockd::logging {
 namespace {
 
 constexpr std::string_view kReplacementCharacter = "\xef\xbf\xbd";
+constexpr char kDelete = '\x7f';
 
 std::string_view name_of(Level level) {
   constexpr std::array<std::string_view, 4> kNames{"debug", "info", "warn", "error"};
@@ -122,6 +123,11 @@ std::size_t utf8_size(std::string_view text) {
   return 0;
 }
 
+/// Whether valid UTF-8 begins with U+0080 to U+009F, some of which terminals obey.
+bool begins_with_c1_control(std::string_view text) {
+  return byte(text[0]) == 0xc2 && byte(text[1]) < 0xa0;
+}
+
 void append_json_string(std::string& line, std::string_view text) {
   line += '"';
   while (!text.empty()) {
@@ -129,13 +135,17 @@ void append_json_string(std::string& line, std::string_view text) {
     std::size_t size = 1;
     if (c == '"' || c == '\\') {
       line += {'\\', c};
-    } else if (byte(c) < 0x20) {
+    } else if (byte(c) < 0x20 || c == kDelete) {
       append(line, "\\u{:04x}", byte(c));
     } else if (byte(c) < 0x80) {
       line += c;
     } else if (const std::size_t character = utf8_size(text); character > 0) {
       size = character;
-      line += text.substr(0, size);
+      if (begins_with_c1_control(text)) {
+        append(line, "\\u{:04x}", byte(text[1]));
+      } else {
+        line += text.substr(0, size);
+      }
     } else {
       line += kReplacementCharacter;
     }

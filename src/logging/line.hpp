@@ -16,7 +16,8 @@ void append_text(Level level, std::string_view event, std::span<const Field> fie
                  std::string& line);
 
 /// Appends `"level":"...","event":"...","key":value,...`, which together with the time makes a JSON
-/// object. Bytes that are not UTF-8 become U+FFFD; numbers that JSON does not have become null.
+/// object. Control characters are escaped, also those that JSON allows; bytes that are not UTF-8
+/// become U+FFFD; numbers that JSON does not have become null.
 void append_json(Level level, std::string_view event, std::span<const Field> fields,
                  std::string& line);
 

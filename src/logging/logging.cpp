@@ -33,6 +33,11 @@ constexpr std::chrono::seconds kPatience{1};
 constexpr const char* kTextPattern = "%Y-%m-%dT%H:%M:%S.%eZ %v";
 constexpr const char* kJsonPattern = R"({"time":"%Y-%m-%dT%H:%M:%S.%eZ",%v})";
 
+void append_line(Format format, Level level, std::string_view event,
+                 std::initializer_list<Field> fields, std::string& line) {
+  (format == Format::kText ? append_text : append_json)(level, event, fields, line);
+}
+
 /// The end of the line for spdlog: hands finished lines to the writer. Only the log's one thread
 /// calls it, hence no mutex.
 class WriterSink final : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
@@ -41,24 +46,50 @@ class WriterSink final : public spdlog::sinks::base_sink<spdlog::details::null_m
       : base_sink(std::make_unique<spdlog::pattern_formatter>(
             format == Format::kText ? kTextPattern : kJsonPattern, spdlog::pattern_time_type::utc,
             "\n")),
+        format_(format),
         writer_(std::move(writer)) {}
 
+  /// Whose overruns to tell. To be called before the first line.
+  void watch(spdlog::details::thread_pool& pool) { pool_ = &pool; }
+
+  /// A line that spdlog could not hand over.
   void count_failure() { failures_.fetch_add(1, std::memory_order_relaxed); }
-  [[nodiscard]] std::size_t failures() const { return failures_.load(std::memory_order_relaxed); }
 
  private:
   void sink_it_(const spdlog::details::log_msg& message) override {
-    spdlog::memory_buf_t line;
-    formatter_->format(message, line);
-    if (!writer_({line.data(), line.size()})) {
+    tell_dropped(message.time);
+    if (!write(message)) {
       count_failure();
     }
   }
 
   void flush_() override {}  // the writer keeps nothing back
 
-  Writer writer_;
+  /// Tells how many lines were dropped since it last did. Before the first line that comes after
+  /// them is the place for that, and the first moment at which somebody reads.
+  void tell_dropped(spdlog::log_clock::time_point now) {
+    const std::size_t dropped = pool_->overrun_counter() + failures_.load();
+    if (dropped == told_) {
+      return;
+    }
+    std::string line;
+    append_line(format_, Level::kWarn, "log_lines_dropped", {{"count", dropped - told_}}, line);
+    if (write({now, {}, "dflockd", spdlog::level::info, line})) {
+      told_ = dropped;
+    }
+  }
+
+  bool write(const spdlog::details::log_msg& message) {
+    spdlog::memory_buf_t line;
+    formatter_->format(message, line);
+    return writer_({line.data(), line.size()});
+  }
+
+  const Format format_;
+  const Writer writer_;
+  spdlog::details::thread_pool* pool_ = nullptr;
   std::atomic<std::size_t> failures_{0};
+  std::size_t told_ = 0;
 };
 
 /// What exists between `init` and `shutdown`.
@@ -100,6 +131,7 @@ void init(Level level, Format format, Writer writer) {
   assert(the_log == nullptr);
   auto sink = std::make_shared<WriterSink>(format, std::move(writer));
   auto pool = std::make_shared<spdlog::details::thread_pool>(kQueueSize, 1, block_all_signals);
+  sink->watch(*pool);
   auto logger = std::make_shared<spdlog::async_logger>(
       "dflockd", sink, pool, spdlog::async_overflow_policy::overrun_oldest);
   logger->set_level(spdlog::level::trace);  // `enabled` has decided already
@@ -134,19 +166,11 @@ void set_level(Level level) {
   }
 }
 
-std::size_t dropped_lines() {
-  return the_log == nullptr ? 0 : the_log->pool->overrun_counter() + the_log->sink->failures();
-}
-
 namespace internal {
 
 void write(Level level, std::string_view event, std::initializer_list<Field> fields) {
   std::string line;
-  if (the_log->format == Format::kText) {
-    append_text(level, event, fields, line);
-  } else {
-    append_json(level, event, fields, line);
-  }
+  append_line(the_log->format, level, event, fields, line);
   the_log->logger->log(spdlog::level::info, spdlog::string_view_t(line));
 }
 

@@ -10,7 +10,8 @@
 //
 // Whoever logs is never made to wait for whoever reads: lines go into a queue of `kQueueSize` that
 // a thread of its own writes out. If standard error stalls, the oldest lines in the queue are
-// dropped and counted.
+// dropped; where they are missing, a warning `log_lines_dropped` tells how many. So it does for
+// lines that could not be written, once that works again.
 //
 // A line below the current level costs one load and one comparison: fields only refer to what they
 // show. Where a field's value is costly to make, ask `enabled` first.
@@ -55,9 +56,6 @@ void shutdown();
 
 /// Changes from which level on lines are logged.
 void set_level(Level level);
-
-/// How many lines were lost since `init`, because the queue was full or writing failed.
-[[nodiscard]] std::size_t dropped_lines();
 
 namespace internal {
 

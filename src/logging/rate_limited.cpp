@@ -4,13 +4,15 @@
 
 namespace dflockd::logging {
 
-std::optional<std::uint64_t> RateLimited::admit(std::chrono::nanoseconds now) {
-  if (last_ && now - *last_ < kInterval) {
-    ++suppressed_;
-    return std::nullopt;
-  }
+std::optional<std::uint64_t> RateLimited::note(std::chrono::nanoseconds now) {
+  ++untold_;
+  return overdue(now);
+}
+
+std::optional<std::uint64_t> RateLimited::overdue(std::chrono::nanoseconds now) {
+  if (untold_ == 0 || (last_ && now - *last_ < kInterval)) return std::nullopt;
   last_ = now;
-  return std::exchange(suppressed_, 0);
+  return std::exchange(untold_, 0);
 }
 
 }  // namespace dflockd::logging

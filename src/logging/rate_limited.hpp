@@ -1,10 +1,11 @@
-// Keeps a warning that anyone can provoke from flooding the log.
+// Keeps a warning that anyone can provoke from flooding the log: one line a second, each with the
+// number of events that it stands for.
 //
-//   RateLimited accept_failures;
+//   RateLimited refusals;
 //   ...
-//   if (const auto suppressed = accept_failures.admit(now)) {
-//     logging::warn("accept_failed", {{"reason", reason}, {"suppressed", *suppressed}});
-//   }
+//   if (const auto count = refusals.note(now)) logging::warn("refused", {{"count", *count}});
+//   ...                                                       // and once a second or so:
+//   if (const auto count = refusals.overdue(now)) logging::warn("refused", {{"count", *count}});
 //
 // One object for each kind of warning; not thread-safe.
 #pragma once
@@ -19,14 +20,16 @@ class RateLimited {
  public:
   static constexpr std::chrono::nanoseconds kInterval = std::chrono::seconds(1);
 
-  /// Asks to log a line at `now`, a steady clock's time since any epoch. If the last line admitted
-  /// is at least `kInterval` old, or there is none, admits this one and returns how many were
-  /// refused in between; otherwise refuses it and returns nothing.
-  [[nodiscard]] std::optional<std::uint64_t> admit(std::chrono::nanoseconds now);
+  /// Notes an event at `now`, a steady clock's time since any epoch. If a line may be logged, since
+  /// there was none for `kInterval`, returns how many events it has to tell of, this one included.
+  [[nodiscard]] std::optional<std::uint64_t> note(std::chrono::nanoseconds now);
+
+  /// If a line may be logged and there are events that none has told of, returns how many.
+  [[nodiscard]] std::optional<std::uint64_t> overdue(std::chrono::nanoseconds now);
 
  private:
-  std::optional<std::chrono::nanoseconds> last_;
-  std::uint64_t suppressed_ = 0;
+  std::optional<std::chrono::nanoseconds> last_;  ///< when the last line was logged
+  std::uint64_t untold_ = 0;
 };
 
 }  // namespace dflockd::logging

@@ -59,7 +59,10 @@ Awaitable Connection::serve(std::unique_ptr<Connection> self) {
     if (self->failed_ || self->left_ || next == Next::kClose) break;
     if (next == Next::kSendStats || self->answered_) continue;
     if (self->blocked_ && self->hung_up_) break;
-    if (self->server_.draining() && self->idle()) break;
+    if (self->server_.draining() && self->idle()) {
+      self->ending_ = "draining";
+      break;
+    }
     if (self->input_.full()) {
       co_await self->pause();
       continue;
@@ -99,7 +102,8 @@ Connection::Next Connection::handle_requests() {
     const bool is_stats = request.command == protocol::Command::kStats;
     if (!is_stats) blocked_ = !execute(request, service_, owner_, replies);
     if (logging::enabled(logging::Level::kDebug)) {
-      log_request(frame.lines, std::string_view(replies).substr(reply_start));
+      log_request(frame.lines, is_stats ? protocol::text(protocol::Status::kOk)
+                                        : std::string_view(replies).substr(reply_start));
     }
     input_.consume(frame.size);
     if (is_stats) return Next::kSendStats;
@@ -109,6 +113,7 @@ Connection::Next Connection::handle_requests() {
 
 /// Says `error` for the last time.
 Connection::Next Connection::refuse() {
+  ending_ = timed_out_ ? "read_timeout" : "line_too_long";
   protocol::append_status(server_.replies(), protocol::Status::kError);
   return Next::kClose;
 }
@@ -162,7 +167,11 @@ bool Connection::received(std::error_code error, std::size_t size) {
     return true;
   }
   if (error == asio::error::operation_aborted) return !failed_;  // interrupted, to look around
-  failed_ = true;
+  if (error == asio::error::eof) {
+    failed_ = true;
+  } else {
+    lose();
+  }
   return false;
 }
 
@@ -194,7 +203,7 @@ void Connection::send_now(const std::string& replies) {
     std::error_code error;
     sent = socket_.write_some(asio::buffer(replies), error);
     if (error && error != asio::error::would_block) {
-      failed_ = true;
+      lose();
       return;
     }
   }
@@ -240,10 +249,10 @@ Awaitable Connection::send_slowly(const Buffers& buffers) {
   suspended_in_ = Suspension::kNone;
   service_.refresh_clock();
   server_.watch_receiving(*this);
-  if (error) {
-    failed_ = true;
-  } else {
+  if (!error) {
     all_sent();
+  } else if (error != asio::error::operation_aborted) {
+    lose();
   }
 }
 
@@ -267,6 +276,10 @@ void Connection::on_silence() {
 }
 
 void Connection::on_stuck() {
+  if (suspended_in_ == Suspension::kSending && !left_) {
+    ending_ = "write_timeout";
+    server_.warn_of_unread(service_.info(owner_));
+  }
   failed_ = true;
   std::error_code ignored;
   socket_.cancel(ignored);
@@ -286,6 +299,7 @@ void Connection::on_drain() {
 }
 
 void Connection::on_stop() {
+  ending_ = "stopped";
   failed_ = true;
   if (pause_timer_ != nullptr) pause_timer_->cancel();
   std::error_code ignored;
@@ -311,6 +325,12 @@ bool Connection::idle() const {
   return !blocked_ && input_.empty() && !service_.has_claims(owner_);
 }
 
+/// Takes note that the socket is of no use any more.
+void Connection::lose() {
+  ending_ = "connection_lost";
+  failed_ = true;
+}
+
 /// Wakes the coroutine up unless it sends, so that it looks at what has changed.
 void Connection::interrupt() noexcept {
   if (suspended_in_ == Suspension::kReceiving || suspended_in_ == Suspension::kLingering) {
@@ -324,7 +344,9 @@ void Connection::interrupt() noexcept {
 /// Ends the owner: what it held and waited for goes to others now.
 void Connection::leave() {
   left_ = true;
-  logging::debug("disconnected", {{"connection", service_.info(owner_).connection_id}});
+  const OwnerInfo& info = service_.info(owner_);
+  logging::debug("disconnected",
+                 {{"connection", info.connection_id}, {"peer", info.peer}, {"reason", ending_}});
   service_.close_owner(owner_, first_unsent_fence_);
 }
 

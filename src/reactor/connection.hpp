@@ -81,6 +81,7 @@ class Connection final : private Waiter {
   void all_sent();
 
   Awaitable linger();
+  void lose();
   void leave();
   void interrupt() noexcept;
   [[nodiscard]] bool idle() const;
@@ -93,9 +94,10 @@ class Connection final : private Waiter {
   const locks::OwnerId owner_;
   InputBuffer input_;
   protocol::Framer framer_;
-  std::string unsent_;            ///< replies that the socket had no room for
-  locks::Answer answer_;          ///< to the blocked request, once `answered_`
-  Timer* pause_timer_ = nullptr;  ///< while paused
+  std::string unsent_;                ///< replies that the socket had no room for
+  locks::Answer answer_;              ///< to the blocked request, once `answered_`
+  Timer* pause_timer_ = nullptr;      ///< while paused
+  const char* ending_ = "peer_left";  ///< why the connection ends, for the log
   /// Grants with this fence or a greater one have not been handed to the socket.
   std::uint64_t first_unsent_fence_ = 0;
   locks::Instant active_at_{0};  ///< when something was last received, or sending got stuck

@@ -183,10 +183,10 @@ Awaitable LockService::collect_reservations() {
       continue;
     }
     next_reservation_ = now_ + kReservationPause;
-    if (const auto suppressed = reservation_warning_.admit(now_)) {
+    if (const auto count = failed_reservations_.note(now_)) {
       logging::warn("fence_reservation_failed", {{"error", result->error.message()},
                                                  {"fences_left", table_.fences_left()},
-                                                 {"suppressed", *suppressed}});
+                                                 {"count", *count}});
     }
   }
 }

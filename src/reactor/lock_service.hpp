@@ -155,7 +155,7 @@ class LockService final : private locks::Events {
   std::unique_ptr<fencing::FenceReserver> reserver_;
   asio::posix::basic_stream_descriptor<Executor> reservation_ready_;
   locks::Instant next_reservation_{0};  ///< not before, after one that failed
-  logging::RateLimited reservation_warning_;
+  logging::RateLimited failed_reservations_;
 };
 
 }  // namespace dflockd::reactor

@@ -141,11 +141,7 @@ void Server::welcome_or_warn(Socket socket) {
 
 void Server::welcome(Socket socket) {
   if (options_.max_connections > 0 && connections_ >= options_.max_connections) {
-    if (const auto suppressed = cap_warning_.admit(service_.now())) {
-      logging::warn("connection_refused", {{"reason", "max_connections"},
-                                           {"limit", options_.max_connections},
-                                           {"suppressed", *suppressed}});
-    }
+    if (const auto count = refusals_.note(service_.now())) warn_of_refusals(*count);
     return;
   }
   std::error_code error;
@@ -167,9 +163,22 @@ void Server::welcome(Socket socket) {
 }
 
 void Server::warn_of_accept(std::string_view error) {
-  if (const auto suppressed = accept_warning_.admit(service_.now())) {
-    logging::warn("cannot_accept", {{"error", error}, {"suppressed", *suppressed}});
+  if (const auto count = accept_failures_.note(service_.now())) {
+    logging::warn("cannot_accept", {{"error", error}, {"count", *count}});
   }
+}
+
+void Server::warn_of_unread(const OwnerInfo& peer) {
+  if (const auto count = unread_.note(service_.now())) {
+    logging::warn("write_timeout",
+                  {{"connection", peer.connection_id}, {"peer", peer.peer}, {"count", *count}});
+  }
+}
+
+void Server::warn_of_refusals(std::uint64_t count) const {
+  logging::warn(
+      "connections_refused",
+      {{"reason", "max_connections"}, {"limit", options_.max_connections}, {"count", count}});
 }
 
 void Server::add(Connection& connection) {
@@ -220,6 +229,7 @@ Awaitable Server::tick() {
     service_.refresh_clock();
     service_.tick();
     end_overdue();
+    if (const auto count = refusals_.overdue(service_.now())) warn_of_refusals(*count);
     if (draining_) continue_draining();
   }
 }
@@ -295,6 +305,7 @@ void Server::continue_draining() {
 /// Ends everything that keeps the loop running.
 void Server::stop() {
   stopped_ = true;
+  if (const auto count = refusals_.overdue(locks::kNever)) warn_of_refusals(*count);
   std::error_code ignored;
   acceptor_.close(ignored);
   accept_timer_.cancel();

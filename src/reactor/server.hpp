@@ -66,6 +66,9 @@ class Server {
   /// Whose turn it is to make a report for `stats`.
   [[nodiscard]] Turns& reports() { return reports_; }
 
+  /// Warns of a peer that does not read its replies and is dropped for it.
+  void warn_of_unread(const OwnerInfo& peer);
+
   void add(Connection& connection);
   void remove(Connection& connection);
   /// The connection has received something: its read timeout starts again.
@@ -83,6 +86,7 @@ class Server {
   void welcome_or_warn(Socket socket);
   void welcome(Socket socket);
   void warn_of_accept(std::string_view error);
+  void warn_of_refusals(std::uint64_t count) const;
   Awaitable tick();
   Awaitable handle_signals();
   void end_overdue();
@@ -114,8 +118,9 @@ class Server {
   bool stopped_ = false;
   locks::Instant drain_deadline_ = locks::kNever;
   int exit_status_ = 0;
-  logging::RateLimited accept_warning_;
-  logging::RateLimited cap_warning_;
+  logging::RateLimited accept_failures_;
+  logging::RateLimited refusals_;  ///< over the cap on connections
+  logging::RateLimited unread_;    ///< peers that do not read
 };
 
 }  // namespace dflockd::reactor

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdlib>
 #include <functional>
+#include <future>
 #include <stdexcept>
 #include <thread>
 
@@ -183,6 +184,16 @@ TEST(Load, a_server_that_closes_a_connection_is_a_failure) {
   });
   const std::string address = "127.0.0.1:" + std::to_string(server.port());
   EXPECT_EQ(failure_of(load_of(server.port(), 1, 3)), address + " closed the connection");
+}
+
+TEST(Load, a_server_that_stops_answering_is_a_failure) {
+  std::promise<void> done;
+  OneConnectionServer server([&done](tcp::socket&) { done.get_future().wait(); });
+  Options options = load_of(server.port(), 1, 3);
+  options.timeout = 0s;
+  EXPECT_EQ(failure_of(options),
+            "127.0.0.1:" + std::to_string(server.port()) + " has answered nothing for 3 s");
+  done.set_value();
 }
 
 TEST(Load, a_reply_without_an_end_is_a_failure) {

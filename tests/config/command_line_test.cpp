@@ -2,20 +2,27 @@
 #include <sstream>
 #include <string>
 
+#include <gmock/gmock.h>
+
 #include "fixture.hpp"
 
 namespace dflockd::config {
 namespace {
 
+using testing::HasSubstr;
+
 TEST(CommandLineTest, unknown_flag_is_refused) {
-  EXPECT_EQ(refused({"--prot", "7000"}), "dflockd: unknown flag '--prot'");
-  EXPECT_EQ(refused({"-p"}), "dflockd: unknown flag '-p'");
-  EXPECT_EQ(refused({"--"}), "dflockd: unknown flag '--'");
-  EXPECT_EQ(refused({"--no-port"}), "dflockd: unknown flag '--no-port'");
+  EXPECT_EQ(refused({"--prot", "7000"}),
+            "dflockd: unknown flag '--prot'; --help shows those there are");
+  EXPECT_EQ(refused({"-p"}), "dflockd: unknown flag '-p'; --help shows those there are");
+  EXPECT_EQ(refused({"--"}), "dflockd: unknown flag '--'; --help shows those there are");
+  EXPECT_EQ(refused({"--no-port"}),
+            "dflockd: unknown flag '--no-port'; --help shows those there are");
 }
 
 TEST(CommandLineTest, unknown_flag_does_not_show_its_value) {
-  EXPECT_EQ(refused({"--auth-tokn=hunter2"}), "dflockd: unknown flag '--auth-tokn'");
+  EXPECT_EQ(refused({"--auth-tokn=hunter2"}),
+            "dflockd: unknown flag '--auth-tokn'; --help shows those there are");
 }
 
 TEST(CommandLineTest, positional_argument_is_refused) {
@@ -33,8 +40,22 @@ TEST(CommandLineTest, missing_value_is_refused) {
 
 TEST(CommandLineTest, empty_value_does_not_swallow_the_next_flag) {
   EXPECT_EQ(refused({"--host=", "--port=7000"}),
-            "dflockd: --host: '' is not allowed; expected an address or a host name");
+            "dflockd: --host: '' is not allowed; expected an IPv4 or IPv6 address or a host name, "
+            "without a port");
   EXPECT_EQ(accepted({"--fence-state-file=", "--port=7000"}).config.port, 7000);
+}
+
+TEST(CommandLineTest, host_is_an_address_or_a_name_without_a_port) {
+  for (const std::string host : {"127.0.0.1", "0.0.0.0", "::", "::1", "fe80::1%eth0",
+                                 "::ffff:10.0.0.1", "localhost", "lock-a.internal.", "LOCK_B"}) {
+    EXPECT_EQ(accepted({"--host", host}).config.host, host);
+  }
+  for (const std::string host : {"127.0.0.1:80", "[::1]", "[::1]:80", " ", "a b", "a\nb", "::1%",
+                                 "::1%a b", "1::2::3", "localhost:6388", "http://a"}) {
+    EXPECT_THAT(refused({"--host", host}),
+                HasSubstr("' is not allowed; expected an IPv4 or IPv6 address or a host name"))
+        << host;
+  }
 }
 
 TEST(CommandLineTest, flag_in_place_of_a_value_is_refused) {
@@ -87,8 +108,8 @@ TEST(CommandLineTest, boolean_flag_needs_no_value) {
 }
 
 TEST(CommandLineTest, value_may_stand_behind_a_space_or_an_equals_sign) {
-  EXPECT_EQ(accepted({"--host", "a=b"}).config.host, "a=b");
-  EXPECT_EQ(accepted({"--host=[::1]"}).config.host, "[::1]");
+  EXPECT_EQ(accepted({"--fence-state-file", "a=b"}).config.fence_state_file, "a=b");
+  EXPECT_EQ(accepted({"--fence-state-file=[c]"}).config.fence_state_file, "[c]");
 }
 
 TEST(CommandLineTest, main_arguments_and_getenv_fit) {
@@ -104,8 +125,11 @@ TEST(CommandLineTest, version_is_printed) {
   EXPECT_EQ(printed({"--version"}), "dflockd " DFLOCKD_VERSION "\n");
 }
 
-TEST(CommandLineTest, help_is_printed_whatever_else_is_unknown) {
+TEST(CommandLineTest, help_is_printed_whatever_else_is_wrong) {
   EXPECT_EQ(printed({"--prot", "1", "--help"}), printed({"--help"}));
+  EXPECT_EQ(printed({"--port", "x", "--help"}), printed({"--help"}));
+  EXPECT_EQ(printed({"--help", "--host=", "--debug", "--debug"}), printed({"--help"}));
+  EXPECT_EQ(accepted({"--help=false"}).config.port, 6388);
 }
 
 TEST(CommandLineTest, help_and_version_need_no_valid_environment) {

@@ -173,7 +173,24 @@ TEST_F(CheckConfigTest, state_file_without_the_rights_is_refused) {
                 "' cannot be used: it is not readable and writable");
   EXPECT_EQ(refused({"--check-config", "--fence-state-file", missing}),
             "dflockd: --fence-state-file: '" + missing +
-                "' cannot be used: it does not exist, and its directory is not writable");
+                "' cannot be used: it does not exist, and its directory is not readable "
+                "and writable");
+}
+
+TEST_F(CheckConfigTest, link_to_a_state_file_that_is_missing_is_refused) {
+  const std::filesystem::path link = directory_ / "link";
+  std::filesystem::create_symlink(directory_ / "none", link);
+  EXPECT_EQ(refused({"--check-config", "--fence-state-file", link.string()}),
+            "dflockd: --fence-state-file: '" + link.string() +
+                "' cannot be used: it is a link to a file that does not exist");
+}
+
+TEST_F(CheckConfigTest, directory_that_cannot_be_read_is_refused) {
+  const std::string missing = (directory_ / "none").string();
+  ASSERT_EQ(::chmod(directory_.c_str(), 0333), 0);
+  const WithoutRootsRights without;
+  EXPECT_THAT(refused({"--check-config", "--fence-state-file", missing}),
+              HasSubstr("its directory is not readable and writable"));
 }
 
 TEST_F(CheckConfigTest, usable_state_file_is_accepted_and_not_created) {
@@ -190,10 +207,13 @@ TEST_F(CheckConfigTest, files_are_left_alone_otherwise) {
 }
 
 TEST_F(CheckConfigTest, further_check_can_refuse) {
-  const Check check = [](const Config& config) -> std::optional<std::string> {
-    return std::to_string(config.port) + " is\ntaken";
+  const Check check = [](const Config& config) -> std::optional<Problem> {
+    return Problem{"port", std::to_string(config.port) + " is\ntaken"};
   };
-  EXPECT_EQ(refused({"--check-config", "--port=1"}, {}, check), "dflockd: 1 is\\x0ataken");
+  EXPECT_EQ(refused({"--check-config", "--port=1"}, {}, check), "dflockd: --port: 1 is\\x0ataken");
+  EXPECT_EQ(refused({"--check-config"}, {{"DFLOCKD_PORT", "2"}}, check),
+            "dflockd: DFLOCKD_PORT: 2 is\\x0ataken");
+  EXPECT_EQ(refused({"--check-config"}, {}, check), "dflockd: --port: 6388 is\\x0ataken");
   EXPECT_TRUE(std::holds_alternative<Loaded>(load_from({"--port=1"}, {}, check)));
 }
 
@@ -207,9 +227,11 @@ TEST_F(CheckConfigTest, defaults_are_printed) {
 }
 
 TEST_F(CheckConfigTest, what_is_printed_can_be_read_back) {
-  const std::string text = printed({"--check-config", "--debug", "--host=a\"b\\c\n#", "--port=1",
-                                    "--no-auto-release-on-disconnect", "--log-format=json"});
-  EXPECT_THAT(text, HasSubstr("host = \"a\\\"b\\\\c\\u000a#\"\nport = 1\n"));
+  const std::string text =
+      printed({"--check-config", "--debug", "--port=1", "--log-format=json",
+               "--no-auto-release-on-disconnect", "--fence-state-file=a\"b\\c\n#"});
+  EXPECT_THAT(text, HasSubstr("port = 1\n"));
+  EXPECT_THAT(text, HasSubstr("fence-state-file = \"a\\\"b\\\\c\\u000a#\"\n"));
   EXPECT_THAT(text, HasSubstr("auto-release-on-disconnect = false\n"));
   EXPECT_THAT(text, HasSubstr("log-level = \"debug\"\nlog-format = \"json\"\n"));
   EXPECT_EQ(printed({"--check-config", "--config", write("d.toml", text)}), text);

@@ -35,7 +35,7 @@ struct RowCase {
 constexpr std::array kCases{
     RowCase{"host", "DFLOCKD_HOST", "::1", "localhost", true,
             [](const Config& c) { return c.host == "::1"; },
-            "", "an address or a host name"},
+            "::1:x", "an IPv4 or IPv6 address or a host name, without a port"},
     RowCase{"port", "DFLOCKD_PORT", "65535", "0", false,
             [](const Config& c) { return c.port == 65535; },
             "65536", "an integer from 0 to 65535"},

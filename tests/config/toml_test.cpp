@@ -79,6 +79,12 @@ TEST_F(TomlTest, number_in_another_form_is_refused_as_the_row_says) {
   }
 }
 
+TEST_F(TomlTest, text_without_quotes_is_refused) {
+  EXPECT_EQ(complaint("host = 127.0.0.1"), ":1: host: '127.0.0.1' must stand in quotes");
+  EXPECT_EQ(complaint("fence-state-file = 1"), ":1: fence-state-file: '1' must stand in quotes");
+  EXPECT_EQ(complaint("log-level = true"), ":1: log-level: 'true' must stand in quotes");
+}
+
 TEST_F(TomlTest, rest_of_line_is_refused) {
   EXPECT_EQ(complaint("port = 1 2"), ":1: '2' is not allowed behind the value");
   EXPECT_EQ(complaint("host = \"a\"b"), ":1: 'b' is not allowed behind the value");

@@ -98,12 +98,15 @@ TEST(JsonLineTest, value_cannot_leave_its_string) {
 
 TEST(JsonLineTest, control_characters_are_escaped) {
   EXPECT_EQ(json_value("\0\n\t\x1f"s), R"("\u0000\u000a\u0009\u001f")");
+  EXPECT_EQ(json_value("a\x7f[31m"), R"("a\u007f[31m")");
+  EXPECT_EQ(json_value("\xc2\x80\xc2\x9b\xc2\x9f"), R"("\u0080\u009b\u009f")");
+  EXPECT_EQ(json_value("\xc2\xa0"), "\"\xc2\xa0\"") << "a no-break space is no control character";
 }
 
 TEST(JsonLineTest, utf8_is_kept) {
-  for (const char* valid : {"\x7f", "\xc2\x80", "\xdf\xbf", "\xe0\xa0\x80", "\xe2\x82\xac",
-                            "\xed\x9f\xbf", "\xee\x80\x80", "\xef\xbf\xbf", "\xf0\x90\x80\x80",
-                            "\xf0\x9f\x94\x92", "\xf4\x8f\xbf\xbf"}) {
+  for (const char* valid :
+       {"~", "\xc2\xa0", "\xdf\xbf", "\xe0\xa0\x80", "\xe2\x82\xac", "\xed\x9f\xbf", "\xee\x80\x80",
+        "\xef\xbf\xbf", "\xf0\x90\x80\x80", "\xf0\x9f\x94\x92", "\xf4\x8f\xbf\xbf"}) {
     EXPECT_EQ(json_value(valid), "\"" + std::string(valid) + "\"");
   }
 }

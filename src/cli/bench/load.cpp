@@ -1,5 +1,6 @@
 #include "cli/bench/load.hpp"
 
+#include <algorithm>
 #include <csignal>
 #include <stdexcept>
 
@@ -18,8 +19,9 @@ using std::chrono::seconds;
 
 /// How long to wait for the replies that are due when the measurement ends.
 constexpr seconds kDrainLimit{1};
-/// Longer than any run: what a measurement waits that only its count or a signal ends.
-constexpr std::chrono::hours kUnbounded{24 * 365};
+/// How long beyond what it may take to wait for a reply before giving the server up, and at most.
+constexpr seconds kGrace{3};
+constexpr std::chrono::hours kLongestPatience{24 * 365};
 
 /// Lets the process open as many connections as the system allows it.
 void raise_descriptor_limit() {
@@ -103,10 +105,26 @@ void Load::start() {
 Awaitable<void> Load::conduct() {
   if (options_.warmup.count() > 0 && !interrupted_) co_await sleep(options_.warmup);
   begin_measuring();
-  if (!interrupted_) co_await sleep(options_.count ? kUnbounded : options_.duration);
+  if (options_.count) {
+    co_await wait_for_count();
+  } else if (!interrupted_) {
+    co_await sleep(options_.duration);
+  }
   end_measuring();
   if (running_ > 0 && failure_.empty()) co_await sleep(kDrainLimit);
   shut_down();
+}
+
+Awaitable<void> Load::wait_for_count() {
+  const seconds patience = std::min<seconds>(
+      options_.timeout + std::chrono::ceil<seconds>(options_.hold) + kGrace, kLongestPatience);
+  while (!interrupted_ && running_ > 0) {
+    const std::uint64_t replies = measurement_.replies();
+    co_await sleep(patience);
+    if (running_ > 0 && !interrupted_ && measurement_.replies() == replies) {
+      fail(server_ + " has answered nothing for " + std::to_string(patience.count()) + " s");
+    }
+  }
 }
 
 Awaitable<void> Load::show_progress() {

@@ -35,6 +35,7 @@ class Load {
   void connect();
   void start();
   [[nodiscard]] Awaitable<void> conduct();
+  [[nodiscard]] Awaitable<void> wait_for_count();
   [[nodiscard]] Awaitable<void> show_progress();
   [[nodiscard]] Awaitable<void> sleep(std::chrono::nanoseconds duration);
   void begin_measuring();

@@ -2,6 +2,8 @@
 
 #include <exception>
 #include <iostream>
+#include <stdexcept>
+#include <string>
 #include <variant>
 
 #include "cli/bench/load.hpp"
@@ -16,10 +18,13 @@ int run(const Options& options) {
   Load load(options);
   const Result& result = load.run();
   (options.json ? print_json : print_text)(std::cout, options, result);
-  if (result.errors == 0) return 0;
-  std::cerr << "dflockd-bench: " << result.errors
-            << " unexpected replies; the first: " << result.first_error << '\n';
-  return 1;
+  if (!std::cout.flush()) throw std::runtime_error("cannot write the result");
+  if (result.errors > 0) {
+    throw std::runtime_error(std::to_string(result.errors) +
+                             " unexpected replies; the first: " + result.first_error);
+  }
+  if (result.cycles() == 0) throw std::runtime_error("no cycle was completed");
+  return 0;
 }
 
 }  // namespace

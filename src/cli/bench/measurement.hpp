@@ -53,6 +53,11 @@ class Measurement {
   /// A request of the kind `what` was answered by something that is not expected.
   void unexpected(std::string_view what, std::string_view reply);
 
+  /// How many replies have been counted.
+  [[nodiscard]] std::uint64_t replies() const {
+    return result_.acquire.count() + result_.release.count() + result_.errors;
+  }
+
   /// The server used this much CPU time while the measurement was measuring.
   void server_used(std::chrono::nanoseconds cpu) { result_.server_cpu = cpu; }
 

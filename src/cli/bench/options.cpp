@@ -28,8 +28,9 @@ constexpr const char* kDescription =
     "in one write, reads the N replies, and does the same with the releases.";
 
 constexpr const char* kExitStatus =
-    "Exit status: 0; 1 if a reply was not the expected one, or the server could not be reached or\n"
-    "went away; 2 if a flag is wrong. Ctrl-C ends the measurement early and prints its result.";
+    "Exit status: 0; 1 if a reply was not the expected one, no cycle was completed, or the server\n"
+    "could not be reached, went away or stopped answering; 2 if a flag is wrong. Ctrl-C ends the\n"
+    "measurement early and prints its result.";
 
 template <typename Value>
 struct Choice {
