@@ -67,6 +67,9 @@ reactor::FenceSource open_fences(const config::Config& config) {
     return {.first = now, .end = UINT64_MAX, .reserver = nullptr};
   fencing::FenceFile file = fencing::FenceFile::open(config.fence_state_file, now);
   const fencing::FenceFile::Range range = file.range();
+  if (file.was_damaged()) {
+    logging::warn("fence_slot_repaired", {{"fence_state_file", config.fence_state_file.native()}});
+  }
   return {.first = range.first,
           .end = range.end,
           .reserver = std::make_unique<fencing::FenceReserver>(std::move(file))};

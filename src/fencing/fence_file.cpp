@@ -257,6 +257,7 @@ FenceFile FenceFile::open(const std::filesystem::path& path, std::uint64_t at_le
     }
   }
   file.range_ = {first, end};
+  file.was_damaged_ = !slots[0] || !slots[1];
   return file;
 }
 

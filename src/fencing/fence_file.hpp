@@ -74,6 +74,10 @@ class FenceFile {
   /// What may be granted: `open` sets both ends, `reserve` raises the end.
   [[nodiscard]] Range range() const { return range_; }
 
+  /// Whether `open` found one of the slots damaged, which a power cut may do. It has written both
+  /// anew; fences were passed over, none was lost.
+  [[nodiscard]] bool was_damaged() const { return was_damaged_; }
+
   /// Raises the end of the range durably by one step. Blocks for one fsync(2). On an error the
   /// range stays as it is, and a later call tries again: whatever the system reported (ENOSPC,
   /// EIO), or EOVERFLOW when fences would pass 2^64 - 1.
@@ -92,6 +96,7 @@ class FenceFile {
   std::size_t newest_at_;
   std::uint64_t step_;
   Range range_;
+  bool was_damaged_ = false;
 };
 
 }  // namespace dflockd::fencing

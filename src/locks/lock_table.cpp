@@ -1,5 +1,6 @@
 #include "locks/lock_table.hpp"
 
+#include <algorithm>
 #include <cassert>
 #include <functional>
 #include <utility>
@@ -16,6 +17,11 @@ std::uint64_t hash_of(const KeyName& key) {
   return key.kind == Kind::kLock ? hash : hash ^ kHashSpread;
 }
 
+/// Of an owner's phase-1 state for a key.
+std::uint64_t hash_of(const Owner& owner, const Key& key) {
+  return (std::uint64_t{owner.slot} << 32U | key.slot) * kHashSpread;
+}
+
 }  // namespace
 
 LockTable::LockTable(const TableOptions& options, Events& events)
@@ -30,24 +36,28 @@ OwnerId LockTable::open_owner() {
   return id_of(owner);
 }
 
-void LockTable::close_owner(Instant now, OwnerId id, std::uint64_t keep_before) {
+void LockTable::close_owner(Instant now, OwnerId id) {
   advance(now);
   Owner& owner = owner_of(id);
-  // First what waits, so that the slots given up afterwards go to others only.
-  for (Claim* claim = owner.claims.front(); claim != nullptr;) {
-    Claim& ended = *std::exchange(claim, owner.claims.next(*claim));
-    if (ended.state != ClaimState::kHeld) forget(ended);
-  }
+  cancel_claims(owner);
+  while (!owner.claims.empty()) give_up_slot(*owner.claims.front());
+  end_owner(owner);
+}
+
+void LockTable::close_owner_keeping_grants(Instant now, OwnerId id,
+                                           std::span<const std::uint64_t> untold) {
+  advance(now);
+  Owner& owner = owner_of(id);
+  cancel_claims(owner);
   for (Claim* claim = owner.claims.front(); claim != nullptr;) {
     Claim& held = *std::exchange(claim, owner.claims.next(*claim));
-    if (held.token.fence >= keep_before || !held.told) {
-      give_up_slot(held);
-    } else {
+    if (held.told && !std::ranges::binary_search(untold, held.token.fence)) {
       end_phase_one(held);
+    } else {
+      give_up_slot(held);
     }
   }
-  owner.open = false;
-  recycle(owner);
+  end_owner(owner);
 }
 
 bool LockTable::has_claims(OwnerId id) const {
@@ -62,6 +72,7 @@ Answer LockTable::acquire(Instant now, OwnerId id, const Request& request,
   if (draining_) return {Outcome::kDraining};
   Owner& owner = owner_of(id);
   assert(owner.blocked == nullptr);
+  reserve_claim();
   const IfBusy if_busy = timeout.count() == 0 ? IfBusy::kGiveUp : IfBusy::kQueue;
   Claim* claim = nullptr;
   const Answer answer = admit(owner, request, if_busy, claim);
@@ -73,6 +84,8 @@ Answer LockTable::enqueue(Instant now, OwnerId id, const Request& request) {
   advance(now);
   if (draining_) return {Outcome::kDraining};
   Owner& owner = owner_of(id);
+  reserve_claim();
+  phase_one_.reserve(phase_one_.size() + 1);
   if (const Key* key = find_key(request.key); key != nullptr) {
     if (Claim* earlier = find_phase_one(owner, *key); earlier != nullptr) {
       if (earlier->state != ClaimState::kSpent) return {Outcome::kAlreadyEnqueued};
@@ -83,7 +96,7 @@ Answer LockTable::enqueue(Instant now, OwnerId id, const Request& request) {
   const Answer answer = admit(owner, request, IfBusy::kQueue, claim);
   if (claim != nullptr) {
     claim->in_phase_one = true;
-    phase_one_.emplace(PhaseOneName{&owner, claim->key}, claim);
+    phase_one_.insert(hash_of(owner, *claim->key), claim->slot);
   }
   return answer;
 }
@@ -185,10 +198,6 @@ std::size_t LockTable::collect_idle(Instant now, Instant max_idle, std::size_t b
 
 // --- Finding ---
 
-std::size_t LockTable::HashPhaseOneName::operator()(const PhaseOneName& name) const {
-  return (std::hash<const Owner*>{}(name.owner) * kHashSpread) ^ std::hash<const Key*>{}(name.key);
-}
-
 Owner& LockTable::owner_of(OwnerId id) const {
   Owner& owner = owner_pool_.at(id.index);
   assert(owner.open && owner.generation == id.generation);
@@ -200,7 +209,7 @@ Key* LockTable::find_key(const KeyName& name) const {
     const Key& key = key_pool_.at(candidate);
     return key.kind == name.kind && key.name == name.name;
   });
-  return slot == KeyIndex::kNone ? nullptr : &key_pool_.at(slot);
+  return slot == SlotIndex::kNone ? nullptr : &key_pool_.at(slot);
 }
 
 Claim* LockTable::find_holder(const KeyName& name, const Token& token) const {
@@ -209,19 +218,35 @@ Claim* LockTable::find_holder(const KeyName& name, const Token& token) const {
   Claim* claim = nullptr;
   if (key->limit == 1) {
     claim = key->holders.front();
-  } else if (const auto found = semaphore_holders_.find(token.fence);
-             found != semaphore_holders_.end() && found->second->key == key) {
-    claim = found->second;
+  } else if (const std::uint32_t slot = semaphore_holders_.find(
+                 token.fence,
+                 [&](std::uint32_t candidate) {
+                   const Claim& holder = claim_pool_.at(candidate);
+                   return holder.token.fence == token.fence && holder.key == key;
+                 });
+             slot != SlotIndex::kNone) {
+    claim = &claim_pool_.at(slot);
   }
   return claim != nullptr && constant_time_equal(claim->token, token) ? claim : nullptr;
 }
 
 Claim* LockTable::find_phase_one(const Owner& owner, const Key& key) const {
-  const auto found = phase_one_.find({&owner, &key});
-  return found == phase_one_.end() ? nullptr : found->second;
+  const std::uint32_t slot = phase_one_.find(hash_of(owner, key), [&](std::uint32_t candidate) {
+    const Claim& claim = claim_pool_.at(candidate);
+    return claim.owner == &owner && claim.key == &key;
+  });
+  return slot == SlotIndex::kNone ? nullptr : &claim_pool_.at(slot);
 }
 
 // --- The way of a request ---
+
+/// Makes sure that one more claim can be made, granted and ended without allocating.
+void LockTable::reserve_claim() {
+  claim_pool_.reserve_one();
+  deadlines_.reserve(claim_pool_.size() + 1);
+  const std::size_t of_semaphores = counts_.semaphore_holders + counts_.semaphore_waiters;
+  semaphore_holders_.reserve(of_semaphores + 1);
+}
 
 /// Grants a free slot, or queues if the caller wants to and may. Sets `claim` if there is one then.
 Answer LockTable::admit(Owner& owner, const Request& request, IfBusy if_busy, Claim*& claim) {
@@ -277,7 +302,7 @@ void LockTable::grant(Claim& claim) {
   key.holders.push_back(claim);
   ++key.holder_count;
   ++holders_of(key.kind);
-  if (key.limit > 1) semaphore_holders_.emplace(claim.token.fence, &claim);
+  if (key.limit > 1) semaphore_holders_.insert(claim.token.fence, claim.slot);
 }
 
 Answer LockTable::tell(Claim& claim) {
@@ -291,6 +316,20 @@ void LockTable::block(Claim& claim, std::chrono::seconds timeout) {
 }
 
 // --- The end of a claim ---
+
+/// Ends what an owner waits for and its spent claims. To come before its grants are given up, so
+/// that their slots go to others only.
+void LockTable::cancel_claims(Owner& owner) {
+  for (Claim* claim = owner.claims.front(); claim != nullptr;) {
+    Claim& ended = *std::exchange(claim, owner.claims.next(*claim));
+    if (ended.state != ClaimState::kHeld) forget(ended);
+  }
+}
+
+void LockTable::end_owner(Owner& owner) {
+  owner.open = false;
+  recycle(owner);
+}
 
 /// Ends a waiting claim without a grant.
 void LockTable::end_wait(Claim& claim, Outcome why) {
@@ -358,7 +397,7 @@ void LockTable::spend(Claim& claim, Outcome why) {
 
 void LockTable::end_phase_one(Claim& claim) {
   if (!std::exchange(claim.in_phase_one, false)) return;
-  phase_one_.erase({claim.owner, claim.key});
+  phase_one_.erase(hash_of(*claim.owner, *claim.key), claim.slot);
 }
 
 /// Takes a claim out of its key and out of the deadlines.
@@ -375,7 +414,7 @@ void LockTable::unlink(Claim& claim) {
       key.holders.remove(claim);
       --key.holder_count;
       --holders_of(key.kind);
-      if (key.limit > 1) semaphore_holders_.erase(claim.token.fence);
+      if (key.limit > 1) semaphore_holders_.erase(claim.token.fence, claim.slot);
       break;
     case ClaimState::kSpent:
       if (key.idle) {
@@ -413,13 +452,16 @@ void LockTable::recycle(Owner& owner) {
 
 /// A key for the request, or null if the table is full.
 Key* LockTable::make_key(const Request& request) {
+  std::string name(request.key.name);
+  key_pool_.reserve_one();
+  keys_.reserve(keys_.size() + 1);
   if (options_.max_locks > 0 && counts_.keys >= options_.max_locks) {
     Key* dropped = longest_idle();
     if (dropped == nullptr) return nullptr;
     drop_key(*dropped);
   }
   Key& key = key_pool_.take();
-  key.name = request.key.name;
+  key.name = std::move(name);
   key.kind = request.key.kind;
   key.hash = hash_of(request.key);
   key.limit = request.limit;

@@ -21,6 +21,10 @@
 // Where several refusals apply, the first of these is the answer: `kDraining`, `kAlreadyEnqueued`,
 // `kLimitMismatch`, `kNoFence`, `kMaxLocks`; at a busy key `kTimeout` comes before `kMaxWaiters`.
 //
+// Where memory is short, `open_owner`, `acquire` and `enqueue` throw std::bad_alloc, and change
+// nothing but the time. Nothing else allocates, so that whoever has been let in can be granted what
+// they wait for, and whatever is held can be given back.
+//
 // Not thread-safe: one thread at a time. Names are copied: arguments need to live for the call
 // only.
 #pragma once
@@ -30,12 +34,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <unordered_map>
+#include <span>
 
 #include "locks/deadline_heap.hpp"
 #include "locks/intrusive_list.hpp"
-#include "locks/key_index.hpp"
 #include "locks/records.hpp"
+#include "locks/slot_index.hpp"
 #include "locks/slot_pool.hpp"
 #include "locks/types.hpp"
 
@@ -54,10 +58,14 @@ class LockTable {
   [[nodiscard]] OwnerId open_owner();
 
   /// Ends an owner: its wait and its phase-1 states are cancelled, without an event to it, and its
-  /// grants are released. Those with a fence below `keep_before` stay, until somebody releases them
-  /// by token or their leases run out, unless the table has never told the owner their token. Cost:
-  /// O(what the owner holds and waits for).
-  void close_owner(Instant now, OwnerId id, std::uint64_t keep_before = 0);
+  /// grants are released. O(what the owner holds and waits for).
+  void close_owner(Instant now, OwnerId id);
+
+  /// Ends an owner, but leaves the grants that it knows of, until somebody releases them by token
+  /// or their leases run out. It knows of a grant if the table has told its token in an answer,
+  /// unless the fence is in `untold`, which is in ascending order: the answers that did not reach
+  /// it. O(what the owner holds and waits for), times O(log `untold.size()`).
+  void close_owner_keeping_grants(Instant now, OwnerId id, std::span<const std::uint64_t> untold);
 
   /// True while the owner holds a grant or has a place in a queue, as of the latest time the table
   /// was brought up to. O(1).
@@ -140,14 +148,6 @@ class LockTable {
   [[nodiscard]] bool consistent() const;
 
  private:
-  struct PhaseOneName {
-    const Owner* owner;
-    const Key* key;
-    friend bool operator==(const PhaseOneName&, const PhaseOneName&) = default;
-  };
-  struct HashPhaseOneName {
-    std::size_t operator()(const PhaseOneName& name) const;
-  };
   enum class IfBusy : std::uint8_t { kGiveUp, kQueue };
 
   // Finding. These neither bring the table up to date nor change it.
@@ -158,6 +158,7 @@ class LockTable {
   [[nodiscard]] Claim* find_phase_one(const Owner& owner, const Key& key) const;
 
   // The way of a request.
+  void reserve_claim();
   Answer admit(Owner& owner, const Request& request, IfBusy if_busy, Claim*& claim);
   Claim& new_claim(Owner& owner, Key& key, const Request& request);
   void grant(Claim& claim);
@@ -165,6 +166,8 @@ class LockTable {
   void block(Claim& claim, std::chrono::seconds timeout);
 
   // The end of a claim.
+  void cancel_claims(Owner& owner);
+  void end_owner(Owner& owner);
   void end_wait(Claim& claim, Outcome why);
   void give_up_slot(Claim& claim);
   void expire(Claim& claim);
@@ -197,10 +200,10 @@ class LockTable {
   SlotPool<Key> key_pool_;
   SlotPool<Claim> claim_pool_;
   SlotPool<Owner> owner_pool_;
-  KeyIndex keys_;
+  SlotIndex keys_;
   /// Holders of semaphores with a limit above 1 by fence; any other key has one holder at most.
-  std::unordered_map<std::uint64_t, Claim*> semaphore_holders_;
-  std::unordered_map<PhaseOneName, Claim*, HashPhaseOneName> phase_one_;
+  SlotIndex semaphore_holders_;
+  SlotIndex phase_one_;  ///< claims in phase 1, by owner and key
   /// Ends of leases and of waits, together.
   DeadlineHeap<Claim> deadlines_;
   /// Keys without holders, longest idle first. Those with a spent phase-1 state, which somebody may

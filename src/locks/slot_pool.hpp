@@ -19,19 +19,24 @@ class SlotPool {
  public:
   /// A record that nobody uses: one given back before, or a new one. O(1) amortised.
   [[nodiscard]] T& take() {
-    if (!free_.empty()) {
-      T& record = at(free_.back());
-      free_.pop_back();
+    reserve_one();
+    if (free_.empty()) {
+      T& record = at(static_cast<std::uint32_t>(size_));
+      record.slot = static_cast<std::uint32_t>(size_++);
       return record;
     }
-    if (size_ % kBlock == 0) {
-      // Room for every slot to be given back, so that giving back never allocates.
-      free_.reserve(size_ + kBlock > free_.capacity() ? 2 * size_ + kBlock : 0);
-      blocks_.push_back(std::make_unique<T[]>(kBlock));
-    }
-    T& record = at(static_cast<std::uint32_t>(size_));
-    record.slot = static_cast<std::uint32_t>(size_++);
+    T& record = at(free_.back());
+    free_.pop_back();
     return record;
+  }
+
+  /// Makes sure that the next `take` will not throw. O(1) amortised. Throws std::bad_alloc, and
+  /// then changes nothing.
+  void reserve_one() {
+    if (!free_.empty() || size_ < blocks_.size() * kBlock) return;
+    // Room for every slot to be given back, so that giving back never allocates.
+    if (size_ + kBlock > free_.capacity()) free_.reserve(2 * size_ + kBlock);
+    blocks_.push_back(std::make_unique<T[]>(kBlock));
   }
 
   /// Gives a record back. O(1).

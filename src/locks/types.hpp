@@ -74,17 +74,17 @@ struct Request {
 };
 
 /// Hears what happens to somebody other than the caller. Called from inside the table's functions:
-/// an implementation takes note and must not call the table back.
+/// an implementation takes note, and must neither call the table back nor throw.
 class Events {
  public:
   virtual ~Events() = default;
 
   /// The owner's blocked `acquire` or `wait` is over. `answer.outcome` is `kGranted`, `kTimeout`,
   /// `kDraining` or `kNoFence`.
-  virtual void wait_over(OwnerId owner, const Answer& answer) = 0;
+  virtual void wait_over(OwnerId owner, const Answer& answer) noexcept = 0;
 
   /// The lease of a grant ran out: its owner holds that slot of the key no more.
-  virtual void lease_expired(OwnerId owner, const KeyName& key) = 0;
+  virtual void lease_expired(OwnerId owner, const KeyName& key) noexcept = 0;
 };
 
 /// One key, for `stats`.

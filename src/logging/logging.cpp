@@ -3,6 +3,7 @@
 #include <cassert>
 #include <cerrno>
 #include <chrono>
+#include <exception>
 #include <future>
 #include <memory>
 #include <mutex>
@@ -168,10 +169,14 @@ void set_level(Level level) {
 
 namespace internal {
 
-void write(Level level, std::string_view event, std::initializer_list<Field> fields) {
-  std::string line;
-  append_line(the_log->format, level, event, fields, line);
-  the_log->logger->log(spdlog::level::info, spdlog::string_view_t(line));
+void write(Level level, std::string_view event, std::initializer_list<Field> fields) noexcept {
+  try {
+    std::string line;
+    append_line(the_log->format, level, event, fields, line);
+    the_log->logger->log(spdlog::level::info, spdlog::string_view_t(line));
+  } catch (const std::exception&) {
+    the_log->sink->count_failure();
+  }
 }
 
 }  // namespace internal

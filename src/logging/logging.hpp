@@ -19,6 +19,8 @@
 // Events and field names are the code's own words in snake_case; values may hold any bytes, since
 // they are escaped so that no key or peer can forge a line or a field.
 //
+// Logging never throws: a line for which memory is too short is dropped and counted.
+//
 // Any thread may log, and change the level. `init` and `shutdown` are for the main thread, while no
 // other thread logs. Before `init` and after `shutdown`, logging does nothing.
 #pragma once
@@ -63,7 +65,7 @@ namespace internal {
 inline constexpr std::uint8_t kOff = 0xff;
 inline std::atomic<std::uint8_t> threshold{kOff};
 
-void write(Level level, std::string_view event, std::initializer_list<Field> fields);
+void write(Level level, std::string_view event, std::initializer_list<Field> fields) noexcept;
 
 }  // namespace internal
 

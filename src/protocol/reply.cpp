@@ -8,8 +8,10 @@ namespace dflockd::protocol {
 
 namespace {
 
-/// Room for the longest reply of these functions, "acquired" with its token and lease.
-using Line = std::array<char, 80>;
+constexpr std::string_view kGrant = "ok ";
+constexpr std::string_view kAcquired = "acquired ";
+
+using Line = std::array<char, kLongestReply>;
 
 char* put(char* to, std::string_view text) {
   std::memcpy(to, text.data(), text.size());
@@ -77,16 +79,31 @@ void append_status(std::string& out, Status status) {
 }
 
 void append_grant(std::string& out, const Token& token, std::chrono::seconds lease) {
-  append_token(out, "ok ", token, lease);
+  append_token(out, kGrant, token, lease);
 }
 
 void append_acquired(std::string& out, const Token& token, std::chrono::seconds lease) {
-  append_token(out, "acquired ", token, lease);
+  append_token(out, kAcquired, token, lease);
 }
 
 void append_remaining(std::string& out, std::chrono::seconds remaining) {
   Line line;
   append_line(out, line, put_seconds(put(line.data(), "ok "), line, remaining));
+}
+
+std::vector<Token> granted_tokens(std::string_view replies) {
+  std::vector<Token> tokens;
+  for (std::size_t end = 0; (end = replies.find('\n')) != std::string_view::npos;
+       replies.remove_prefix(end + 1)) {
+    const std::string_view line = replies.substr(0, end);
+    for (const std::string_view status : {kGrant, kAcquired}) {
+      if (!line.starts_with(status)) continue;
+      const std::string_view rest =
+          line.substr(status.size());  // a token, or the seconds of a renewal
+      if (const auto token = parse_token(rest.substr(0, rest.find(' ')))) tokens.push_back(*token);
+    }
+  }
+  return tokens;
 }
 
 }  // namespace dflockd::protocol

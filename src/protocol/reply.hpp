@@ -5,6 +5,7 @@
 #include <chrono>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "protocol/request.hpp"
 
@@ -25,6 +26,9 @@ enum class Status : std::uint8_t {
   kDraining,
 };
 
+/// At least as long as any reply of the functions below, its line end included.
+inline constexpr std::size_t kLongestReply = 80;
+
 /// The text of a status: "ok", "error_max_locks". Never null, lives for ever.
 [[nodiscard]] std::string_view text(Status status);
 
@@ -39,5 +43,8 @@ void append_acquired(std::string& out, const Token& token, std::chrono::seconds 
 
 /// Appends `ok <seconds>`, what `n` and `sn` answer, and a line end.
 void append_remaining(std::string& out, std::chrono::seconds remaining);
+
+/// The tokens of the grants in `replies`, which are whole lines that these functions have made.
+[[nodiscard]] std::vector<Token> granted_tokens(std::string_view replies);
 
 }  // namespace dflockd::protocol

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <optional>
 
 namespace dflockd::protocol {
 
@@ -87,9 +86,9 @@ bool read_hex(std::string_view digits, std::uint64_t& number) {
 }
 
 bool read_token(std::string_view word, Request& request) {
-  return word.size() == kTokenLength &&
-         read_hex(word.substr(0, kTokenLength / 2), request.token.fence) &&
-         read_hex(word.substr(kTokenLength / 2), request.token.salt);
+  const std::optional<Token> token = parse_token(word);
+  if (token) request.token = *token;
+  return token.has_value();
 }
 
 bool read_arguments(std::string_view line, Request& request) {
@@ -142,6 +141,15 @@ bool is_key(std::string_view key) {
 }
 
 }  // namespace
+
+std::optional<Token> parse_token(std::string_view word) {
+  Token token;
+  if (word.size() != kTokenLength || !read_hex(word.substr(0, kTokenLength / 2), token.fence) ||
+      !read_hex(word.substr(kTokenLength / 2), token.salt)) {
+    return std::nullopt;
+  }
+  return token;
+}
 
 Request parse(const Lines& lines) {
   Request request;

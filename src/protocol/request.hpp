@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 namespace dflockd::protocol {
@@ -55,6 +56,9 @@ struct Lines {
   std::string_view key;
   std::string_view argument;
 };
+
+/// The token that `word` is, or nothing if it is not 32 lowercase hex characters. Pure.
+[[nodiscard]] std::optional<Token> parse_token(std::string_view word);
 
 /// Parses the lines of a request. Whatever is wrong with them gives `Command::kInvalid`. Pure and
 /// thread-safe; allocates nothing.

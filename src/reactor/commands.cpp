@@ -1,5 +1,8 @@
 #include "reactor/commands.hpp"
 
+#include <algorithm>
+#include <new>
+
 #include "protocol/reply.hpp"
 
 namespace dflockd::reactor {
@@ -61,10 +64,14 @@ void append_renewed(std::string& out, std::chrono::seconds remaining) {
   }
 }
 
-}  // namespace
+/// Room for any reply, so that what has been carried out can be answered.
+void make_room(std::string& out) {
+  const std::size_t needed = out.size() + protocol::kLongestReply;
+  if (out.capacity() < needed) out.reserve(std::max(needed, 2 * out.capacity()));
+}
 
-bool execute(const protocol::Request& request, LockService& service, locks::OwnerId owner,
-             std::string& out) {
+bool carry_out(const protocol::Request& request, LockService& service, locks::OwnerId owner,
+               std::string& out) {
   const locks::KeyName key{request.semaphore ? locks::Kind::kSemaphore : locks::Kind::kLock,
                            request.key};
   const locks::Token token{request.token.fence, request.token.salt};
@@ -89,6 +96,19 @@ bool execute(const protocol::Request& request, LockService& service, locks::Owne
     default:
       protocol::append_status(out, Status::kError);
       return true;
+  }
+}
+
+}  // namespace
+
+bool execute(const protocol::Request& request, LockService& service, locks::OwnerId owner,
+             std::string& out) {
+  try {
+    make_room(out);
+    return carry_out(request, service, owner, out);
+  } catch (const std::bad_alloc&) {
+    protocol::append_status(out, Status::kError);
+    return true;
   }
 }
 

@@ -10,8 +10,9 @@
 
 namespace dflockd::reactor {
 
-/// Carries out any request but `auth` and `stats` for `owner` and appends the reply to `out`. False
-/// if the request blocks: then there is no reply yet, and `Waiter::wait_over` follows.
+/// Carries out any request but `auth` and `stats` for `owner` and appends the reply to `out`:
+/// `error` if memory is too short. False if the request blocks: then there is no reply yet, and
+/// `Waiter::wait_over` follows.
 [[nodiscard]] bool execute(const protocol::Request& request, LockService& service,
                            locks::OwnerId owner, std::string& out);
 

@@ -1,13 +1,13 @@
 #include "reactor/connection.hpp"
 
-#include <chrono>
+#include <algorithm>
 #include <exception>
+#include <new>
 #include <utility>
 
 #include <poll.h>
 
 #include <asio/buffer.hpp>
-#include <asio/post.hpp>
 #include <asio/write.hpp>
 
 #include "logging/logging.hpp"
@@ -21,7 +21,8 @@ namespace dflockd::reactor {
 namespace {
 
 /// How much a client may send ahead while a request of its blocks. It must hold any one request.
-constexpr std::size_t kInputLimit = 256UL * 1024;
+/// Not reading any further instead of refusing would hide the end of the stream behind the rest.
+constexpr std::size_t kInputLimit = 1024UL * 1024;
 static_assert(kInputLimit > protocol::kMaxFrame);
 
 /// How much of what a client goes on sending is thrown away after the last reply.
@@ -38,8 +39,7 @@ Connection::Connection(Socket socket, Server& server, OwnerInfo info)
       service_(server.service()),
       socket_(std::move(socket)),
       owner_(service_.open_owner(*this, std::move(info))),
-      input_(kInputLimit),
-      first_unsent_fence_(service_.next_fence()) {
+      input_(kInputLimit) {
   server_.add(*this);
 }
 
@@ -50,38 +50,30 @@ Connection::~Connection() {
 
 Awaitable Connection::serve(std::unique_ptr<Connection> self) {
   Next next = Next::kReceive;
-  for (;;) {
+  while (!self->ended_ && !self->left_ && next != Next::kClose) {
     if (self->blocked_ && self->hung_up_) break;
     next = self->handle_requests();
     self->send_now(self->server_.replies());
     if (!self->unsent_.empty()) co_await self->send_rest();
-    if (next == Next::kSendStats && !self->failed_) co_await self->send_stats();
-    if (self->failed_ || self->left_ || next == Next::kClose) break;
-    if (next == Next::kSendStats || self->answered_) continue;
-    if (self->blocked_ && self->hung_up_) break;
-    if (self->server_.draining() && self->idle()) {
-      self->ending_ = "draining";
-      break;
-    }
-    if (self->input_.full()) {
-      co_await self->pause();
-      continue;
-    }
+    if (next == Next::kSendStats) co_await self->send_stats();
+    if (next != Next::kReceive || self->answered_ || self->ended_ || self->left_) continue;
+
+    // Not a coroutine of its own: most connections are here most of the time, and it takes memory.
     const std::span<char> space = self->input_.space();
     const ReceiveBuffer buffer(space.data(), space.size());
     std::error_code error;
     std::size_t size = 0;
-    if (self->hung_up_) {
-      size = self->socket_.read_some(buffer, error);  // all there is to come is there
+    if (self->expects_nothing()) {
+      size = self->socket_.read_some(buffer, error);
     } else {
       self->suspended_in_ = Suspension::kReceiving;
       size = co_await self->socket_.async_read_some(buffer, into(error));
       self->suspended_in_ = Suspension::kNone;
     }
-    if (!self->received(error, size)) break;
+    self->take_reception(error, size);
   }
   if (!self->left_) self->leave();
-  if (next == Next::kClose && !self->failed_) co_await self->linger();
+  if (next == Next::kClose && !self->ended_) co_await self->linger();
 }
 
 // --- Requests ---
@@ -90,12 +82,12 @@ Awaitable Connection::serve(std::unique_ptr<Connection> self) {
 Connection::Next Connection::handle_requests() {
   std::string& replies = server_.replies();
   replies.clear();
-  if (timed_out_) return refuse();
+  if (timed_out_) return refuse("read_timeout");
   if (answered_) take_answer(replies);
   while (!blocked_) {
     const protocol::Frame frame = framer_.next(input_.unread());
-    if (frame.status == protocol::FrameStatus::kIncomplete) break;
-    if (frame.status == protocol::FrameStatus::kTooLong) return refuse();
+    if (frame.status == protocol::FrameStatus::kIncomplete) return Next::kReceive;
+    if (frame.status == protocol::FrameStatus::kTooLong) return refuse("line_too_long");
 
     const protocol::Request request = protocol::parse(frame.lines);
     const std::size_t reply_start = replies.size();
@@ -108,12 +100,12 @@ Connection::Next Connection::handle_requests() {
     input_.consume(frame.size);
     if (is_stats) return Next::kSendStats;
   }
-  return Next::kReceive;
+  return input_.full() ? refuse("too_much_sent_ahead") : Next::kReceive;
 }
 
 /// Says `error` for the last time.
-Connection::Next Connection::refuse() {
-  ending_ = timed_out_ ? "read_timeout" : "line_too_long";
+Connection::Next Connection::refuse(const char* why) {
+  ending_ = why;
   protocol::append_status(server_.replies(), protocol::Status::kError);
   return Next::kClose;
 }
@@ -141,9 +133,9 @@ void Connection::wait_over(const locks::Answer& answer) noexcept {
     try {
       send_late_reply();
     } catch (const std::exception&) {
-      failed_ = true;  // the grant goes to the next in the queue as the connection ends
+      end("out_of_memory");  // the grant goes to the next in the queue as the connection ends
     }
-    if (!failed_ && unsent_.empty()) return;
+    if (!ended_ && unsent_.empty()) return;
   }
   interrupt();
 }
@@ -157,35 +149,24 @@ void Connection::send_late_reply() {
 
 // --- Receiving ---
 
-/// Takes note of a reception. False if it was the last: the peer has left.
-bool Connection::received(std::error_code error, std::size_t size) {
+/// Whether what has arrived already is all that the connection is there for.
+bool Connection::expects_nothing() const {
+  return hung_up_ || (server_.draining() && idle());
+}
+
+void Connection::take_reception(std::error_code error, std::size_t size) {
   service_.refresh_clock();
   if (size > 0) {
     timed_out_ = false;
     input_.received(size);
     server_.touch(*this);
-    return true;
+  } else if (error == asio::error::would_block) {  // when nothing is expected
+    end("draining");
+  } else if (error == asio::error::eof) {
+    end("peer_left");
+  } else if (error != asio::error::operation_aborted) {  // that one is an interruption
+    end("connection_lost");
   }
-  if (error == asio::error::operation_aborted) return !failed_;  // interrupted, to look around
-  if (error == asio::error::eof) {
-    failed_ = true;
-  } else {
-    lose();
-  }
-  return false;
-}
-
-/// Waits for the answer to the blocked request without receiving: the peer has sent as much ahead
-/// as it may.
-Awaitable Connection::pause() {
-  Timer timer(socket_.get_executor(), Timer::time_point::max());
-  pause_timer_ = &timer;
-  suspended_in_ = Suspension::kPaused;
-  std::error_code interrupted;
-  co_await timer.async_wait(into(interrupted));
-  suspended_in_ = Suspension::kNone;
-  pause_timer_ = nullptr;
-  service_.refresh_clock();
 }
 
 /// True if the peer has closed or reset the connection, with unread bytes before that or not.
@@ -198,68 +179,75 @@ bool Connection::peer_gone() noexcept {
 
 /// Sends replies as far as the socket takes them, and keeps the rest in `unsent_`.
 void Connection::send_now(const std::string& replies) {
+  if (replies.empty()) return;
+  std::error_code error;
   std::size_t sent = 0;
-  if (unsent_.empty() && !replies.empty()) {
-    std::error_code error;
-    sent = socket_.write_some(asio::buffer(replies), error);
-    if (error && error != asio::error::would_block) {
-      lose();
-      return;
-    }
-  }
-  if (sent < replies.size()) {
-    unsent_.append(replies, sent);
-  } else if (unsent_.empty()) {
-    all_sent();
-  }
+  if (unsent_.empty()) sent = socket_.write_some(asio::buffer(replies), error);
+  if (sent == replies.size()) return;
+  if (error && error != asio::error::would_block) end("connection_lost");
+  // From the start of the reply that was cut, if one was.
+  const std::size_t whole = sent == 0 ? 0 : replies.rfind('\n', sent - 1) + 1;
+  if (unsent_.empty()) sent_ = sent - whole;
+  unsent_.append(replies, whole);
 }
 
 Awaitable Connection::send_rest() {
-  if (blocked_ && hung_up_) leave();
-  co_await send_slowly(asio::buffer(unsent_));
+  if (ended_) co_return;
+  leave_early();
+  sent_ += co_await send_slowly(asio::buffer(unsent_) + sent_);
+  if (sent_ < unsent_.size()) co_return;
   unsent_ = {};
-}
-
-/// Makes a report in slices, with everybody else served in between.
-asio::awaitable<StatsReport::Pieces, Executor> Connection::make_stats() {
-  const Turns::Turn turn = co_await server_.reports().take();
-  service_.refresh_clock();
-  StatsReport report(service_, server_.connections());
-  while (!failed_ && report.read_slice()) {
-    co_await asio::post(socket_.get_executor(), kUseAwaitable);
-    service_.refresh_clock();
-  }
-  co_return report.finish();
+  sent_ = 0;
 }
 
 Awaitable Connection::send_stats() {
-  const StatsReport::Pieces pieces = co_await make_stats();
-  co_await send_slowly(std::array{asio::buffer(pieces[0]), asio::buffer(pieces[1]),
-                                  asio::buffer(pieces[2]), asio::buffer(pieces[3])});
+  if (ended_) co_return;
+  leave_early();
+  StatsReporter::Asker asker(server_.stats_reporter());
+  asker_ = &asker;
+  suspended_in_ = Suspension::kReporting;
+  const StatsReporter::Report report = co_await asker.report();
+  suspended_in_ = Suspension::kNone;
+  asker_ = nullptr;
+  service_.refresh_clock();
+  if (ended_) co_return;
+  if (report == nullptr) {
+    send_now("error\n");
+    if (!unsent_.empty()) co_await send_rest();
+    co_return;
+  }
+  std::vector<asio::const_buffer> pieces;
+  for (const std::string& piece : *report) pieces.push_back(asio::buffer(piece));
+  co_await send_slowly(pieces);
 }
 
-/// Sends all of `buffers` under the write timeout.
+/// Sends all of `buffers` under the write timeout. Returns how much was sent.
 template <class Buffers>
-Awaitable Connection::send_slowly(const Buffers& buffers) {
-  if (failed_) co_return;
+asio::awaitable<std::size_t, Executor> Connection::send_slowly(const Buffers& buffers) {
   server_.watch_sending(*this);
   suspended_in_ = Suspension::kSending;
   std::error_code error;
-  co_await asio::async_write(socket_, buffers, into(error));
+  const std::size_t sent = co_await asio::async_write(socket_, buffers, into(error));
   suspended_in_ = Suspension::kNone;
   service_.refresh_clock();
   server_.watch_receiving(*this);
-  if (!error) {
-    all_sent();
-  } else if (error != asio::error::operation_aborted) {
-    lose();
-  }
+  if (error) end("connection_lost");
+  co_return sent;
 }
 
-/// Takes note that the peer has been sent every grant but the one that may just have come.
-void Connection::all_sent() {
-  const bool one_more = answered_ && answer_.outcome == locks::Outcome::kGranted;
-  first_unsent_fence_ = one_more ? answer_.token.fence : service_.next_fence();
+/// The fences of the grants that have not been handed to the socket, in ascending order.
+std::vector<std::uint64_t> Connection::untold() const {
+  std::vector<std::uint64_t> fences;
+  if (answered_ && answer_.outcome == locks::Outcome::kGranted) {
+    fences.push_back(answer_.token.fence);
+  }
+  const std::size_t whole = sent_ == 0 ? 0 : unsent_.rfind('\n', sent_ - 1) + 1;
+  for (const protocol::Token& token :
+       protocol::granted_tokens(std::string_view(unsent_).substr(whole))) {
+    fences.push_back(token.fence);
+  }
+  std::ranges::sort(fences);
+  return fences;
 }
 
 // --- The end ---
@@ -277,18 +265,20 @@ void Connection::on_silence() {
 
 void Connection::on_stuck() {
   if (suspended_in_ == Suspension::kSending && !left_) {
-    ending_ = "write_timeout";
     server_.warn_of_unread(service_.info(owner_));
   }
-  failed_ = true;
+  end("write_timeout");
   std::error_code ignored;
-  socket_.cancel(ignored);
+  socket_.close(ignored);  // where `cancel` could come between two writes
 }
 
-void Connection::on_hangup() {
+void Connection::on_hangup(bool whole) {
   hung_up_ = true;
-  if (blocked_ && !left_ && suspended_in_ == Suspension::kSending) {
-    leave();  // what is being sent goes on
+  if (suspended_in_ == Suspension::kReporting && whole) {
+    end("connection_lost");
+    asker_->give_up();
+  } else if (suspended_in_ == Suspension::kReporting || suspended_in_ == Suspension::kSending) {
+    leave_early();
   } else {
     interrupt();
   }
@@ -299,9 +289,8 @@ void Connection::on_drain() {
 }
 
 void Connection::on_stop() {
-  ending_ = "stopped";
-  failed_ = true;
-  if (pause_timer_ != nullptr) pause_timer_->cancel();
+  end("stopped");
+  if (asker_ != nullptr) asker_->give_up();
   std::error_code ignored;
   socket_.close(ignored);
 }
@@ -309,11 +298,11 @@ void Connection::on_stop() {
 bool Connection::busy() const {
   switch (suspended_in_) {
     case Suspension::kReceiving:
-    case Suspension::kPaused:
       return answered_ || !unsent_.empty();
     case Suspension::kLingering:
       return false;
     case Suspension::kNone:
+    case Suspension::kReporting:
     case Suspension::kSending:
       return true;
   }
@@ -325,19 +314,22 @@ bool Connection::idle() const {
   return !blocked_ && input_.empty() && !service_.has_claims(owner_);
 }
 
-/// Takes note that the socket is of no use any more.
-void Connection::lose() {
-  ending_ = "connection_lost";
-  failed_ = true;
+/// Whether there may be requests of a peer that sends no more, and they can be carried out.
+bool Connection::has_more_to_do() const {
+  std::error_code ignored;
+  return !blocked_ && !(input_.empty() && socket_.available(ignored) == 0);
 }
 
-/// Wakes the coroutine up unless it sends, so that it looks at what has changed.
+/// Nothing more is to be received or sent. The first reason given counts.
+void Connection::end(const char* why) {
+  if (!std::exchange(ended_, true)) ending_ = why;
+}
+
+/// Wakes the coroutine up unless it is busy replying, so that it looks at what has changed.
 void Connection::interrupt() noexcept {
   if (suspended_in_ == Suspension::kReceiving || suspended_in_ == Suspension::kLingering) {
     std::error_code ignored;
     socket_.cancel(ignored);
-  } else if (suspended_in_ == Suspension::kPaused) {
-    pause_timer_->cancel();
   }
 }
 
@@ -347,7 +339,24 @@ void Connection::leave() {
   const OwnerInfo& info = service_.info(owner_);
   logging::debug("disconnected",
                  {{"connection", info.connection_id}, {"peer", info.peer}, {"reason", ending_}});
-  service_.close_owner(owner_, first_unsent_fence_);
+  std::vector<std::uint64_t> fences;
+  try {
+    if (service_.keeps_grants()) fences = untold();
+  } catch (const std::bad_alloc&) {  // they end with their leases
+  }
+  service_.close_owner(owner_, fences);
+}
+
+/// Ends what a peer waits for and holds that sends no more and has nothing left to be carried out,
+/// while replies are on their way to it or about to be.
+void Connection::leave_early() {
+  if (!hung_up_ || left_ || has_more_to_do()) return;
+  service_.refresh_clock();
+  if (service_.keeps_grants()) {
+    service_.cancel_wait(owner_);  // what is being sent to it stays, if it arrives
+  } else {
+    leave();
+  }
 }
 
 /// Gives the peer time to read the last reply: closing with unread input would reset the

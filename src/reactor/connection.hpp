@@ -8,7 +8,8 @@
 //
 // A request that blocks stops the first step only: the connection goes on receiving, so that it
 // sees the peer leave, until the lock service tells the answer and interrupts the reception. A peer
-// that does not read its replies stops the second step, and with it everything else.
+// that does not read its replies stops the second step, and with it everything else. So does
+// `stats`, whose report takes its time.
 #pragma once
 
 #include <cstddef>
@@ -16,13 +17,14 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "locks/intrusive_list.hpp"
 #include "protocol/framer.hpp"
 #include "reactor/input_buffer.hpp"
 #include "reactor/lock_service.hpp"
 #include "reactor/net.hpp"
-#include "reactor/stats_report.hpp"
+#include "reactor/stats_reporter.hpp"
 
 namespace dflockd::reactor {
 
@@ -44,8 +46,9 @@ class Connection final : private Waiter {
   void on_silence();
   /// Called by the server when replies, or the end of the stream, could not be delivered in time.
   void on_stuck();
-  /// Called when the peer has closed or reset the connection, unread bytes of it or not.
-  void on_hangup();
+  /// Called when the peer has closed its side of the connection, unread bytes before that or not,
+  /// or the whole of it: then nobody is left to read replies.
+  void on_hangup(bool whole);
   /// Ends the connection if it is idle and holds nothing: the server is draining.
   void on_drain();
 
@@ -61,30 +64,31 @@ class Connection final : private Waiter {
   /// What the coroutine does after the replies so far are written.
   enum class Next : std::uint8_t { kReceive, kSendStats, kClose };
   /// Which operation the coroutine waits for.
-  enum class Suspension : std::uint8_t { kNone, kReceiving, kPaused, kSending, kLingering };
+  enum class Suspension : std::uint8_t { kNone, kReceiving, kReporting, kSending, kLingering };
 
   void wait_over(const locks::Answer& answer) noexcept override;
 
   Next handle_requests();
-  Next refuse();
+  Next refuse(const char* why);
   void take_answer(std::string& replies);
-  bool received(std::error_code error, std::size_t size);
-  Awaitable pause();
+  [[nodiscard]] bool expects_nothing() const;
+  void take_reception(std::error_code error, std::size_t size);
 
   void send_now(const std::string& replies);
   void send_late_reply();
   Awaitable send_rest();
-  asio::awaitable<StatsReport::Pieces, Executor> make_stats();
   Awaitable send_stats();
   template <class Buffers>
-  Awaitable send_slowly(const Buffers& buffers);
-  void all_sent();
+  asio::awaitable<std::size_t, Executor> send_slowly(const Buffers& buffers);
+  [[nodiscard]] std::vector<std::uint64_t> untold() const;
 
   Awaitable linger();
-  void lose();
+  void end(const char* why);
   void leave();
+  void leave_early();
   void interrupt() noexcept;
   [[nodiscard]] bool idle() const;
+  [[nodiscard]] bool has_more_to_do() const;
   [[nodiscard]] bool peer_gone() noexcept;
   void log_request(const protocol::Lines& lines, std::string_view reply) const;
 
@@ -94,12 +98,12 @@ class Connection final : private Waiter {
   const locks::OwnerId owner_;
   InputBuffer input_;
   protocol::Framer framer_;
-  std::string unsent_;                ///< replies that the socket had no room for
-  locks::Answer answer_;              ///< to the blocked request, once `answered_`
-  Timer* pause_timer_ = nullptr;      ///< while paused
-  const char* ending_ = "peer_left";  ///< why the connection ends, for the log
-  /// Grants with this fence or a greater one have not been handed to the socket.
-  std::uint64_t first_unsent_fence_ = 0;
+  /// Whole replies, of which the socket has had no room for all: it has taken `sent_` bytes.
+  std::string unsent_;
+  std::size_t sent_ = 0;
+  locks::Answer answer_;                   ///< to the blocked request, once `answered_`
+  StatsReporter::Asker* asker_ = nullptr;  ///< while it waits for a report
+  const char* ending_ = "peer_left";       ///< why the connection ends, for the log
   locks::Instant active_at_{0};  ///< when something was last received, or sending got stuck
   locks::Links<Connection> in_server_;
   locks::Links<Connection> by_activity_;
@@ -109,7 +113,7 @@ class Connection final : private Waiter {
   bool answered_ = false;   ///< and it is there, not sent yet
   bool left_ = false;       ///< its owner is closed
   bool hung_up_ = false;    ///< the peer sends nothing more
-  bool failed_ = false;     ///< the socket is of no use any more
+  bool ended_ = false;      ///< nothing more is to be received or sent
   bool timed_out_ = false;  ///< the read timeout is over
 };
 

@@ -49,7 +49,8 @@ void HangupWatch::tell() {
     const int count = ::epoll_wait(epoll_.native_handle(), events.data(), events.size(), 0);
     if (count <= 0) return;
     for (const epoll_event& event : std::span(events).first(static_cast<std::size_t>(count))) {
-      static_cast<Connection*>(event.data.ptr)->on_hangup();
+      const bool whole = (event.events & (EPOLLERR | EPOLLHUP)) != 0;
+      static_cast<Connection*>(event.data.ptr)->on_hangup(whole);
     }
   }
 }

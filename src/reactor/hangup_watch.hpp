@@ -19,8 +19,8 @@ class HangupWatch {
   /// Throws std::system_error if the system has no descriptor to give.
   explicit HangupWatch(asio::io_context& context);
 
-  /// Calls `connection.on_hangup()` once its peer has closed or reset the connection. `socket` is
-  /// the connection's, which must live until the socket is closed.
+  /// Calls `connection.on_hangup()` when its peer has closed its sending side or the whole of the
+  /// connection. `socket` is the connection's, which must live until the socket is closed.
   void add(int socket, Connection& connection, std::error_code& error);
 
   /// Watches until `stop`.

@@ -45,15 +45,26 @@ LockService::~LockService() {
 }
 
 OwnerId LockService::open_owner(Waiter& waiter, OwnerInfo info) {
+  // Before there is an owner to be lost: an index is at most one more than there have been.
+  if (owners_.size() == owners_.capacity()) owners_.reserve(2 * owners_.size() + 1);
   const OwnerId owner = table_.open_owner();
   if (owner.index >= owners_.size()) owners_.resize(owner.index + 1);
   owners_[owner.index] = {std::move(info), &waiter};
   return owner;
 }
 
-void LockService::close_owner(OwnerId owner, std::uint64_t first_untold) {
+void LockService::close_owner(OwnerId owner, std::span<const std::uint64_t> untold) {
   owners_[owner.index].waiter = nullptr;
-  table_.close_owner(now_, owner, options_.release_on_disconnect ? 0 : first_untold);
+  if (keeps_grants()) {
+    table_.close_owner_keeping_grants(now_, owner, untold);
+  } else {
+    table_.close_owner(now_, owner);
+  }
+  after_request();
+}
+
+void LockService::cancel_wait(OwnerId owner) {
+  table_.cancel_wait(now_, owner);
   after_request();
 }
 
@@ -115,11 +126,11 @@ void LockService::stop() {
   if (reservation_ready_.is_open()) reservation_ready_.cancel(ignored);
 }
 
-void LockService::wait_over(OwnerId owner, const Answer& answer) {
+void LockService::wait_over(OwnerId owner, const Answer& answer) noexcept {
   if (Waiter* waiter = owners_[owner.index].waiter; waiter != nullptr) waiter->wait_over(answer);
 }
 
-void LockService::lease_expired(OwnerId owner, const KeyName& key) {
+void LockService::lease_expired(OwnerId owner, const KeyName& key) noexcept {
   if (!logging::enabled(logging::Level::kDebug)) return;
   const OwnerInfo& holder = info(owner);
   logging::debug("lease_expired", {{"key", key.name},

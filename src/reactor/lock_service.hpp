@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -68,12 +69,16 @@ class LockService final : private locks::Events {
   /// The time of the current batch.
   [[nodiscard]] locks::Instant now() const { return now_; }
 
-  /// Makes an owner; `waiter` must live until `close_owner`.
+  /// Makes an owner; `waiter` must live until `close_owner`. Throws std::bad_alloc.
   [[nodiscard]] locks::OwnerId open_owner(Waiter& waiter, OwnerInfo info);
 
-  /// Ends an owner as `--auto-release-on-disconnect` says. Grants with the fence `first_untold` or
-  /// a greater one never reached it and are released in any case.
-  void close_owner(locks::OwnerId owner, std::uint64_t first_untold);
+  /// Ends an owner and releases what it was granted or, if `keeps_grants`, what it was granted and
+  /// has not been told: `untold` are the fences of the answers that did not reach it, in ascending
+  /// order. See `locks::LockTable::close_owner_keeping_grants`.
+  void close_owner(locks::OwnerId owner, std::span<const std::uint64_t> untold);
+
+  /// See `locks::LockTable::cancel_wait`.
+  void cancel_wait(locks::OwnerId owner);
 
   /// What is known of an owner, also after it was closed, for as long as it holds something.
   [[nodiscard]] const OwnerInfo& info(locks::OwnerId owner) const {
@@ -119,17 +124,14 @@ class LockService final : private locks::Events {
   /// How many grants are held now.
   [[nodiscard]] std::size_t held() const { return table_.held(); }
 
-  /// The fence that the next grant will have: every grant so far has a smaller one.
-  [[nodiscard]] std::uint64_t next_fence() const { return table_.next_fence(); }
-
  private:
   struct OwnerEntry {
     OwnerInfo info;
     Waiter* waiter = nullptr;  ///< null once closed
   };
 
-  void wait_over(locks::OwnerId owner, const locks::Answer& answer) override;
-  void lease_expired(locks::OwnerId owner, const locks::KeyName& key) override;
+  void wait_over(locks::OwnerId owner, const locks::Answer& answer) noexcept override;
+  void lease_expired(locks::OwnerId owner, const locks::KeyName& key) noexcept override;
 
   locks::Request request(const locks::KeyName& key, std::uint32_t limit,
                          std::chrono::seconds lease);

@@ -32,13 +32,18 @@ constexpr int kKeepaliveIdleS = 30;
 constexpr int kKeepaliveIntervalS = 10;
 constexpr int kKeepaliveProbes = 3;
 
+/// A host and a port as one writes them: "127.0.0.1:6388", "[::1]:6388".
+std::string joined(const std::string& host, std::uint16_t port) {
+  const bool is_ipv6 = host.find(':') != std::string::npos;
+  return (is_ipv6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
+}
+
 std::string to_text(const tcp::endpoint& endpoint) {
   asio::ip::address address = endpoint.address();
   if (address.is_v6() && address.to_v6().is_v4_mapped()) {
     address = asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6());
   }
-  const std::string host = address.to_string();
-  return (address.is_v6() ? "[" + host + "]" : host) + ":" + std::to_string(endpoint.port());
+  return joined(address.to_string(), endpoint.port());
 }
 
 /// The address to bind for a host: itself if it is an address, else what it resolves to, IPv4
@@ -85,12 +90,11 @@ Server::Server(asio::io_context& context, ServerOptions options, LockService& se
       signals_(context.get_executor(), SIGTERM, SIGINT, SIGHUP),
       tick_timer_(context.get_executor()),
       hangups_(context),
-      reports_(context) {
+      stats_reporter_(context, service, [this] { return connections_; }) {
   listen();
 }
 
 void Server::listen() {
-  const std::string port = std::to_string(options_.port);
   try {
     const tcp::endpoint endpoint = resolve(context_, options_.host, options_.port);
     acceptor_.open(endpoint.protocol());
@@ -99,7 +103,8 @@ void Server::listen() {
     acceptor_.bind(endpoint);
     acceptor_.listen();
   } catch (const std::system_error& error) {
-    throw std::system_error(error.code(), "cannot listen on " + options_.host + ":" + port);
+    throw std::system_error(error.code(),
+                            "cannot listen on " + joined(options_.host, options_.port));
   }
   const tcp::endpoint bound = acceptor_.local_endpoint();
   logging::info("listening", {{"address", bound.address().to_string()}, {"port", bound.port()}});
@@ -110,6 +115,7 @@ int Server::run() {
   spawn(context_, tick());
   spawn(context_, handle_signals());
   spawn(context_, hangups_.run());
+  spawn(context_, stats_reporter_.run());
   context_.run();
   return exit_status_;
 }
@@ -312,6 +318,7 @@ void Server::stop() {
   signals_.cancel(ignored);
   tick_timer_.cancel();
   hangups_.stop();
+  stats_reporter_.stop();
   service_.stop();
   for (Connection* connection = all_.front(); connection != nullptr;
        connection = all_.next(*connection)) {

@@ -23,7 +23,7 @@
 #include "reactor/hangup_watch.hpp"
 #include "reactor/lock_service.hpp"
 #include "reactor/net.hpp"
-#include "reactor/turns.hpp"
+#include "reactor/stats_reporter.hpp"
 
 namespace dflockd::reactor {
 
@@ -63,8 +63,7 @@ class Server {
   /// batch.
   [[nodiscard]] std::string& late_reply() { return late_reply_; }
 
-  /// Whose turn it is to make a report for `stats`.
-  [[nodiscard]] Turns& reports() { return reports_; }
+  [[nodiscard]] StatsReporter& stats_reporter() { return stats_reporter_; }
 
   /// Warns of a peer that does not read its replies and is dropped for it.
   void warn_of_unread(const OwnerInfo& peer);
@@ -104,7 +103,7 @@ class Server {
   asio::basic_signal_set<Executor> signals_;
   Timer tick_timer_;
   HangupWatch hangups_;
-  Turns reports_;
+  StatsReporter stats_reporter_;
   std::string replies_;
   std::string late_reply_;
 

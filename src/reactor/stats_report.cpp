@@ -1,5 +1,6 @@
 #include "reactor/stats_report.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -9,6 +10,14 @@
 namespace dflockd::reactor {
 
 namespace {
+
+/// How many keys are read before it is looked at how much they gave.
+constexpr std::size_t kStep = 64;
+
+/// The size of a piece, and room for what it may be larger: a name of which every byte is escaped,
+/// and the rest.
+constexpr std::size_t kPiece = 64UL * 1024;
+constexpr std::size_t kLongestElement = 2048;
 
 /// A JSON string. Bytes that are not valid UTF-8 become U+FFFD.
 std::string quoted(std::string_view text) {
@@ -23,17 +32,22 @@ double seconds(locks::Instant time) {
 }  // namespace
 
 StatsReport::StatsReport(LockService& service, std::size_t connections) : service_(service) {
-  pieces_[kLocks] = fmt::format(R"(ok {{"connections":{},"locks":[)", connections);
-  pieces_[kSemaphores] = R"(],"semaphores":[)";
-  pieces_[kIdleLocks] = R"(],"idle_locks":[)";
-  pieces_[kIdleSemaphores] = R"(],"idle_semaphores":[)";
+  arrays_[kLocks] = {fmt::format(R"(ok {{"connections":{},"locks":[)", connections)};
+  arrays_[kSemaphores] = {R"(],"semaphores":[)"};
+  arrays_[kIdleLocks] = {R"(],"idle_locks":[)"};
+  arrays_[kIdleSemaphores] = {R"(],"idle_semaphores":[)"};
 }
 
 bool StatsReport::read_slice() {
-  const auto next =
-      service_.visit_keys(cursor_, kSlice, [this](const locks::KeyInfo& key) { add(key); });
-  cursor_ = next.value_or(cursor_);
-  return next.has_value();
+  const std::size_t enough = cursor_ + kSlice;
+  const std::size_t full_before = full_pieces_;
+  while (cursor_ < enough && (full_pieces_ - full_before) * kPiece < kSliceBytes) {
+    const auto next =
+        service_.visit_keys(cursor_, kStep, [this](const locks::KeyInfo& key) { add(key); });
+    if (!next) return false;
+    cursor_ = *next;
+  }
+  return true;
 }
 
 void StatsReport::add(const locks::KeyInfo& key) {
@@ -55,16 +69,22 @@ void StatsReport::add(const locks::KeyInfo& key) {
   }
 }
 
-StatsReport::Pieces StatsReport::finish() {
-  pieces_[kIdleSemaphores] += "]}\n";
-  return std::move(pieces_);
+StatsReport::Text StatsReport::finish() {
+  arrays_[kIdleSemaphores].back() += "]}\n";
+  Text text;
+  for (Text& pieces : arrays_) std::ranges::move(pieces, std::back_inserter(text));
+  return text;
 }
 
 /// Where the next element of an array goes.
 std::back_insert_iterator<std::string> StatsReport::element_of(Array array) {
-  std::string& piece = pieces_[array];
-  if (piece.back() != '[') piece.push_back(',');
-  return std::back_inserter(piece);
+  Text& pieces = arrays_[array];
+  if (pieces.back().back() != '[') pieces.back().push_back(',');
+  if (pieces.back().size() >= kPiece) {
+    pieces.emplace_back().reserve(kPiece + kLongestElement);
+    ++full_pieces_;
+  }
+  return std::back_inserter(pieces.back());
 }
 
 }  // namespace dflockd::reactor

@@ -5,20 +5,24 @@
 #include <cstddef>
 #include <iterator>
 #include <string>
+#include <vector>
 
 #include "reactor/lock_service.hpp"
 
 namespace dflockd::reactor {
 
-/// One answer in the making. A table of up to `kSlice` keys is read at one instant; a larger one in
+/// One answer in the making. A table that fits one slice is read at one instant; a larger one in
 /// slices, each at the instant at which it is read. Not thread-safe.
 class StatsReport {
  public:
-  /// How many keys are read at a time: about a millisecond's work.
+  /// How much is read at a time, about a millisecond's work: this many keys, or as many as give
+  /// this many bytes.
   static constexpr std::size_t kSlice = 2048;
+  static constexpr std::size_t kSliceBytes = 256UL * 1024;
 
-  /// The JSON in pieces, to be sent one after the other: joining megabytes would take long.
-  using Pieces = std::array<std::string, 4>;
+  /// The reply in pieces, to be sent one after the other. Megabytes in one string would be copied
+  /// each time that it grows.
+  using Text = std::vector<std::string>;
 
   /// A report on `service`, which must outlive it. `connections` is what it says of connections.
   StatsReport(LockService& service, std::size_t connections);
@@ -27,19 +31,20 @@ class StatsReport {
   bool read_slice();
 
   /// The reply, `ok` and a JSON object and a line end. To be called once, after the last slice.
-  [[nodiscard]] Pieces finish();
+  [[nodiscard]] Text finish();
 
  private:
   /// The arrays, in their order in the object.
-  enum Array : std::size_t { kLocks, kSemaphores, kIdleLocks, kIdleSemaphores };
+  enum Array : std::size_t { kLocks, kSemaphores, kIdleLocks, kIdleSemaphores, kArrays };
 
   void add(const locks::KeyInfo& key);
   std::back_insert_iterator<std::string> element_of(Array array);
 
   LockService& service_;
   std::size_t cursor_ = 0;
-  /// One array of the object each, with what stands between it and the one before.
-  Pieces pieces_;
+  std::size_t full_pieces_ = 0;  ///< how many pieces are full, of all arrays
+  /// Each array of the object, with what stands between it and the one before.
+  std::array<Text, kArrays> arrays_;
 };
 
 }  // namespace dflockd::reactor

@@ -1,21 +1,17 @@
 // Runs whole loads against the floor server, and against servers that misbehave.
 #include "cli/bench/load.hpp"
 
-#include <array>
-#include <cstdlib>
 #include <functional>
 #include <future>
 #include <stdexcept>
 #include <thread>
 
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <asio/read_until.hpp>
 #include <asio/write.hpp>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include "floor_process.hpp"
 
 namespace dflockd::bench {
 namespace {
@@ -23,41 +19,6 @@ namespace {
 using namespace std::chrono_literals;
 using asio::ip::tcp;
 using testing::HasSubstr;
-
-/// The floor server in a process of its own, for as long as this lives.
-class FloorServer {
- public:
-  FloorServer() {
-    std::array<int, 2> output{};
-    if (pipe(output.data()) != 0) throw std::runtime_error("pipe");
-    pid_ = fork();
-    if (pid_ == 0) {
-      dup2(output[1], STDOUT_FILENO);
-      execl(DFLOCKD_FLOOR_SERVER, DFLOCKD_FLOOR_SERVER, nullptr);
-      _exit(127);
-    }
-    close(output[1]);
-    std::array<char, 16> port{};
-    if (read(output[0], port.data(), port.size() - 1) <= 0) throw std::runtime_error("no port");
-    close(output[0]);
-    port_ = static_cast<std::uint16_t>(std::atoi(port.data()));
-  }
-
-  ~FloorServer() {
-    kill(pid_, SIGKILL);
-    waitpid(pid_, nullptr, 0);
-  }
-
-  FloorServer(const FloorServer&) = delete;
-  FloorServer& operator=(const FloorServer&) = delete;
-
-  [[nodiscard]] pid_t pid() const { return pid_; }
-  [[nodiscard]] std::uint16_t port() const { return port_; }
-
- private:
-  pid_t pid_ = -1;
-  std::uint16_t port_ = 0;
-};
 
 /// A server in a thread, which does one thing with its one connection and then closes it.
 class OneConnectionServer {
@@ -100,7 +61,7 @@ std::string failure_of(const Options& options) {
 }
 
 TEST(Load, measures_exactly_the_count_of_cycles) {
-  const FloorServer server;
+  const FloorProcess server;
   Options options = load_of(server.port(), 7, 1000);
   options.pipeline = 16;
   Load load(options);
@@ -114,7 +75,7 @@ TEST(Load, measures_exactly_the_count_of_cycles) {
 }
 
 TEST(Load, measures_for_a_duration_after_a_warmup) {
-  const FloorServer server;
+  const FloorProcess server;
   Options options = load_of(server.port(), 10, 0);
   options.count.reset();
   options.warmup = 20ms;
@@ -128,7 +89,7 @@ TEST(Load, measures_for_a_duration_after_a_warmup) {
 }
 
 TEST(Load, busy_polling_measures_the_same_and_ends) {
-  const FloorServer server;
+  const FloorProcess server;
   Options options = load_of(server.port(), 2, 10);
   options.busy_poll = true;
   options.hold = 2ms;
@@ -139,7 +100,7 @@ TEST(Load, busy_polling_measures_the_same_and_ends) {
 }
 
 TEST(Load, a_cycle_lasts_at_least_the_hold_time) {
-  const FloorServer server;
+  const FloorProcess server;
   Options options = load_of(server.port(), 2, 4);
   options.hold = 20ms;
   Load load(options);
@@ -149,7 +110,7 @@ TEST(Load, a_cycle_lasts_at_least_the_hold_time) {
 }
 
 TEST(Load, a_hold_time_is_cut_short_at_the_end) {
-  const FloorServer server;
+  const FloorProcess server;
   Options options = load_of(server.port(), 2, 0);
   options.count.reset();
   options.duration = 50ms;

@@ -1,5 +1,6 @@
 // --max-locks, --max-waiters, --max-connections, and running out of descriptors.
 
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -138,6 +139,25 @@ TEST(MaxConnections, connection_over_it_is_closed_and_the_others_are_not) {
   for (int i = 0; i < 10; ++i) EXPECT_EQ(Client(server).read_to_end(), "");
   EXPECT_EQ(first.ping() + second.ping(), "okok");
   EXPECT_EQ(stats(first).at("connections"), 2);
+}
+
+TEST(MaxConnections, those_refused_are_counted_in_the_log) {
+  const Server server({"--max-connections", "1"});
+  Client first(server);
+  EXPECT_EQ(first.ping(), "ok");
+  for (int i = 0; i < 25; ++i) EXPECT_EQ(Client(server).read_to_end(), "");
+  EXPECT_TRUE(eventually([&] {
+    int refused = 0;
+    int lines = 0;
+    std::istringstream log(server.log());
+    for (std::string line; std::getline(log, line); ++lines) {
+      const std::size_t count = line.find(" count=");
+      const bool tells =
+          line.find("warn connections_refused reason=max_connections limit=1") != std::string::npos;
+      if (tells && count != std::string::npos) refused += std::stoi(line.substr(count + 7));
+    }
+    return refused == 25 && lines < 20;
+  })) << server.log();
 }
 
 TEST(MaxConnections, capacity_returns_when_a_connection_leaves) {

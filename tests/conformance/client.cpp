@@ -207,6 +207,13 @@ std::string Client::read_to_end(Duration patience) {
   return unread_.substr(std::exchange(read_, unread_.size()));
 }
 
+std::vector<std::string> Client::read_lines(Duration quiet) {
+  while (wait_for(POLLIN, Clock::now() + quiet) && receive(Clock::now())) continue;
+  std::vector<std::string> lines;
+  while (unread_.find('\n', read_) != std::string::npos) lines.push_back(read_line());
+  return lines;
+}
+
 bool Client::has_input() {
   return read_ < unread_.size() || wait_for(POLLIN, Clock::now());
 }

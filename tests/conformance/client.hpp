@@ -74,6 +74,8 @@ class Client {
   std::string read_line(Duration patience = kPatience);
   /// Everything until the server closes the connection, by end of file or reset.
   std::string read_to_end(Duration patience = kPatience);
+  /// The whole lines that arrive until nothing has for as long as `quiet`.
+  std::vector<std::string> read_lines(Duration quiet);
   /// True if something has arrived that has not been read: bytes or the end.
   bool has_input();
   /// Sends one request and returns its reply.

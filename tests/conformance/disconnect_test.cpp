@@ -4,8 +4,11 @@
 // --auto-release-on-disconnect=false. The next waiter is granted at once. A grant that races with
 // the disconnect goes to the next waiter; it is never lost and never held by nobody."
 
+#include <algorithm>
 #include <csignal>
+#include <cstddef>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -119,6 +122,26 @@ TEST_P(Disconnect, with_100_kib_behind_a_blocked_request_is_noticed_within_100_m
   std::string requests;
   while (requests.size() < 100 * 1'024) requests += request_bytes("ping", "_", "_");
   EXPECT_LE(best_measured(within(100ms), [&] { return time_to_notice(requests); }), within(100ms));
+}
+
+// More than the server keeps would hide the end of the stream behind it.
+TEST_P(Disconnect, with_4_mib_behind_a_blocked_request_is_not_waited_for) {
+  std::string requests;
+  while (requests.size() < 4U << 20U) requests += request_bytes("ping", "_", "_");
+  Client leaving(server_);
+  Client next(server_);
+  holder_.hold(lock("waited-for"));
+  leaving.hold(lock("handed-over"));
+  next.begin_acquire(lock("handed-over"));
+  await_waiters(holder_, lock("handed-over"), 1);
+  leaving.begin_acquire(lock("waited-for"));
+  try {
+    leaving.send_some(requests, 1s);
+    leave(leaving);
+  } catch (const std::system_error&) {  // the server was the first to leave
+  }
+  next.read_grant(within(2s));
+  await_waiters(holder_, lock("waited-for"), 0);
 }
 
 TEST_P(Disconnect, of_a_blocked_wait_leaves_the_queue) {
@@ -276,7 +299,14 @@ TEST(EndOfFile, cancels_a_blocked_request_behind_replies_that_nobody_reads) {
 /// Grants outlive their connections here, so that the server would drain for long.
 class AutoReleaseOff : public testing::Test {
  protected:
-  Server server_{{"--auto-release-on-disconnect=false"}};
+  explicit AutoReleaseOff(std::vector<std::string> flags = {}) : server_(with_flag(flags)) {}
+
+  static std::vector<std::string> with_flag(std::vector<std::string> flags) {
+    flags.emplace_back("--auto-release-on-disconnect=false");
+    return flags;
+  }
+
+  Server server_;
   Client holder_{server_};
   Client other_{server_};
 };
@@ -344,6 +374,68 @@ TEST_F(AutoReleaseOff, grant_that_meets_the_end_of_its_connection_goes_to_the_ne
     const Grant next = granted(other_.acquire(lock("job"), 5));
     EXPECT_EQ(other_.release(lock("job"), next.token), "ok");
   }
+}
+
+/// A connection that asks for more grants than it reads answers, and is reset: the grants whose
+/// answers it was sent stay, the others go to the next waiters.
+class AutoReleaseOffUnread : public AutoReleaseOff {
+ protected:
+  static constexpr int kKeys = 5'000;
+
+  AutoReleaseOffUnread() : AutoReleaseOff({"--max-locks", "0", "--write-timeout", "60"}) {}
+
+  static Key key(int number) { return lock("job-" + std::to_string(number)); }
+
+  /// One request for each key.
+  static std::string for_each_key(std::string_view command, std::string_view argument) {
+    std::string requests;
+    for (int i = 0; i < kKeys; ++i) requests += request_bytes(command, key(i).name, argument);
+    return requests;
+  }
+
+  void expect_exactly_the_grants_sent_to_stay(std::string_view command) {
+    // More answers than the system has room for.
+    std::string pings;
+    for (int i = 0; i < 60; ++i) pings += request_bytes("ping", "_", "_");
+    std::string requests;
+    for (int i = 0; i < kKeys; ++i) requests += request_bytes(command, key(i).name, "0") + pings;
+    while (requests.size() < 128U << 20U) requests += pings;  // more than it has room for, too
+    std::string_view unsent = requests;
+    while (const std::size_t size = leaving_.send_some(unsent, 200ms)) unsent.remove_prefix(size);
+    ASSERT_FALSE(unsent.empty()) << "the server could send everything";
+    // What the system has taken over arrives also while the server stands still.
+    server_.signal(SIGSTOP);
+    const std::vector<std::string> answers = leaving_.read_lines(500ms);
+    leaving_.reset();
+    server_.signal(SIGCONT);
+    EXPECT_TRUE(eventually([&] { return stats(other_).at("connections") == 2; }));
+    const auto sent_grants = std::ranges::count_if(
+        answers, [](const std::string& answer) { return answer.starts_with("ok "); });
+    std::ptrdiff_t kept = 0;
+    other_.send(for_each_key("l", "0"));
+    for (int i = 0; i < kKeys; ++i) kept += other_.read_line() == "timeout" ? 1 : 0;
+    EXPECT_EQ(kept, sent_grants);
+    EXPECT_GT(kept, 0);
+    EXPECT_LT(kept, kKeys);
+  }
+
+  Client leaving_{server_, 2304};
+};
+
+TEST_F(AutoReleaseOffUnread, grants_whose_answers_were_not_sent_go_to_the_next_waiter) {
+  expect_exactly_the_grants_sent_to_stay("l");
+}
+
+TEST_F(AutoReleaseOffUnread, collected_grants_whose_answers_were_not_sent_do_so_too) {
+  other_.send(for_each_key("l", "0"));
+  std::vector<Grant> grants;
+  for (int i = 0; i < kKeys; ++i) grants.push_back(other_.read_grant());
+  leaving_.send(for_each_key("e", ""));
+  for (int i = 0; i < kKeys; ++i) ASSERT_EQ(leaving_.read_line(), "queued");
+  for (int i = 0; i < kKeys; ++i) other_.request("r", key(i).name, grants[std::size_t(i)].token);
+  for (int i = 0; i < kKeys; ++i) ASSERT_EQ(other_.read_line(), "ok");
+  EXPECT_EQ(leaving_.ping(), "ok") << "an answer that is later than the grants";
+  expect_exactly_the_grants_sent_to_stay("w");
 }
 
 TEST(AutoReleaseFlag, negated_form_turns_it_off_too) {

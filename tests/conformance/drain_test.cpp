@@ -142,6 +142,21 @@ TEST_P(Drain, second_signal_exits_at_once) {
   server.wait_for_exit(within(2s));
 }
 
+// The request and the signal both wait for the server when it wakes up.
+TEST_P(Drain, answers_what_has_arrived_already) {
+  for (int round = 0; round < 10; ++round) {
+    Server server;
+    Client client(server);
+    EXPECT_EQ(client.ping(), "ok");
+    server.signal(SIGSTOP);
+    client.request("ping", "_", "_");
+    server.signal(GetParam());
+    server.signal(SIGCONT);
+    EXPECT_EQ(client.read_to_end(), "ok\n");
+    EXPECT_EQ(server.wait_for_exit(), 0);
+  }
+}
+
 TEST(Hangup, signal_leaves_the_server_and_its_locks_alone) {
   Server server;
   Client holder(server);

@@ -155,6 +155,22 @@ TEST_F(FenceFile, is_private_to_its_owner) {
   EXPECT_EQ(status.st_mode & 07777U, 0600U);
 }
 
+// What is opened first takes the place of a standard stream that is closed, and the log goes there.
+TEST_F(FenceFile, is_not_written_over_by_the_log_when_standard_error_is_closed) {
+  expect_greater_fences();
+  const std::string before = read_file(file_);
+  Launch how = launch();
+  how.flags.insert(how.flags.end(), {"--port", "0", "--debug"});
+  how.close_standard_error = true;
+  Process process(how);
+  ASSERT_TRUE(eventually([&] { return read_file(file_) != before; })) << "it was not opened";
+  const fs::path log = "/proc/" + std::to_string(process.pid()) + "/fd/2";
+  EXPECT_EQ(fs::read_symlink(log), "/dev/null");
+  process.signal(SIGTERM);
+  process.wait_for_exit();
+  expect_greater_fences();
+}
+
 // "the file is locked exclusively (flock), and a second server on the same file refuses to start"
 TEST_F(FenceFile, second_server_on_it_refuses_to_start) {
   Server first(launch());
@@ -196,8 +212,13 @@ TEST_F(FenceFile, with_one_slot_lost_still_serves_and_repeats_no_fence) {
     bytes.replace(start, half, half, round < 2 ? '\0' : '\xa5');
     write_file(file_, bytes);
     SCOPED_TRACE("round " + std::to_string(round));
+    {
+      const Server server(launch());
+      EXPECT_NE(server.log().find("warn fence_slot_repaired"), std::string::npos);
+    }
     expect_greater_fences();
-    expect_greater_fences();
+    const Server server(launch());
+    EXPECT_EQ(server.log().find("warn fence_slot_repaired"), std::string::npos);
   }
 }
 

@@ -142,6 +142,35 @@ TEST(Framing, requests_that_arrive_while_one_blocks_are_answered_after_it) {
 // --- "a line is at most 256 bytes before its \n; the argument line of auth at most 65,536 |
 // longer: error, then the connection is closed" ---
 
+// What is sent ahead of an answer is kept, up to a megabyte.
+TEST(SentAhead, megabyte_is_kept) {
+  const Server server;
+  Client holder(server);
+  Client client(server);
+  const Grant grant = holder.hold(lock("job"));
+  client.begin_acquire(lock("job"));
+  const std::string ping = request_bytes("ping", "_", "_");
+  std::string pings;
+  while (pings.size() + ping.size() < 1U << 20U) pings += ping;
+  client.send(pings);
+  EXPECT_EQ(holder.release(lock("job"), grant.token), "ok");
+  client.read_grant();
+  for (std::size_t i = 0; i < pings.size() / ping.size(); ++i) ASSERT_EQ(client.read_line(), "ok");
+}
+
+TEST(SentAhead, more_is_an_error_and_closes_the_connection) {
+  const Server server;
+  Client holder(server);
+  Client client(server);
+  holder.hold(lock("job"));
+  client.begin_acquire(lock("job"));
+  std::string pings;
+  while (pings.size() < 1U << 20U) pings += request_bytes("ping", "_", "_");
+  client.send(pings);
+  EXPECT_EQ(client.read_to_end(), "error\n");
+  await_waiters(holder, lock("job"), 0);
+}
+
 TEST(LongLines, line_of_256_bytes_is_accepted) {
   const Server server;
   Client client(server);

@@ -61,6 +61,7 @@ void limit(int resource, const std::optional<std::size_t>& most) {
   limit(RLIMIT_NOFILE, launch.max_open_files);
   limit(RLIMIT_FSIZE, launch.max_file_size);
   if (launch.max_file_size) ::signal(SIGXFSZ, SIG_IGN);
+  if (launch.close_standard_error) ::close(STDERR_FILENO);
   ::execve(arguments[0], arguments, environment);
   ::_exit(127);
 }

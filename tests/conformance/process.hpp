@@ -30,6 +30,7 @@ struct Launch {
   std::optional<std::size_t> max_open_files{};       ///< RLIMIT_NOFILE
   /// RLIMIT_FSIZE, with SIGXFSZ ignored: a write beyond it fails as on a full disk.
   std::optional<std::size_t> max_file_size{};
+  bool close_standard_error = false;  ///< there is no log then
 };
 
 class Process {

@@ -69,10 +69,18 @@ TEST(Listening, on_a_port_in_use_is_refused_with_a_line_that_names_it) {
   const Server server;
   const std::string port = std::to_string(server.port());
   Process second({.flags = {"--port", port}});
-  EXPECT_NE(second.wait_for_exit(), 0);
-  EXPECT_TRUE(second.wait_for_log_line(port)) << second.log();
+  EXPECT_EQ(second.wait_for_exit(), 1);
+  EXPECT_TRUE(second.wait_for_log_line("cannot listen on 127.0.0.1:" + port)) << second.log();
   EXPECT_FALSE(second.wait_for_log_line("listening")) << second.log();
   EXPECT_EQ(Client(server).ping(), "ok");
+}
+
+TEST(Listening, on_an_ipv6_port_in_use_is_refused_with_a_line_that_names_it) {
+  const Server server({"--host", "::1"});
+  const std::string port = std::to_string(server.port());
+  Process second({.flags = {"--host", "::1", "--port", port}});
+  EXPECT_EQ(second.wait_for_exit(), 1);
+  EXPECT_TRUE(second.wait_for_log_line("cannot listen on [::1]:" + port)) << second.log();
 }
 
 TEST(Listening, on_an_address_that_is_not_ours_is_refused_with_a_line_that_names_it) {
@@ -272,6 +280,39 @@ TEST(Log, level_leaves_out_what_is_below_it) {
   process.signal(SIGTERM);
   process.wait_for_exit();
   EXPECT_EQ(process.log(), "");
+}
+
+TEST(Log, tells_why_a_connection_ended) {
+  Server server({"--debug", "--read-timeout", "1"});
+  Client leaving(server);
+  Client silent(server);
+  Client holding(server);
+  const auto reason_of = [&server](const Client& client) {
+    const auto line = server.wait_for_log_line("peer=" + client.local_endpoint() + " reason=");
+    return line ? line->substr(line->rfind('=') + 1) : "none";
+  };
+  holding.hold(lock("job"));
+  EXPECT_EQ(leaving.ping(), "ok");
+  leaving.half_close();
+  EXPECT_EQ(reason_of(leaving), "peer_left");
+  Client wordy(server);
+  wordy.send(std::string(300, 'x'));
+  EXPECT_EQ(reason_of(wordy), "line_too_long");
+  EXPECT_EQ(reason_of(silent), "read_timeout");
+  EXPECT_EQ(holding.release(lock("job"), "wrong"), "error");
+  server.signal(SIGTERM);
+  EXPECT_TRUE(server.wait_for_log_line("draining"));
+  server.signal(SIGTERM);
+  server.wait_for_exit();
+  EXPECT_EQ(reason_of(holding), "stopped");
+}
+
+TEST(Log, tells_of_a_connection_that_was_reset) {
+  const Server server({"--debug"});
+  Client client(server);
+  EXPECT_EQ(client.ping(), "ok");
+  client.reset();
+  EXPECT_TRUE(server.wait_for_log_line(" reason=connection_lost")) << server.log();
 }
 
 // "Log lines escape control characters."

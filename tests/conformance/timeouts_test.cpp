@@ -160,6 +160,7 @@ TEST_F(UnreadRepliesForASecond, end_the_connection_and_free_what_it_held) {
   deaf.send(many_stats());
   next.read_grant(within(10s));
   EXPECT_GE(Clock::now() - start, 1s);
+  EXPECT_TRUE(server_.wait_for_log_line("warn write_timeout")) << server_.log();
   EXPECT_TRUE(eventually([&] { return stats(holder_).at("connections") == 2; }));
 }
 

@@ -64,7 +64,7 @@ TEST(LeaseTest, every_call_notices_that_a_lease_is_over) {
         t.close(caller);
         break;
       case 7:
-        t.close(caller, false);
+        t.close_keeping_grants(caller);
         break;
       case 8:
         t.table.start_draining(t.now);

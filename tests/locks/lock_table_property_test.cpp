@@ -44,8 +44,9 @@ struct Call {
   Request request{};
   seconds timeout{0};
   Token token{};
-  std::uint64_t first = 0;  // A fence.
-  std::uint64_t end = 0;    // A fence.
+  std::uint64_t first = 0;              // A fence.
+  std::uint64_t end = 0;                // A fence.
+  std::vector<std::uint64_t> untold{};  // Fences.
   std::size_t amount = 0;
 };
 
@@ -101,7 +102,9 @@ std::ostream& operator<<(std::ostream& out, const Call& call) {
     case Op::kCloseOwner:
       return out << ", " << call.owner;
     case Op::kCloseOwnerKeepingGrants:
-      return out << ", " << call.owner << ", below fence " << call.first;
+      out << ", " << call.owner << ", untold";
+      for (const std::uint64_t fence : call.untold) out << ' ' << fence;
+      return out;
     case Op::kReserveFences:
       return out << ", " << call.first << " to " << call.end;
     case Op::kCollectIdle:
@@ -167,9 +170,9 @@ void run(Table& table, const Call& call, Sight& sight) {
       sight.number = table.renew(call.now, call.key, call.token, call.request.lease);
       return;
     case Op::kCloseOwner:
-      return table.close_owner(call.now, call.owner, 0);
+      return table.close_owner(call.now, call.owner);
     case Op::kCloseOwnerKeepingGrants:
-      return table.close_owner(call.now, call.owner, call.first);
+      return table.close_owner_keeping_grants(call.now, call.owner, call.untold);
     case Op::kReserveFences:
       return table.reserve_fences(call.first, call.end);
     case Op::kCollectIdle:
@@ -279,8 +282,10 @@ class Duel {
     call.amount = command.pick;
     if (call.op == Op::kCollectIdle) call.timeout = seconds(command.owner);
     if (call.op == Op::kCloseOwnerKeepingGrants) {
+      // Every other one of the latest.
       const std::uint64_t next = table_->next_fence();
-      call.first = next - std::min<std::uint64_t>(next, command.pick);
+      const std::uint64_t first = next - std::min<std::uint64_t>(next, command.pick);
+      for (std::uint64_t fence = first; fence < next; fence += 2) call.untold.push_back(fence);
     }
     if (call.op == Op::kReserveFences) {
       // In turn: what follows, a gap, a range that begins in the past.

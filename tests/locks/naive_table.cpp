@@ -352,15 +352,25 @@ bool NaiveTable::renew(Instant now, const KeyName& name, const Token& token, sec
 
 // --- Owners, fences, draining ---
 
-void NaiveTable::close_owner(Instant now, OwnerId owner, std::uint64_t keep_before) {
+void NaiveTable::close_owner(Instant now, OwnerId owner) {
+  close_owner(now, owner, [](const Claim&) { return false; });
+}
+
+void NaiveTable::close_owner_keeping_grants(Instant now, OwnerId owner,
+                                            const std::vector<std::uint64_t>& untold) {
+  close_owner(now, owner, [&](const Claim& claim) {
+    return claim.told && std::find(untold.begin(), untold.end(), claim.fence) == untold.end();
+  });
+}
+
+void NaiveTable::close_owner(Instant now, OwnerId owner,
+                             const std::function<bool(const Claim&)>& keep) {
   advance(now);
   for (Key& key : keys_) {
     std::erase_if(key.queue, [&](const Claim& claim) { return claim.owner == owner; });
     clear_spent(key, owner);
   }
-  release_where([&](const Claim& claim) {
-    return claim.owner == owner && (claim.fence >= keep_before || !claim.told);
-  });
+  release_where([&](const Claim& claim) { return claim.owner == owner && !keep(claim); });
   for (Key& key : keys_) {
     for (Claim& claim : key.holders) {
       // Nobody can come to collect it any more.

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -74,7 +75,9 @@ class NaiveTable {
 
   /// The real table's new owner.
   void opened(OwnerId owner) { owners_.push_back(owner); }
-  void close_owner(Instant now, OwnerId owner, std::uint64_t keep_before);
+  void close_owner(Instant now, OwnerId owner);
+  void close_owner_keeping_grants(Instant now, OwnerId owner,
+                                  const std::vector<std::uint64_t>& untold);
   [[nodiscard]] bool has_claims(OwnerId owner) const;
 
   Answer acquire(Instant now, OwnerId owner, const Request& request, std::chrono::seconds timeout);
@@ -145,6 +148,7 @@ class NaiveTable {
   Answer ask(OwnerId owner, const Request& request, std::optional<std::chrono::seconds> timeout);
   bool make_room();
   void grant(Key& key, Claim claim);
+  void close_owner(Instant now, OwnerId owner, const std::function<bool(const Claim&)>& keep);
   void settle(Key& key);
   template <class Predicate>
   void release_where(Predicate wanted);

@@ -80,8 +80,10 @@ TEST(CloseOwnerTest, owner_that_waits_behind_itself_is_gone_altogether) {
     const OwnerId behind = t.owner();
     t.acquire(owner, kJob, 60s);
     t.acquire(behind, kJob, 60s);
-    t.close(owner, release_grants);
-    if (!release_grants) {
+    if (release_grants) {
+      t.close(owner);
+    } else {
+      t.close_keeping_grants(owner);
       EXPECT_THAT(t.heard(), IsEmpty());
       EXPECT_TRUE(t.release(kJob, token));
     }
@@ -113,7 +115,7 @@ TEST(CloseOwnerTest, keeping_grants_leaves_them_to_token_and_lease) {
   const OwnerId owner = t.owner();
   const Token job = t.hold(owner, kJob, {.lease = 10s});
   t.hold(owner, kOther, {.lease = 20s});
-  t.close(owner, false);
+  t.close_keeping_grants(owner);
   EXPECT_EQ(t.table.held(), 2U);
   EXPECT_TRUE(t.renew(kJob, job, 15s));
   EXPECT_TRUE(t.release(kJob, job));
@@ -127,7 +129,7 @@ TEST(CloseOwnerTest, index_is_not_reused_while_kept_grants_last) {
   const OwnerId owner = t.owner();
   t.hold(owner, kJob, {.lease = 10s});
   const Token other = t.hold(owner, kOther, {.lease = 30s});
-  t.close(owner, false);
+  t.close_keeping_grants(owner);
   EXPECT_NE(t.owner().index, owner.index);
   t.advance_to(10s);
   EXPECT_NE(t.owner().index, owner.index);
@@ -147,7 +149,7 @@ TEST(CloseOwnerTest, keeping_grants_still_releases_one_that_was_never_told) {
   t.acquire(behind, kJob, 60s);
   EXPECT_TRUE(t.release(kJob, token));
   EXPECT_EQ(t.info(kJob)->owner, owner);
-  t.close(owner, false);
+  t.close_keeping_grants(owner);
   EXPECT_THAT(t.heard(), ElementsAre(Granted(behind)));
 }
 
@@ -155,7 +157,7 @@ TEST(CloseOwnerTest, keeping_grants_keeps_a_phase_one_grant_that_was_told) {
   TestTable t;
   const OwnerId owner = t.owner();
   const Token token = t.enqueue(owner, kJob).token;
-  t.close(owner, false);
+  t.close_keeping_grants(owner);
   EXPECT_EQ(t.table.held(), 1U);
   EXPECT_TRUE(t.release(kJob, token));
 }
@@ -164,7 +166,7 @@ TEST(CloseOwnerTest, kept_phase_one_grant_ends_with_its_lease_and_nothing_remain
   TestTable t;
   const OwnerId owner = t.owner();
   t.enqueue(owner, kJob, {.lease = 10s});
-  t.close(owner, false);
+  t.close_keeping_grants(owner);
   t.advance_to(10s);
   EXPECT_EQ(t.owner().index, owner.index);
   EXPECT_EQ(t.table.collect_idle(t.now, 0s, 9), 1U);
@@ -191,7 +193,7 @@ TEST(CloseOwnerTest, thousand_waiters_may_leave_at_once) {
     waiters.push_back(t.owner());
     t.acquire(waiters.back(), kJob, 60s);
   }
-  for (std::size_t i = 0; i < 1000; ++i) t.close(waiters[i], i % 2 == 0);
+  for (std::size_t i = 0; i < 1000; ++i) t.close(waiters[i]);
   EXPECT_EQ(t.info(kJob)->waiters, 1U);
   EXPECT_TRUE(t.release(kJob, token));
   EXPECT_THAT(t.heard(), ElementsAre(Granted(waiters.back())));
@@ -257,38 +259,55 @@ TEST(CancelWaitTest, grant_that_came_first_is_not_cancelled) {
   EXPECT_EQ(t.info(kJob)->owner, owner);
 }
 
-TEST(CloseOwnerTest, keeps_the_grants_below_a_fence_and_no_others) {
+TEST(CloseOwnerTest, keeps_the_grants_that_the_owner_was_told_of_and_no_others) {
   TestTable t;
   const OwnerId owner = t.owner();
   const Token heard = t.hold(owner, kJob);
-  const OwnerId other = t.owner();
-  const std::uint64_t first = t.table.next_fence();
-  t.hold(owner, kOther);
-  t.hold(other, kThird);
+  const Token unheard = t.hold(owner, kOther);
+  const Token heard_later = t.hold(owner, kThird);
   const OwnerId waiter = t.owner();
   t.acquire(waiter, kOther, 60s);
-  t.table.close_owner(t.now, owner, first);
+  t.close_keeping_grants(owner, {unheard.fence});
   EXPECT_THAT(t.heard(), ElementsAre(Granted(waiter)));
   EXPECT_EQ(t.table.held(), 3U);
   EXPECT_TRUE(t.release(kJob, heard));
+  EXPECT_TRUE(t.release(kThird, heard_later));
 }
 
-TEST(CloseOwnerTest, the_fence_itself_is_released) {
+// Its fence is as old as the grant: it is the answer to `wait` that did not arrive.
+TEST(CloseOwnerTest, releases_a_phase_one_grant_whose_collection_it_was_not_told_of) {
+  TestTable t;
+  const OwnerId owner = t.owner();
+  const Token first = t.hold(kJob);
+  t.enqueue(owner, kJob);
+  t.release(kJob, first);
+  const Token heard = t.hold(owner, kOther);
+  const Answer collected = t.wait(owner, kJob, 60s);
+  ASSERT_EQ(collected.outcome, Outcome::kGranted);
+  ASSERT_LT(collected.token.fence, heard.fence);
+  t.close_keeping_grants(owner, {collected.token.fence});
+  EXPECT_EQ(t.table.held(), 1U);
+  EXPECT_TRUE(t.release(kOther, heard));
+}
+
+TEST(CloseOwnerTest, untold_fences_of_others_do_not_matter) {
   TestTable t;
   const OwnerId owner = t.owner();
   const Token token = t.hold(owner, kJob);
-  t.table.close_owner(t.now, owner, token.fence);
-  EXPECT_EQ(t.table.held(), 0U);
+  const Token of_another = t.hold(kOther);
+  t.close_keeping_grants(owner, {0, of_another.fence, 1000});
+  EXPECT_TRUE(t.release(kJob, token));
+  EXPECT_TRUE(t.release(kOther, of_another));
 }
 
 TEST(CloseOwnerTest, releases_every_grant_when_the_fences_run_out_and_it_waits_behind_itself) {
   TestTable t({}, 2);
   const OwnerId owner = t.owner();
-  t.hold(owner, kJob);
+  const Token first = t.hold(owner, kJob);
   t.enqueue(owner, kJob);
-  t.hold(owner, kOther);
+  const Token second = t.hold(owner, kOther);
   t.wait(owner, kJob, 60s);
-  t.table.close_owner(t.now, owner, 1);
+  t.close_keeping_grants(owner, {first.fence, second.fence});
   EXPECT_THAT(t.heard(), IsEmpty());
   EXPECT_EQ(t.table.held(), 0U);
 }

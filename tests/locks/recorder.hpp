@@ -35,10 +35,10 @@ Event lease_expired_event(OwnerId owner, const KeyName& key);
 /// Takes note of every event, in order.
 class Recorder : public Events {
  public:
-  void wait_over(OwnerId owner, const Answer& answer) override {
+  void wait_over(OwnerId owner, const Answer& answer) noexcept override {
     events_.push_back(wait_over_event(owner, answer));
   }
-  void lease_expired(OwnerId owner, const KeyName& key) override {
+  void lease_expired(OwnerId owner, const KeyName& key) noexcept override {
     events_.push_back(lease_expired_event(owner, key));
   }
 

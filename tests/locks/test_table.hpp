@@ -55,8 +55,9 @@ struct TestTable {
   bool renew(const KeyName& key, const Token& token, seconds lease) {
     return table.renew(now, key, token, lease);
   }
-  void close(OwnerId owner, bool release_grants = true) {
-    table.close_owner(now, owner, release_grants ? 0 : table.next_fence());
+  void close(OwnerId owner) { table.close_owner(now, owner); }
+  void close_keeping_grants(OwnerId owner, const std::vector<std::uint64_t>& untold = {}) {
+    table.close_owner_keeping_grants(now, owner, untold);
   }
   /// Moves the clock to a time and brings the table up to it.
   void advance_to(Instant time) {

@@ -49,6 +49,22 @@ TEST(reply, longest_replies_fit) {
   EXPECT_EQ(out, "ok 9223372036\n");
 }
 
+TEST(reply, tokens_of_grants_are_found_among_other_replies) {
+  std::string replies;
+  append_status(replies, Status::kOk);
+  append_grant(replies, {1, 2}, std::chrono::seconds(33));
+  append_remaining(replies, std::chrono::seconds(60));
+  append_status(replies, Status::kMaxLocks);
+  append_acquired(replies, {UINT64_MAX, 4}, kMaxSeconds);
+  append_status(replies, Status::kQueued);
+  const std::vector<Token> tokens = granted_tokens(replies);
+  ASSERT_EQ(tokens.size(), 2U);
+  EXPECT_EQ(tokens[0].fence, 1U);
+  EXPECT_EQ(tokens[0].salt, 2U);
+  EXPECT_EQ(tokens[1].fence, UINT64_MAX);
+  EXPECT_TRUE(granted_tokens("").empty());
+}
+
 TEST(reply, replies_are_appended) {
   std::string out = "ok\n";
   append_remaining(out, std::chrono::seconds(60));

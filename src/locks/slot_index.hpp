@@ -1,9 +1,10 @@
-// Finds keys by name: a hash table with open addressing, made for a table of locks.
+// Finds records by a hash of what they are known by: a hash table with open addressing, made for a
+// table of locks.
 //
-// An entry is 8 bytes, part of the key's hash and the number of its record, so that a few hundred
-// thousand keys are found with one cache miss here, and growing never touches a key: doubling a
-// million entries takes some milliseconds where a node-based table would hold everybody up for a
-// tenth of a second. The index does not own the keys. Not thread-safe.
+// An entry is 8 bytes, part of the hash and the number of the record, so that a few hundred
+// thousand records are found with one cache miss here, and growing never touches a record: doubling
+// a million entries takes some milliseconds where a node-based table would hold everybody up for a
+// tenth of a second. The index does not own the records. Not thread-safe.
 #pragma once
 
 #include <cassert>
@@ -14,9 +15,9 @@
 
 namespace dflockd::locks {
 
-class KeyIndex {
+class SlotIndex {
  public:
-  KeyIndex() : entries_(kSmallest) {}
+  SlotIndex() : entries_(kSmallest) {}
 
   [[nodiscard]] std::size_t size() const { return size_; }
 
@@ -30,9 +31,15 @@ class KeyIndex {
     }
   }
 
+  /// Makes room for `count` records in all: adding records up to that number will not throw.
+  /// Amortised O(1). Throws std::bad_alloc, and then changes nothing.
+  void reserve(std::size_t count) {
+    while (2 * count > entries_.size()) grow();
+  }
+
   /// Adds a record that is not in the index. Amortised O(1).
   void insert(std::uint64_t hash, std::uint32_t slot) {
-    if (2 * (size_ + 1) > entries_.size()) grow();
+    reserve(size_ + 1);
     place({mark_of(hash), slot});
     ++size_;
   }

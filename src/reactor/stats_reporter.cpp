@@ -1,0 +1,92 @@
+#include "reactor/stats_reporter.hpp"
+
+#include <new>
+#include <utility>
+
+#include <asio/post.hpp>
+
+namespace dflockd::reactor {
+
+StatsReporter::Asker::Asker(StatsReporter& reporter)
+    : called_(reporter.executor_, Timer::time_point::max()) {
+  move(*this, &reporter.asking_);
+  reporter.idle_.cancel();
+}
+
+StatsReporter::Asker::~Asker() {
+  move(*this, nullptr);
+}
+
+asio::awaitable<StatsReporter::Report, Executor> StatsReporter::Asker::report() {
+  std::error_code called;
+  co_await called_.async_wait(into(called));
+  co_return std::move(report_);
+}
+
+StatsReporter::StatsReporter(asio::io_context& context, LockService& service,
+                             std::function<std::size_t()> connections)
+    : executor_(context.get_executor()),
+      service_(service),
+      connections_(std::move(connections)),
+      idle_(context.get_executor(), Timer::time_point::max()) {}
+
+Awaitable StatsReporter::run() {
+  while (!stopped_) {
+    if (asking_.empty() || reports_ >= kMostReports) {
+      std::error_code wanted;
+      co_await idle_.async_wait(into(wanted));
+    } else {
+      co_await make_report();
+    }
+  }
+}
+
+void StatsReporter::stop() {
+  stopped_ = true;
+  idle_.cancel();
+}
+
+/// Makes a report for all who are asking now. Stops early if all of them go.
+Awaitable StatsReporter::make_report() {
+  while (Asker* const asker = asking_.front()) move(*asker, &served_);
+  try {
+    service_.refresh_clock();
+    StatsReport report(service_, connections_());
+    while (report.read_slice()) {
+      co_await asio::post(executor_, kUseAwaitable);
+      if (stopped_ || served_.empty()) co_return;
+      service_.refresh_clock();
+    }
+    hand_out(share(report.finish()));
+  } catch (const std::bad_alloc&) {
+    hand_out(nullptr);
+  }
+}
+
+void StatsReporter::hand_out(const Report& report) {
+  while (Asker* const asker = served_.front()) {
+    move(*asker, nullptr);
+    asker->report_ = report;
+    asker->called_.cancel();
+  }
+}
+
+/// A report that is counted as long as somebody has it.
+StatsReporter::Report StatsReporter::share(StatsReport::Text text) {
+  auto owned = std::make_unique<const StatsReport::Text>(std::move(text));
+  ++reports_;
+  return Report(owned.release(), [this](const StatsReport::Text* sent) {
+    delete sent;
+    --reports_;
+    idle_.cancel();
+  });
+}
+
+/// Moves an asker from the list that it is in to another, or to none.
+void StatsReporter::move(Asker& asker, Askers* to) {
+  if (asker.list_ != nullptr) asker.list_->remove(asker);
+  asker.list_ = to;
+  if (to != nullptr) to->push_back(asker);
+}
+
+}  // namespace dflockd::reactor

@@ -1,0 +1,80 @@
+// Makes the reports that `stats` answers with: one at a time, a slice at a time with everybody else
+// served in between, and each for all who had asked when it was begun. However many ask and however
+// slowly they read, there are only a few reports at a time.
+//
+//   StatsReporter::Asker asker(reporter);
+//   const StatsReporter::Report report = co_await asker.report();
+//
+// For the loop's thread only.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+
+#include "locks/intrusive_list.hpp"
+#include "reactor/lock_service.hpp"
+#include "reactor/net.hpp"
+#include "reactor/stats_report.hpp"
+
+namespace dflockd::reactor {
+
+class StatsReporter {
+ public:
+  using Report = std::shared_ptr<const StatsReport::Text>;
+
+  /// How many reports there may be that are not sent yet. Whoever asks for another waits.
+  static constexpr std::size_t kMostReports = 4;
+
+  /// Somebody who waits for a report, from construction on.
+  class Asker {
+   public:
+    explicit Asker(StatsReporter& reporter);
+    Asker(const Asker&) = delete;
+    Asker& operator=(const Asker&) = delete;
+    ~Asker();
+
+    /// Waits for a report on the table as it is after the asker was made. Null if the asker gave up
+    /// or memory was too short for one.
+    asio::awaitable<Report, Executor> report();
+
+    /// Ends the waiting.
+    void give_up() { called_.cancel(); }
+
+   private:
+    friend class StatsReporter;
+
+    Timer called_;
+    Report report_;
+    locks::Links<Asker> links_;
+    locks::IntrusiveList<Asker, &Asker::links_>* list_ = nullptr;  ///< which it is in, if any
+  };
+
+  /// `connections` says how many connections there are. `context` and `service` must outlive the
+  /// reporter, and the reporter the reports.
+  StatsReporter(asio::io_context& context, LockService& service,
+                std::function<std::size_t()> connections);
+
+  /// Makes reports until `stop`.
+  Awaitable run();
+  void stop();
+
+ private:
+  using Askers = locks::IntrusiveList<Asker, &Asker::links_>;
+
+  Awaitable make_report();
+  void hand_out(const Report& report);
+  Report share(StatsReport::Text text);
+  static void move(Asker& asker, Askers* to);
+
+  const Executor executor_;
+  LockService& service_;
+  const std::function<std::size_t()> connections_;
+  Timer idle_;
+  Askers asking_;
+  Askers served_;  ///< those whose report is being made
+  std::size_t reports_ = 0;
+  bool stopped_ = false;
+};
+
+}  // namespace dflockd::reactor
