@@ -317,7 +317,7 @@ bool Connection::idle() const {
 /// Whether there may be requests of a peer that sends no more, and they can be carried out.
 bool Connection::has_more_to_do() const {
   std::error_code ignored;
-  return !blocked_ && !(input_.empty() && socket_.available(ignored) == 0);
+  return !blocked_ && (!input_.empty() || socket_.available(ignored) > 0);
 }
 
 /// Nothing more is to be received or sent. The first reason given counts.
