@@ -8,6 +8,7 @@
 #include <poll.h>
 
 #include <asio/buffer.hpp>
+#include <asio/post.hpp>
 #include <asio/write.hpp>
 
 #include "logging/logging.hpp"
@@ -64,6 +65,7 @@ Awaitable Connection::serve(std::unique_ptr<Connection> self) {
     std::error_code error;
     std::size_t size = 0;
     if (self->expects_nothing()) {
+      co_await asio::post(self->socket_.get_executor(), kUseAwaitable);  // after everybody else
       size = self->socket_.read_some(buffer, error);
     } else {
       self->suspended_in_ = Suspension::kReceiving;
