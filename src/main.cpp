@@ -136,12 +136,11 @@ int serve(const config::Config& config) {
        .release_on_disconnect = config.auto_release_on_disconnect},
       open_fences(config));
   reactor::Server server(context,
-                         {.host = config.host,
-                          .port = config.port,
+                         {.address = {.host = config.host, .port = config.port},
+                          .caps = {.max_connections = config.max_connections},
                           .read_timeout = config.read_timeout,
                           .write_timeout = config.write_timeout,
-                          .shutdown_timeout = config.shutdown_timeout,
-                          .max_connections = config.max_connections},
+                          .shutdown_timeout = config.shutdown_timeout},
                          service);
   if (!server.endpoint().address().is_loopback()) warn_of_missing_caps(config);
   return server.run();

@@ -9,12 +9,10 @@
 
 #include <asio/buffer.hpp>
 #include <asio/post.hpp>
-#include <asio/write.hpp>
 
 #include "logging/logging.hpp"
 #include "protocol/reply.hpp"
 #include "reactor/commands.hpp"
-#include "reactor/receive_buffer.hpp"
 #include "reactor/server.hpp"
 
 namespace dflockd::reactor {
@@ -35,21 +33,26 @@ std::string_view first_word(std::string_view reply) {
 
 }  // namespace
 
-Connection::Connection(Socket socket, Server& server, OwnerInfo info)
+template <class Stream>
+Connection<Stream>::Connection(Server& server, OwnerInfo info, middleware::Gate::Pass pass,
+                               typename Stream::Origin origin)
     : server_(server),
       service_(server.service()),
-      socket_(std::move(socket)),
+      pass_(std::move(pass)),
+      stream_(std::move(origin)),
       owner_(service_.open_owner(*this, std::move(info))),
       input_(kInputLimit) {
-  server_.add(*this);
+  server_.watch().add(*this, service_.now());
 }
 
-Connection::~Connection() {
+template <class Stream>
+Connection<Stream>::~Connection() {
   if (!left_) leave();
-  server_.remove(*this);
+  server_.watch().remove(*this);
 }
 
-Awaitable Connection::serve(std::unique_ptr<Connection> self) {
+template <class Stream>
+net::Awaitable Connection<Stream>::serve(std::unique_ptr<Connection> self) {
   Next next = Next::kReceive;
   while (!self->ended_ && !self->left_ && next != Next::kClose) {
     if (self->blocked_ && self->hung_up_) break;
@@ -61,15 +64,15 @@ Awaitable Connection::serve(std::unique_ptr<Connection> self) {
 
     // Not a coroutine of its own: most connections are here most of the time, and it takes memory.
     const std::span<char> space = self->input_.space();
-    const ReceiveBuffer buffer(space.data(), space.size());
     std::error_code error;
     std::size_t size = 0;
     if (self->expects_nothing()) {
-      co_await asio::post(self->socket_.get_executor(), kUseAwaitable);  // after everybody else
-      size = self->socket_.read_some(buffer, error);
+      co_await asio::post(self->socket().get_executor(), net::kUseAwaitable);  // after the others
+      size = self->stream_.read_some(space, error);
+      if (error == asio::error::would_block) self->end("draining");
     } else {
       self->suspended_in_ = Suspension::kReceiving;
-      size = co_await self->socket_.async_read_some(buffer, into(error));
+      size = co_await self->stream_.async_read_some(space, error);
       self->suspended_in_ = Suspension::kNone;
     }
     self->take_reception(error, size);
@@ -81,7 +84,8 @@ Awaitable Connection::serve(std::unique_ptr<Connection> self) {
 // --- Requests ---
 
 /// Carries out all requests that are complete, up to one that blocks, and gathers the replies.
-Connection::Next Connection::handle_requests() {
+template <class Stream>
+typename Connection<Stream>::Next Connection<Stream>::handle_requests() {
   std::string& replies = server_.replies();
   replies.clear();
   if (timed_out_) return refuse("read_timeout");
@@ -106,25 +110,28 @@ Connection::Next Connection::handle_requests() {
 }
 
 /// Says `error` for the last time.
-Connection::Next Connection::refuse(const char* why) {
+template <class Stream>
+typename Connection<Stream>::Next Connection<Stream>::refuse(const char* why) {
   ending_ = why;
   protocol::append_status(server_.replies(), protocol::Status::kError);
   return Next::kClose;
 }
 
 /// Appends the reply to the request that blocked.
-void Connection::take_answer(std::string& replies) {
+template <class Stream>
+void Connection<Stream>::take_answer(std::string& replies) {
   append_answer(replies, answer_);
   answered_ = false;
   blocked_ = false;
-  server_.touch(*this);
+  server_.watch().touch(*this, service_.now());
   if (logging::enabled(logging::Level::kDebug)) {
     logging::debug("unblocked", {{"connection", service_.info(owner_).connection_id},
                                  {"reply", first_word(replies)}});
   }
 }
 
-void Connection::wait_over(const locks::Answer& answer) noexcept {
+template <class Stream>
+void Connection<Stream>::wait_over(const locks::Answer& answer) noexcept {
   answer_ = answer;
   answered_ = true;
   // A grant that is sent is kept for its lease then, so it must not be sent to nobody.
@@ -142,7 +149,8 @@ void Connection::wait_over(const locks::Answer& answer) noexcept {
   interrupt();
 }
 
-void Connection::send_late_reply() {
+template <class Stream>
+void Connection<Stream>::send_late_reply() {
   std::string& reply = server_.late_reply();
   reply.clear();
   take_answer(reply);
@@ -152,39 +160,41 @@ void Connection::send_late_reply() {
 // --- Receiving ---
 
 /// Whether what has arrived already is all that the connection is there for.
-bool Connection::expects_nothing() const {
+template <class Stream>
+bool Connection<Stream>::expects_nothing() const {
   return hung_up_ || (server_.draining() && idle());
 }
 
-void Connection::take_reception(std::error_code error, std::size_t size) {
+template <class Stream>
+void Connection<Stream>::take_reception(std::error_code error, std::size_t size) {
   service_.refresh_clock();
   if (size > 0) {
     timed_out_ = false;
     input_.received(size);
-    server_.touch(*this);
-  } else if (error == asio::error::would_block) {  // when nothing is expected
-    end("draining");
+    server_.watch().touch(*this, service_.now());
   } else if (error == asio::error::eof) {
     end("peer_left");
-  } else if (error != asio::error::operation_aborted) {  // that one is an interruption
-    end("connection_lost");
+  } else if (error != asio::error::operation_aborted && error != asio::error::would_block) {
+    end("connection_lost");  // not an interruption
   }
 }
 
 /// True if the peer has closed or reset the connection, with unread bytes before that or not.
-bool Connection::peer_gone() noexcept {
-  pollfd descriptor{.fd = socket_.native_handle(), .events = POLLRDHUP, .revents = 0};
+template <class Stream>
+bool Connection<Stream>::peer_gone() noexcept {
+  pollfd descriptor{.fd = socket().native_handle(), .events = POLLRDHUP, .revents = 0};
   return ::poll(&descriptor, 1, 0) > 0;
 }
 
 // --- Sending ---
 
 /// Sends replies as far as the socket takes them, and keeps the rest in `unsent_`.
-void Connection::send_now(const std::string& replies) {
+template <class Stream>
+void Connection<Stream>::send_now(const std::string& replies) {
   if (replies.empty()) return;
   std::error_code error;
   std::size_t sent = 0;
-  if (unsent_.empty()) sent = socket_.write_some(asio::buffer(replies), error);
+  if (unsent_.empty()) sent = stream_.write_some(replies, error);
   if (sent == replies.size()) return;
   if (error && error != asio::error::would_block) end("connection_lost");
   // From the start of the reply that was cut, if one was.
@@ -193,7 +203,8 @@ void Connection::send_now(const std::string& replies) {
   unsent_.append(replies, whole);
 }
 
-Awaitable Connection::send_rest() {
+template <class Stream>
+net::Awaitable Connection<Stream>::send_rest() {
   if (ended_) co_return;
   leave_early();
   sent_ += co_await send_slowly(asio::buffer(unsent_) + sent_);
@@ -202,7 +213,8 @@ Awaitable Connection::send_rest() {
   sent_ = 0;
 }
 
-Awaitable Connection::send_stats() {
+template <class Stream>
+net::Awaitable Connection<Stream>::send_stats() {
   if (ended_) co_return;
   leave_early();
   StatsReporter::Asker asker(server_.stats_reporter());
@@ -224,21 +236,23 @@ Awaitable Connection::send_stats() {
 }
 
 /// Sends all of `buffers` under the write timeout. Returns how much was sent.
+template <class Stream>
 template <class Buffers>
-asio::awaitable<std::size_t, Executor> Connection::send_slowly(const Buffers& buffers) {
-  server_.watch_sending(*this);
+net::AwaitableOf<std::size_t> Connection<Stream>::send_slowly(const Buffers& buffers) {
+  server_.watch().watch_sending(*this, service_.now());
   suspended_in_ = Suspension::kSending;
   std::error_code error;
-  const std::size_t sent = co_await asio::async_write(socket_, buffers, into(error));
+  const std::size_t sent = co_await stream_.async_write(buffers, error);
   suspended_in_ = Suspension::kNone;
   service_.refresh_clock();
-  server_.watch_receiving(*this);
+  server_.watch().watch_receiving(*this, service_.now());
   if (error) end("connection_lost");
   co_return sent;
 }
 
 /// The fences of the grants that have not been handed to the socket, in ascending order.
-std::vector<std::uint64_t> Connection::untold() const {
+template <class Stream>
+std::vector<std::uint64_t> Connection<Stream>::untold() const {
   std::vector<std::uint64_t> fences;
   if (answered_ && answer_.outcome == locks::Outcome::kGranted) {
     fences.push_back(answer_.token.fence);
@@ -254,27 +268,30 @@ std::vector<std::uint64_t> Connection::untold() const {
 
 // --- The end ---
 
-void Connection::on_silence() {
+template <class Stream>
+void Connection<Stream>::on_silence() {
   const bool between_requests = input_.empty();
   if (suspended_in_ != Suspension::kReceiving || blocked_ ||
       (between_requests && service_.has_claims(owner_))) {
-    server_.touch(*this);
+    server_.watch().touch(*this, service_.now());
     return;
   }
   timed_out_ = true;
   interrupt();
 }
 
-void Connection::on_stuck() {
+template <class Stream>
+void Connection<Stream>::on_stuck() {
   if (suspended_in_ == Suspension::kSending && !left_) {
     server_.warn_of_unread(service_.info(owner_));
   }
   end("write_timeout");
   std::error_code ignored;
-  socket_.close(ignored);  // where `cancel` could come between two writes
+  socket().close(ignored);  // where `cancel` could come between two writes
 }
 
-void Connection::on_hangup(bool whole) {
+template <class Stream>
+void Connection<Stream>::on_hangup(bool whole) {
   hung_up_ = true;
   if (suspended_in_ == Suspension::kReporting && whole) {
     end("connection_lost");
@@ -286,18 +303,21 @@ void Connection::on_hangup(bool whole) {
   }
 }
 
-void Connection::on_drain() {
+template <class Stream>
+void Connection<Stream>::on_drain() {
   if (suspended_in_ == Suspension::kReceiving && idle()) interrupt();
 }
 
-void Connection::on_stop() {
+template <class Stream>
+void Connection<Stream>::on_stop() {
   end("stopped");
   if (asker_ != nullptr) asker_->give_up();
   std::error_code ignored;
-  socket_.close(ignored);
+  socket().close(ignored);
 }
 
-bool Connection::busy() const {
+template <class Stream>
+bool Connection<Stream>::busy() const {
   switch (suspended_in_) {
     case Suspension::kReceiving:
       return answered_ || !unsent_.empty();
@@ -312,31 +332,35 @@ bool Connection::busy() const {
 }
 
 /// Between two requests, holding and waiting for nothing.
-bool Connection::idle() const {
+template <class Stream>
+bool Connection<Stream>::idle() const {
   return !blocked_ && input_.empty() && !service_.has_claims(owner_);
 }
 
 /// Whether there may be requests of a peer that sends no more, and they can be carried out.
-bool Connection::has_more_to_do() const {
-  std::error_code ignored;
-  return !blocked_ && (!input_.empty() || socket_.available(ignored) > 0);
+template <class Stream>
+bool Connection<Stream>::has_more_to_do() {
+  return !blocked_ && (!input_.empty() || stream_.has_unread());
 }
 
 /// Nothing more is to be received or sent. The first reason given counts.
-void Connection::end(const char* why) {
+template <class Stream>
+void Connection<Stream>::end(const char* why) {
   if (!std::exchange(ended_, true)) ending_ = why;
 }
 
 /// Wakes the coroutine up unless it is busy replying, so that it looks at what has changed.
-void Connection::interrupt() noexcept {
+template <class Stream>
+void Connection<Stream>::interrupt() noexcept {
   if (suspended_in_ == Suspension::kReceiving || suspended_in_ == Suspension::kLingering) {
     std::error_code ignored;
-    socket_.cancel(ignored);
+    socket().cancel(ignored);
   }
 }
 
 /// Ends the owner: what it held and waited for goes to others now.
-void Connection::leave() {
+template <class Stream>
+void Connection<Stream>::leave() {
   left_ = true;
   const OwnerInfo& info = service_.info(owner_);
   logging::debug("disconnected",
@@ -351,7 +375,8 @@ void Connection::leave() {
 
 /// Ends what a peer waits for and holds that sends no more and has nothing left to be carried out,
 /// while replies are on their way to it or about to be.
-void Connection::leave_early() {
+template <class Stream>
+void Connection<Stream>::leave_early() {
   if (!hung_up_ || left_ || has_more_to_do()) return;
   service_.refresh_clock();
   if (service_.keeps_grants()) {
@@ -363,28 +388,32 @@ void Connection::leave_early() {
 
 /// Gives the peer time to read the last reply: closing with unread input would reset the
 /// connection, and the reply could be lost.
-Awaitable Connection::linger() {
+template <class Stream>
+net::Awaitable Connection<Stream>::linger() {
   std::error_code error;
-  socket_.shutdown(Socket::shutdown_send, error);
-  server_.watch_sending(*this);
+  stream_.end_sending();
+  server_.watch().watch_sending(*this, service_.now());
   suspended_in_ = Suspension::kLingering;
   input_.consume(input_.unread().size());
   const std::span<char> space = input_.space();
   const asio::mutable_buffer rest(space.data(), space.size());
   std::size_t discarded = 0;
   while (!error && !hung_up_ && discarded < kLingerLimit) {
-    discarded += co_await socket_.async_read_some(rest, into(error));
+    discarded += co_await socket().async_read_some(rest, net::into(error));
   }
   for (error.clear(); !error && discarded < kLingerLimit;) {
-    discarded += socket_.read_some(rest, error);
+    discarded += socket().read_some(rest, error);
   }
 }
 
-void Connection::log_request(const protocol::Lines& lines, std::string_view reply) const {
+template <class Stream>
+void Connection<Stream>::log_request(const protocol::Lines& lines, std::string_view reply) const {
   logging::debug("request", {{"connection", service_.info(owner_).connection_id},
                              {"command", lines.command},
                              {"key", lines.key},
                              {"reply", blocked_ ? "blocked" : first_word(reply)}});
 }
+
+template class Connection<middleware::PlainStream>;
 
 }  // namespace dflockd::reactor

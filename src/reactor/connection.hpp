@@ -1,4 +1,5 @@
-// One TCP connection: reads requests, has them carried out in order, and writes the replies.
+// One connection of the line protocol, over plain TCP or TLS: reads requests, has them carried out
+// in order, and writes the replies.
 //
 // One coroutine does it all in turns:
 //
@@ -19,48 +20,40 @@
 #include <string_view>
 #include <vector>
 
-#include "locks/intrusive_list.hpp"
+#include "middleware/gate.hpp"
+#include "middleware/plain_stream.hpp"
+#include "net/net.hpp"
 #include "protocol/framer.hpp"
+#include "reactor/connection_watch.hpp"
 #include "reactor/input_buffer.hpp"
 #include "reactor/lock_service.hpp"
-#include "reactor/net.hpp"
 #include "reactor/stats_reporter.hpp"
 
 namespace dflockd::reactor {
 
 class Server;
 
-class Connection final : private Waiter {
+template <class Stream>
+class Connection final : public Watched, private Waiter {
  public:
   /// `server` must outlive the connection.
-  Connection(Socket socket, Server& server, OwnerInfo info);
-  ~Connection();
-  Connection(const Connection&) = delete;
-  Connection& operator=(const Connection&) = delete;
+  Connection(Server& server, OwnerInfo info, middleware::Gate::Pass pass,
+             typename Stream::Origin origin);
+  ~Connection() override;
 
   /// The connection's life. Owns it, and ends with it.
-  static Awaitable serve(std::unique_ptr<Connection> self);
+  static net::Awaitable serve(std::unique_ptr<Connection> self);
 
-  /// Called by the server when nothing has been received for the read timeout. Ends the connection
-  /// unless it holds or waits for something between two requests.
-  void on_silence();
-  /// Called by the server when replies, or the end of the stream, could not be delivered in time.
-  void on_stuck();
-  /// Called when the peer has closed its side of the connection, unread bytes before that or not,
-  /// or the whole of it: then nobody is left to read replies.
-  void on_hangup(bool whole);
-  /// Ends the connection if it is idle and holds nothing: the server is draining.
-  void on_drain();
+  [[nodiscard]] net::Socket& socket() { return stream_.socket(); }
 
-  /// Ends the connection at once, whatever it is doing: the server stops.
-  void on_stop();
-
-  /// True while a reply is under way that the server should not cut off.
-  [[nodiscard]] bool busy() const;
+  void on_silence() override;
+  void on_stuck() override;
+  void on_hangup(bool whole) override;
+  void on_drain() override;
+  void on_stop() override;
+  [[nodiscard]] bool busy() const override;
 
  private:
-  friend class Server;
-
   /// What the coroutine does after the replies so far are written.
   enum class Next : std::uint8_t { kReceive, kSendStats, kClose };
   /// Which operation the coroutine waits for.
@@ -76,25 +69,26 @@ class Connection final : private Waiter {
 
   void send_now(const std::string& replies);
   void send_late_reply();
-  Awaitable send_rest();
-  Awaitable send_stats();
+  net::Awaitable send_rest();
+  net::Awaitable send_stats();
   template <class Buffers>
-  asio::awaitable<std::size_t, Executor> send_slowly(const Buffers& buffers);
+  net::AwaitableOf<std::size_t> send_slowly(const Buffers& buffers);
   [[nodiscard]] std::vector<std::uint64_t> untold() const;
 
-  Awaitable linger();
+  net::Awaitable linger();
   void end(const char* why);
   void leave();
   void leave_early();
   void interrupt() noexcept;
   [[nodiscard]] bool idle() const;
-  [[nodiscard]] bool has_more_to_do() const;
+  [[nodiscard]] bool has_more_to_do();
   [[nodiscard]] bool peer_gone() noexcept;
   void log_request(const protocol::Lines& lines, std::string_view reply) const;
 
   Server& server_;
   LockService& service_;
-  Socket socket_;
+  middleware::Gate::Pass pass_;
+  Stream stream_;
   const locks::OwnerId owner_;
   InputBuffer input_;
   protocol::Framer framer_;
@@ -104,11 +98,7 @@ class Connection final : private Waiter {
   locks::Answer answer_;                   ///< to the blocked request, once `answered_`
   StatsReporter::Asker* asker_ = nullptr;  ///< while it waits for a report
   const char* ending_ = "peer_left";       ///< why the connection ends, for the log
-  locks::Instant active_at_{0};  ///< when something was last received, or sending got stuck
-  locks::Links<Connection> in_server_;
-  locks::Links<Connection> by_activity_;
   Suspension suspended_in_ = Suspension::kNone;
-  bool sending_ = false;    ///< under the server's write timeout, not the read timeout
   bool blocked_ = false;    ///< a request waits for its answer
   bool answered_ = false;   ///< and it is there, not sent yet
   bool left_ = false;       ///< its owner is closed

@@ -6,7 +6,7 @@
 
 #include <sys/epoll.h>
 
-#include "reactor/connection.hpp"
+#include "reactor/connection_watch.hpp"
 
 namespace dflockd::reactor {
 
@@ -23,17 +23,18 @@ int create_epoll() {
 HangupWatch::HangupWatch(asio::io_context& context)
     : epoll_(context.get_executor(), create_epoll()) {}
 
-void HangupWatch::add(int socket, Connection& connection, std::error_code& error) {
+void HangupWatch::add(int socket, Watched& connection) {
   epoll_event event{};
   event.events = EPOLLRDHUP | EPOLLET;
   event.data.ptr = &connection;
-  const bool added = ::epoll_ctl(epoll_.native_handle(), EPOLL_CTL_ADD, socket, &event) == 0;
-  error.assign(added ? 0 : errno, std::generic_category());
+  if (::epoll_ctl(epoll_.native_handle(), EPOLL_CTL_ADD, socket, &event) != 0) {
+    throw std::system_error(errno, std::generic_category(), "epoll_ctl");
+  }
 }
 
-Awaitable HangupWatch::run() {
+net::Awaitable HangupWatch::run() {
   for (std::error_code stopped; !stopped;) {
-    co_await epoll_.async_wait(asio::posix::descriptor_base::wait_read, into(stopped));
+    co_await epoll_.async_wait(asio::posix::descriptor_base::wait_read, net::into(stopped));
     if (!stopped) tell();
   }
 }
@@ -50,7 +51,7 @@ void HangupWatch::tell() {
     if (count <= 0) return;
     for (const epoll_event& event : std::span(events).first(static_cast<std::size_t>(count))) {
       const bool whole = (event.events & (EPOLLERR | EPOLLHUP)) != 0;
-      static_cast<Connection*>(event.data.ptr)->on_hangup(whole);
+      static_cast<Watched*>(event.data.ptr)->on_hangup(whole);
     }
   }
 }

@@ -8,11 +8,11 @@
 
 #include <asio/posix/basic_stream_descriptor.hpp>
 
-#include "reactor/net.hpp"
+#include "net/net.hpp"
 
 namespace dflockd::reactor {
 
-class Connection;
+class Watched;
 
 class HangupWatch {
  public:
@@ -20,17 +20,18 @@ class HangupWatch {
   explicit HangupWatch(asio::io_context& context);
 
   /// Calls `connection.on_hangup()` when its peer has closed its sending side or the whole of the
-  /// connection. `socket` is the connection's, which must live until the socket is closed.
-  void add(int socket, Connection& connection, std::error_code& error);
+  /// connection. `socket` is the connection's, which must live until the socket is closed. Throws
+  /// std::system_error.
+  void add(int socket, Watched& connection);
 
   /// Watches until `stop`.
-  Awaitable run();
+  net::Awaitable run();
   void stop();
 
  private:
   void tell();
 
-  asio::posix::basic_stream_descriptor<Executor> epoll_;
+  asio::posix::basic_stream_descriptor<net::Executor> epoll_;
 };
 
 }  // namespace dflockd::reactor

@@ -35,8 +35,8 @@ LockService::LockService(asio::io_context& context, const ServiceOptions& option
   refresh_clock();
   last_sweep_ = last_collection_ = now_;
   table_.reserve_fences(fences.first, fences.end);
-  spawn(context, run_timer());
-  if (reserver_ != nullptr) spawn(context, collect_reservations());
+  net::spawn(context, run_timer());
+  if (reserver_ != nullptr) net::spawn(context, collect_reservations());
 }
 
 LockService::~LockService() {
@@ -161,11 +161,11 @@ void LockService::arm_timer() {
 
 /// Brings the table up to date whenever a deadline comes. Moving the timer wakes this up, to wait
 /// again for the new time.
-Awaitable LockService::run_timer() {
+net::Awaitable LockService::run_timer() {
   timer_.expires_at(std::chrono::steady_clock::time_point::max());
   while (!stopped_) {
     std::error_code moved;
-    co_await timer_.async_wait(into(moved));
+    co_await timer_.async_wait(net::into(moved));
     if (moved) continue;
     refresh_clock();
     table_.advance(now_);
@@ -180,11 +180,12 @@ void LockService::reserve_fences() {
 }
 
 /// Takes in what the reserver's thread has done.
-Awaitable LockService::collect_reservations() {
+net::Awaitable LockService::collect_reservations() {
   reservation_ready_.assign(reserver_->notify_fd());
   while (!stopped_) {
     std::error_code stopped;
-    co_await reservation_ready_.async_wait(asio::posix::descriptor_base::wait_read, into(stopped));
+    co_await reservation_ready_.async_wait(asio::posix::descriptor_base::wait_read,
+                                           net::into(stopped));
     if (stopped) continue;
     const auto result = reserver_->take_result();
     if (!result) continue;

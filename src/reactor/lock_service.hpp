@@ -18,7 +18,7 @@
 #include "fencing/salt_pool.hpp"
 #include "locks/lock_table.hpp"
 #include "logging/rate_limited.hpp"
-#include "reactor/net.hpp"
+#include "net/net.hpp"
 
 namespace dflockd::reactor {
 
@@ -137,9 +137,9 @@ class LockService final : private locks::Events {
                          std::chrono::seconds lease);
   void after_request();
   void arm_timer();
-  Awaitable run_timer();
+  net::Awaitable run_timer();
   void reserve_fences();
-  Awaitable collect_reservations();
+  net::Awaitable collect_reservations();
 
   const ServiceOptions options_;
   locks::LockTable table_;
@@ -147,7 +147,7 @@ class LockService final : private locks::Events {
   std::vector<OwnerEntry> owners_;  ///< by the owner's index
   locks::Instant now_{0};
 
-  Timer timer_;
+  net::Timer timer_;
   locks::Instant armed_for_ = locks::kNever;
   locks::Instant last_sweep_{0};
   locks::Instant last_collection_{0};
@@ -155,7 +155,7 @@ class LockService final : private locks::Events {
   bool stopped_ = false;
 
   std::unique_ptr<fencing::FenceReserver> reserver_;
-  asio::posix::basic_stream_descriptor<Executor> reservation_ready_;
+  asio::posix::basic_stream_descriptor<net::Executor> reservation_ready_;
   locks::Instant next_reservation_{0};  ///< not before, after one that failed
   logging::RateLimited failed_reservations_;
 };

@@ -8,7 +8,7 @@
 namespace dflockd::reactor {
 
 StatsReporter::Asker::Asker(StatsReporter& reporter)
-    : called_(reporter.executor_, Timer::time_point::max()) {
+    : called_(reporter.executor_, net::Timer::time_point::max()) {
   move(*this, &reporter.asking_);
   reporter.idle_.cancel();
 }
@@ -17,9 +17,9 @@ StatsReporter::Asker::~Asker() {
   move(*this, nullptr);
 }
 
-asio::awaitable<StatsReporter::Report, Executor> StatsReporter::Asker::report() {
+asio::awaitable<StatsReporter::Report, net::Executor> StatsReporter::Asker::report() {
   std::error_code called;
-  co_await called_.async_wait(into(called));
+  co_await called_.async_wait(net::into(called));
   co_return std::move(report_);
 }
 
@@ -28,13 +28,13 @@ StatsReporter::StatsReporter(asio::io_context& context, LockService& service,
     : executor_(context.get_executor()),
       service_(service),
       connections_(std::move(connections)),
-      idle_(context.get_executor(), Timer::time_point::max()) {}
+      idle_(context.get_executor(), net::Timer::time_point::max()) {}
 
-Awaitable StatsReporter::run() {
+net::Awaitable StatsReporter::run() {
   while (!stopped_) {
     if (asking_.empty() || reports_ >= kMostReports) {
       std::error_code wanted;
-      co_await idle_.async_wait(into(wanted));
+      co_await idle_.async_wait(net::into(wanted));
     } else {
       co_await make_report();
     }
@@ -47,13 +47,13 @@ void StatsReporter::stop() {
 }
 
 /// Makes a report for all who are asking now. Stops early if all of them go.
-Awaitable StatsReporter::make_report() {
+net::Awaitable StatsReporter::make_report() {
   while (Asker* const asker = asking_.front()) move(*asker, &served_);
   try {
     service_.refresh_clock();
     StatsReport report(service_, connections_());
     while (report.read_slice()) {
-      co_await asio::post(executor_, kUseAwaitable);
+      co_await asio::post(executor_, net::kUseAwaitable);
       if (stopped_ || served_.empty()) co_return;
       service_.refresh_clock();
     }

@@ -13,8 +13,8 @@
 #include <memory>
 
 #include "locks/intrusive_list.hpp"
+#include "net/net.hpp"
 #include "reactor/lock_service.hpp"
-#include "reactor/net.hpp"
 #include "reactor/stats_report.hpp"
 
 namespace dflockd::reactor {
@@ -36,7 +36,7 @@ class StatsReporter {
 
     /// Waits for a report on the table as it is after the asker was made. Null if the asker gave up
     /// or memory was too short for one.
-    asio::awaitable<Report, Executor> report();
+    asio::awaitable<Report, net::Executor> report();
 
     /// Ends the waiting.
     void give_up() { called_.cancel(); }
@@ -44,7 +44,7 @@ class StatsReporter {
    private:
     friend class StatsReporter;
 
-    Timer called_;
+    net::Timer called_;
     Report report_;
     locks::Links<Asker> links_;
     locks::IntrusiveList<Asker, &Asker::links_>* list_ = nullptr;  ///< which it is in, if any
@@ -56,21 +56,21 @@ class StatsReporter {
                 std::function<std::size_t()> connections);
 
   /// Makes reports until `stop`.
-  Awaitable run();
+  net::Awaitable run();
   void stop();
 
  private:
   using Askers = locks::IntrusiveList<Asker, &Asker::links_>;
 
-  Awaitable make_report();
+  net::Awaitable make_report();
   void hand_out(const Report& report);
   Report share(StatsReport::Text text);
   static void move(Asker& asker, Askers* to);
 
-  const Executor executor_;
+  const net::Executor executor_;
   LockService& service_;
   const std::function<std::size_t()> connections_;
-  Timer idle_;
+  net::Timer idle_;
   Askers asking_;
   Askers served_;  ///< those whose report is being made
   std::size_t reports_ = 0;

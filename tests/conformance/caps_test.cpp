@@ -153,7 +153,7 @@ TEST(MaxConnections, those_refused_are_counted_in_the_log) {
     for (std::string line; std::getline(log, line); ++lines) {
       const std::size_t count = line.find(" count=");
       const bool tells =
-          line.find("warn connections_refused reason=max_connections limit=1") != std::string::npos;
+          line.find("warn connections_refused listener=tcp reason=max_connections limit=1 ") != std::string::npos;
       if (tells && count != std::string::npos) refused += std::stoi(line.substr(count + 7));
     }
     return refused == 25 && lines < 20;

@@ -5,32 +5,34 @@
 // all, and so follows each with another one that fails with EAGAIN. But epoll is edge-triggered
 // here: a recv that returned less than it had room for has emptied the socket, and bytes that come
 // later raise a new event (epoll(7), "Questions and answers", 9). There are two exceptions: the end
-// of the stream may have come with the last bytes, which `HangupWatch` sees; and a recv stops at
-// TCP urgent data, which no client of ours sends: what is behind it waits for the next byte.
+// of the stream may have come with the last bytes, which `reactor::HangupWatch` sees; and a recv
+// stops at TCP urgent data, which no client of ours sends: what is behind it waits for the next
+// byte.
 #pragma once
 
+#include <asio/basic_stream_socket.hpp>  // what the header of asio's own template leaves out
 #include <asio/buffer.hpp>
 #include <asio/detail/reactive_socket_recv_op.hpp>
 #include <asio/version.hpp>
 
-namespace dflockd::reactor {
+namespace dflockd::middleware {
 
 struct ReceiveBuffer : asio::mutable_buffer {
   using asio::mutable_buffer::mutable_buffer;
 };
 
-}  // namespace dflockd::reactor
+}  // namespace dflockd::middleware
 
 #if ASIO_VERSION <= 102201
 
 /// As asio's own template, but for what `do_perform` says of a short read.
 template <>
-class asio::detail::reactive_socket_recv_op_base<dflockd::reactor::ReceiveBuffer>
+class asio::detail::reactive_socket_recv_op_base<dflockd::middleware::ReceiveBuffer>
     : public asio::detail::reactor_op {
  public:
   reactive_socket_recv_op_base(const std::error_code& success, socket_type socket,
                                socket_ops::state_type /*state*/,
-                               const dflockd::reactor::ReceiveBuffer& buffer,
+                               const dflockd::middleware::ReceiveBuffer& buffer,
                                socket_base::message_flags flags, func_type completion)
       : reactor_op(success, &reactive_socket_recv_op_base::do_perform, completion),
         socket_(socket),
@@ -50,7 +52,7 @@ class asio::detail::reactive_socket_recv_op_base<dflockd::reactor::ReceiveBuffer
 
  private:
   socket_type socket_;
-  dflockd::reactor::ReceiveBuffer buffer_;
+  dflockd::middleware::ReceiveBuffer buffer_;
   socket_base::message_flags flags_;
 };
 

@@ -1,4 +1,4 @@
-// The asio types of the reactor, bound to its one io_context rather than to any executor, which
+// The asio types of the event loop, bound to its one io_context rather than to any executor, which
 // saves an indirection for each operation.
 #pragma once
 
@@ -16,14 +16,16 @@
 #include <asio/redirect_error.hpp>
 #include <asio/use_awaitable.hpp>
 
-namespace dflockd::reactor {
+namespace dflockd::net {
 
 using Executor = asio::io_context::executor_type;
 using Socket = asio::basic_stream_socket<asio::ip::tcp, Executor>;
 using Acceptor = asio::basic_socket_acceptor<asio::ip::tcp, Executor>;
 using Timer = asio::basic_waitable_timer<std::chrono::steady_clock,
                                          asio::wait_traits<std::chrono::steady_clock>, Executor>;
-using Awaitable = asio::awaitable<void, Executor>;
+template <class T>
+using AwaitableOf = asio::awaitable<T, Executor>;
+using Awaitable = AwaitableOf<void>;
 
 inline constexpr asio::use_awaitable_t<Executor> kUseAwaitable{};
 
@@ -41,4 +43,4 @@ inline auto into(std::error_code& error) {
   return asio::redirect_error(kUseAwaitable, error);
 }
 
-}  // namespace dflockd::reactor
+}  // namespace dflockd::net

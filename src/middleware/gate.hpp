@@ -1,0 +1,94 @@
+// Lets connections in, or not: the caps on how many there are, in all and from one address. A
+// listener has one gate; a connection holds its pass for as long as it lives, from before its TLS
+// handshake on.
+//
+//   Gate gate("tcp", {.max_connections = 1000, .max_connections_per_ip = 50});
+//   if (std::optional<Gate::Pass> pass = gate.admit(peer.address(), now)) { … }
+//
+// Refusals are logged here, a line a second for each kind with the number of them. For the loop's
+// thread only.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include <asio/ip/address.hpp>
+
+#include "logging/rate_limited.hpp"
+
+namespace dflockd::middleware {
+
+class Gate {
+ public:
+  struct Caps {
+    std::size_t max_connections = 0;         ///< 0: no cap
+    std::size_t max_connections_per_ip = 0;  ///< 0: no cap, and addresses are not counted
+  };
+
+  /// The right to be connected. The gate must outlive it.
+  class Pass {
+   public:
+    Pass(Pass&& other) noexcept
+        : gate_(std::exchange(other.gate_, nullptr)), address_(other.address_) {}
+    Pass& operator=(Pass&&) = delete;
+    ~Pass() {
+      if (gate_ != nullptr) gate_->leave(address_);
+    }
+
+   private:
+    friend class Gate;
+    using Count = std::map<asio::ip::address, std::size_t>::iterator;
+
+    Pass(Gate& gate, Count address) : gate_(&gate), address_(address) {}
+
+    Gate* gate_;
+    Count address_;  ///< where it is counted; the end if it is not
+  };
+
+  /// `listener` names the gate's listener in the log; it must be a literal.
+  Gate(std::string_view listener, const Caps& caps);
+  Gate(const Gate&) = delete;
+  Gate& operator=(const Gate&) = delete;
+
+  /// Admits a connection from `peer`, or notes a refusal. An IPv4-mapped IPv6 address counts as the
+  /// IPv4 address. `now` is a steady clock's. Throws std::bad_alloc, and nothing has changed then.
+  [[nodiscard]] std::optional<Pass> admit(const asio::ip::address& peer,
+                                          std::chrono::nanoseconds now);
+
+  /// Logs the refusals that nothing has told of yet, if it is time. To be called once in a while.
+  void tick(std::chrono::nanoseconds now);
+
+  /// How many passes there are.
+  [[nodiscard]] std::size_t connections() const { return connections_; }
+
+  /// From how many addresses; only counted under a cap for each.
+  [[nodiscard]] std::size_t addresses() const { return per_address_.size(); }
+
+ private:
+  /// The refusals over one cap.
+  struct Refusals {
+    std::string_view cap;
+    std::size_t limit;
+    asio::ip::address last;  ///< whom it met last
+    logging::RateLimited log{};
+  };
+
+  void leave(Pass::Count address);
+  std::nullopt_t refuse(Refusals& refusals, const asio::ip::address& peer,
+                        std::chrono::nanoseconds now);
+  void warn(const Refusals& refusals, std::uint64_t count) const;
+
+  const std::string_view listener_;
+  const Caps caps_;
+  std::size_t connections_ = 0;
+  std::map<asio::ip::address, std::size_t> per_address_;
+  Refusals over_cap_;
+  Refusals over_cap_per_ip_;
+};
+
+}  // namespace dflockd::middleware

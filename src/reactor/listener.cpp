@@ -1,0 +1,131 @@
+#include "reactor/listener.hpp"
+
+#include <exception>
+#include <optional>
+#include <utility>
+
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <asio/ip/v6_only.hpp>
+
+#include "logging/logging.hpp"
+#include "net/address.hpp"
+
+namespace dflockd::reactor {
+
+namespace {
+
+using asio::ip::tcp;
+
+/// How long to leave a listener alone that cannot accept.
+constexpr auto kPause = std::chrono::milliseconds(100);
+
+/// Finds peers that vanished without a word, such as a machine that lost power, while they wait for
+/// a lock: after half a minute of silence, within another half.
+constexpr int kKeepaliveIdleS = 30;
+constexpr int kKeepaliveIntervalS = 10;
+constexpr int kKeepaliveProbes = 3;
+
+std::chrono::nanoseconds steady_now() {
+  return std::chrono::steady_clock::now().time_since_epoch();
+}
+
+/// The address to bind for a host: itself if it is an address, else what it resolves to, IPv4
+/// first.
+tcp::endpoint resolve(asio::io_context& context, const ListenAddress& address) {
+  asio::ip::basic_resolver<tcp, net::Executor> resolver(context.get_executor());
+  const auto found =
+      resolver.resolve(address.host, std::to_string(address.port), tcp::resolver::passive);
+  for (const auto& entry : found) {
+    if (entry.endpoint().address().is_v4()) return entry.endpoint();
+  }
+  return found.begin()->endpoint();
+}
+
+/// Accepted sockets inherit these from their listener (tcp(7)).
+void set_options(net::Acceptor& acceptor) {
+  acceptor.set_option(tcp::no_delay(true));
+  acceptor.set_option(asio::socket_base::keep_alive(true));
+  const auto set = [&acceptor](int option, int value) {
+    ::setsockopt(acceptor.native_handle(), IPPROTO_TCP, option, &value, sizeof value);
+  };
+  set(TCP_KEEPIDLE, kKeepaliveIdleS);
+  set(TCP_KEEPINTVL, kKeepaliveIntervalS);
+  set(TCP_KEEPCNT, kKeepaliveProbes);
+}
+
+}  // namespace
+
+Listener::Listener(asio::io_context& context, std::string_view name, const ListenAddress& address,
+                   middleware::Gate& gate, Welcome welcome)
+    : name_(name),
+      context_(context),
+      acceptor_(context.get_executor()),
+      pause_(context.get_executor()),
+      gate_(gate),
+      welcome_(std::move(welcome)) {
+  listen(address);
+  const tcp::endpoint bound = endpoint();
+  logging::info(
+      "listening",
+      {{"listener", name_}, {"address", bound.address().to_string()}, {"port", bound.port()}});
+}
+
+void Listener::listen(const ListenAddress& address) {
+  try {
+    const tcp::endpoint endpoint = resolve(context_, address);
+    acceptor_.open(endpoint.protocol());
+    acceptor_.set_option(tcp::acceptor::reuse_address(true));
+    set_options(acceptor_);
+    if (endpoint.address().is_v6()) acceptor_.set_option(asio::ip::v6_only(false));
+    acceptor_.bind(endpoint);
+    acceptor_.listen();
+  } catch (const std::system_error& error) {
+    throw std::system_error(error.code(),
+                            "cannot listen on " + net::joined(address.host, address.port));
+  }
+}
+
+net::Awaitable Listener::run() {
+  while (acceptor_.is_open()) {
+    std::error_code error;
+    net::Socket socket = co_await acceptor_.async_accept(net::into(error));
+    if (!error) {
+      try {
+        admit(std::move(socket));
+      } catch (const std::exception& failure) {
+        warn(failure.what());  // no memory or no descriptor; others are being served
+      }
+    } else if (error != asio::error::operation_aborted) {
+      warn(error.message());
+      pause_.expires_after(kPause);
+      co_await pause_.async_wait(net::into(error));
+    }
+  }
+}
+
+/// Hands a connection on if there is room for it, and otherwise closes it.
+void Listener::admit(net::Socket socket) {
+  std::error_code error;
+  const tcp::endpoint peer = socket.remote_endpoint(error);
+  if (error) return;  // it has left already
+  std::optional<middleware::Gate::Pass> pass = gate_.admit(peer.address(), steady_now());
+  if (!pass) return;
+  socket.non_blocking(true);
+  welcome_(std::move(socket), peer, std::move(*pass));
+}
+
+void Listener::close() {
+  std::error_code ignored;
+  acceptor_.close(ignored);
+  pause_.cancel();
+}
+
+void Listener::warn(std::string_view error) {
+  if (const auto count = failures_.note(steady_now())) {
+    logging::warn("cannot_accept", {{"listener", name_}, {"error", error}, {"count", *count}});
+  }
+}
+
+}  // namespace dflockd::reactor

@@ -1,0 +1,67 @@
+// A listening socket and its accept loop: admits connections through a gate and hands them on.
+//
+//   Listener listener(context, "tcp", {.host = "127.0.0.1", .port = 0}, gate,
+//                     [](net::Socket socket, const tcp::endpoint& peer, Gate::Pass pass) { … });
+//   net::spawn(context, listener.run());
+//
+// Every listener of the server is one of these. For the loop's thread only.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include <asio/ip/tcp.hpp>
+
+#include "logging/rate_limited.hpp"
+#include "middleware/gate.hpp"
+#include "net/net.hpp"
+
+namespace dflockd::reactor {
+
+/// Where to listen.
+struct ListenAddress {
+  std::string host = "127.0.0.1";  ///< an address, or a name: IPv4 is preferred
+  std::uint16_t port = 0;          ///< 0 picks a free one
+};
+
+class Listener {
+ public:
+  /// Takes over a connection that was let in. The socket is non-blocking. May throw, for lack of
+  /// memory or descriptors: then the connection is closed and the log says why.
+  using Welcome = std::function<void(net::Socket socket, const asio::ip::tcp::endpoint& peer,
+                                     middleware::Gate::Pass pass)>;
+
+  /// Binds and listens. Throws `std::system_error`, whose text names host and port, if that fails.
+  /// `context` and `gate` must outlive the listener; `name` must be a literal.
+  Listener(asio::io_context& context, std::string_view name, const ListenAddress& address,
+           middleware::Gate& gate, Welcome welcome);
+  Listener(const Listener&) = delete;
+  Listener& operator=(const Listener&) = delete;
+
+  /// Where it listens, until it is closed.
+  [[nodiscard]] asio::ip::tcp::endpoint endpoint() const { return acceptor_.local_endpoint(); }
+
+  /// Accepts until `close`.
+  net::Awaitable run();
+
+  /// Accepts no more, and lets go of the port. May be called again.
+  void close();
+
+ private:
+  void listen(const ListenAddress& address);
+  void admit(net::Socket socket);
+  void warn(std::string_view error);
+
+  const std::string_view name_;
+  asio::io_context& context_;
+  net::Acceptor acceptor_;
+  net::Timer pause_;
+  middleware::Gate& gate_;
+  const Welcome welcome_;
+  logging::RateLimited failures_;
+};
+
+}  // namespace dflockd::reactor
