@@ -1,5 +1,7 @@
 #include "config/config.hpp"
 
+#include <algorithm>
+#include <iterator>
 #include <map>
 #include <utility>
 
@@ -160,14 +162,19 @@ void check_files(const Collector& collector) {
   }
 }
 
-Exit check_config(const Collector& collector, const Check& check) {
-  check_files(collector);
-  if (check) {
-    if (const std::optional<Problem> problem = check(collector.settings())) {
-      throw Refusal(collector.where(problem->setting) + ": " + printable(problem->what));
-    }
+/// Returns the warnings of `check`; throws what it finds wrong.
+std::vector<std::string> ask(const Check& check, const Collector& collector, Purpose purpose) {
+  if (!check) {
+    return {};
   }
-  return {.status = 0, .text = to_toml(collector.settings(), collector.warnings())};
+  Findings findings = check(collector.settings(), purpose);
+  if (const std::optional<Problem>& problem = findings.problem) {
+    throw Refusal(collector.where(problem->setting) + ": " + printable(problem->what));
+  }
+  for (std::string& warning : findings.warnings) {
+    warning = printable(warning);
+  }
+  return std::move(findings.warnings);
 }
 
 /// `load`, with refusals thrown.
@@ -186,10 +193,16 @@ std::variant<Loaded, Exit> load_or_throw(std::span<const char* const> arguments,
   collector.read_environment(environment);
   collector.read_file();
   collector.apply_shorthands();
-  if (settings.check_config) {
-    return check_config(collector, check);
+  const Purpose purpose = settings.check_config ? Purpose::kCheckConfig : Purpose::kRun;
+  if (purpose == Purpose::kCheckConfig) {
+    check_files(collector);
   }
-  return Loaded{.config = settings, .warnings = collector.warnings()};
+  std::vector<std::string> warnings = collector.warnings();
+  std::ranges::move(ask(check, collector, purpose), std::back_inserter(warnings));
+  if (purpose == Purpose::kCheckConfig) {
+    return Exit{.status = 0, .text = to_toml(settings, warnings)};
+  }
+  return Loaded{.config = settings, .warnings = std::move(warnings)};
 }
 
 }  // namespace

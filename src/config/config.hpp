@@ -77,8 +77,18 @@ struct Problem {
   std::string what;          ///< one line
 };
 
-/// What --check-config asks about a valid configuration besides what this room can see for itself.
-using Check = std::function<std::optional<Problem>(const Config&)>;
+/// What becomes of the configuration once it has been checked.
+enum class Purpose { kRun, kCheckConfig };
+
+/// What there is to say about a valid configuration.
+struct Findings {
+  std::optional<Problem> problem;
+  std::vector<std::string> warnings;  ///< each one sentence on one line
+};
+
+/// Looks at what this room cannot judge, such as certificates. It must not change anything, nor
+/// block: the configuration may be read again while the server runs.
+using Check = std::function<Findings(const Config&, Purpose)>;
 
 /// Reads the configuration. `arguments` are the command line's without the program's name.
 ///
@@ -86,7 +96,12 @@ using Check = std::function<std::optional<Problem>(const Config&)>;
 /// first that is refused makes an `Exit` with one line that names the source, the value and what is
 /// allowed. An empty environment variable counts as not set.
 ///
-/// `check` is called, if given, for --check-config only, after this room's own checks have passed.
+/// `check` is called, if given, after this room's own checks have passed; not for --help and
+/// --version. Its problem is refused like a bad value, named after where the setting was given; its
+/// warnings join the others.
+///
+/// May be called again at any time, with the same arguments to see what has changed: it keeps
+/// nothing between calls, and does not wait for anything.
 [[nodiscard]] std::variant<Loaded, Exit> load(std::span<const char* const> arguments,
                                               const Environment& environment,
                                               const Check& check = nullptr);

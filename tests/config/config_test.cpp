@@ -7,6 +7,7 @@
 #include <sstream>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -132,6 +133,51 @@ TEST_F(ConfigTest, debug_can_be_switched_off_again) {
   EXPECT_EQ(accepted({"--debug=false"}, debug).config.log_level, LogLevel::kInfo);
 }
 
+TEST_F(ConfigTest, further_check_can_refuse) {
+  const Check check = [](const Config& config, Purpose) {
+    return Findings{Problem{"port", std::to_string(config.port) + " is\ntaken"}, {"not said"}};
+  };
+  for (const std::string check_config : {"--check-config=false", "--check-config"}) {
+    EXPECT_EQ(refused({check_config, "--port=1"}, {}, check), "dflockd: --port: 1 is\\x0ataken");
+    EXPECT_EQ(refused({check_config}, {{"DFLOCKD_PORT", "2"}}, check),
+              "dflockd: DFLOCKD_PORT: 2 is\\x0ataken");
+    EXPECT_EQ(refused({check_config}, {}, check), "dflockd: --port: 6388 is\\x0ataken");
+  }
+}
+
+TEST_F(ConfigTest, further_check_is_asked_about_a_valid_configuration_only) {
+  const Check check = [](const Config&, Purpose) -> Findings {
+    ADD_FAILURE() << "asked";
+    return {};
+  };
+  const std::string missing = (directory_ / "none" / "fence").string();
+  EXPECT_NE(refused({"--port=x"}, {}, check), "");
+  EXPECT_NE(refused({"--check-config", "--fence-state-file", missing}, {}, check), "");
+  EXPECT_NE(printed({"--help"}, {}, check), "");
+  EXPECT_NE(printed({"--version"}, {}, check), "");
+}
+
+TEST_F(ConfigTest, further_check_is_told_what_for) {
+  std::vector<Purpose> purposes;
+  const Check check = [&](const Config&, Purpose purpose) {
+    purposes.push_back(purpose);
+    return Findings();
+  };
+  EXPECT_EQ(accepted({}, {}, check).config.port, 6388);
+  EXPECT_EQ(printed({"--check-config"}, {}, check), kDefaults);
+  EXPECT_THAT(purposes, ElementsAre(Purpose::kRun, Purpose::kCheckConfig));
+}
+
+TEST_F(ConfigTest, warnings_of_the_further_check_follow_the_others) {
+  const Check check = [](const Config&, Purpose) { return Findings{std::nullopt, {"a\nb", "c"}}; };
+  const Variables old{{"DFLOCKD_GC_LOOP_SLEEP", "5"}};
+  const std::string first = "DFLOCKD_GC_LOOP_SLEEP is the old name of DFLOCKD_GC_INTERVAL_S";
+  EXPECT_THAT(accepted({}, old, check).warnings, ElementsAre(first, "a\\x0ab", "c"));
+  EXPECT_EQ(
+      printed({"--check-config"}, old, check),
+      "# warning: " + first + "\n# warning: a\\x0ab\n# warning: c\n\n" + std::string(kDefaults));
+}
+
 using CheckConfigTest = DirectoryTest;
 
 TEST_F(CheckConfigTest, bad_value_is_refused) {
@@ -204,22 +250,6 @@ TEST_F(CheckConfigTest, usable_state_file_is_accepted_and_not_created) {
 TEST_F(CheckConfigTest, files_are_left_alone_otherwise) {
   EXPECT_EQ(accepted({"--fence-state-file", "/no/such/dir/f"}).config.fence_state_file,
             "/no/such/dir/f");
-}
-
-TEST_F(CheckConfigTest, further_check_can_refuse) {
-  const Check check = [](const Config& config) -> std::optional<Problem> {
-    return Problem{"port", std::to_string(config.port) + " is\ntaken"};
-  };
-  EXPECT_EQ(refused({"--check-config", "--port=1"}, {}, check), "dflockd: --port: 1 is\\x0ataken");
-  EXPECT_EQ(refused({"--check-config"}, {{"DFLOCKD_PORT", "2"}}, check),
-            "dflockd: DFLOCKD_PORT: 2 is\\x0ataken");
-  EXPECT_EQ(refused({"--check-config"}, {}, check), "dflockd: --port: 6388 is\\x0ataken");
-  EXPECT_TRUE(std::holds_alternative<Loaded>(load_from({"--port=1"}, {}, check)));
-}
-
-TEST_F(CheckConfigTest, further_check_can_accept) {
-  const Check check = [](const Config&) { return std::nullopt; };
-  EXPECT_EQ(printed({"--check-config"}, {}, check), kDefaults);
 }
 
 TEST_F(CheckConfigTest, defaults_are_printed) {

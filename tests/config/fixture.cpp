@@ -21,8 +21,9 @@ std::variant<Loaded, Exit> load_from(const std::vector<std::string>& arguments,
   return load(pointers, environment, check);
 }
 
-Loaded accepted(const std::vector<std::string>& arguments, const Variables& variables) {
-  auto result = load_from(arguments, variables);
+Loaded accepted(const std::vector<std::string>& arguments, const Variables& variables,
+                const Check& check) {
+  auto result = load_from(arguments, variables, check);
   if (const auto* exit = std::get_if<Exit>(&result)) {
     ADD_FAILURE() << "not accepted: " << exit->text;
     return {};

@@ -20,7 +20,8 @@ std::variant<Loaded, Exit> load_from(const std::vector<std::string>& arguments,
                                      const Variables& variables = {}, const Check& check = nullptr);
 
 /// The configuration; fails the test if something is refused.
-Loaded accepted(const std::vector<std::string>& arguments, const Variables& variables = {});
+Loaded accepted(const std::vector<std::string>& arguments, const Variables& variables = {},
+                const Check& check = nullptr);
 
 /// What is printed by --help, --version or --check-config; fails the test if something is refused.
 std::string printed(const std::vector<std::string>& arguments, const Variables& variables = {},
