@@ -44,12 +44,18 @@ class Collector {
     if (settings_.config_file.empty()) {
       return;
     }
-    for (const TomlItem& item : read_toml_file(settings_.config_file, where("config"))) {
-      const Row& row = row_of(item);
-      if (is_text(row.value) && !item.quoted) {
-        throw Refusal(item.where + ": " + in_quotes(item.text) + " must stand in quotes");
+    // What an unknown key holds may be a secret under a name mistyped.
+    const auto may_show = [](std::string_view key) { return row_in_file(key) != nullptr; };
+    for (const TomlItem& item : read_toml_file(settings_.config_file, where("config"), may_show)) {
+      const Row* const row = row_in_file(item.key);
+      if (row == nullptr) {
+        throw Refusal(item.where + ": unknown key");
       }
-      take(row, Source::kFile, item.where, item.text);
+      const std::string_view text = view_of(item.text);
+      if (is_text(row->value) && !item.quoted) {
+        throw Refusal(item.where + ": " + in_quotes(text) + " must stand in quotes");
+      }
+      take(*row, Source::kFile, item.where, text);
     }
   }
 
@@ -82,7 +88,7 @@ class Collector {
   }
 
   /// Takes a value if none is there yet; checks it in any case.
-  void take(const Row& row, Source source, const std::string& where, const std::string& text) {
+  void take(const Row& row, Source source, const std::string& where, std::string_view text) {
     const auto [known, first] = given_.try_emplace(row.name, Given{source, where});
     Settings overridden;
     if (!read(row.value, text, first ? settings_ : overridden)) {
@@ -115,13 +121,14 @@ class Collector {
                   "; --help shows those there are");
   }
 
-  static const Row& row_of(const TomlItem& item) {
+  /// The row that a key in the file stands for; nullptr if there is none.
+  static const Row* row_in_file(std::string_view key) {
     for (const Row& row : rows()) {
-      if (row.name == item.key && row.scope != Scope::kCommandLine) {
-        return row;
+      if (row.name == key && row.scope != Scope::kCommandLine) {
+        return &row;
       }
     }
-    throw Refusal(item.where + ": unknown key");
+    return nullptr;
   }
 
   Settings settings_;
