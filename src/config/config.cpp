@@ -67,6 +67,13 @@ class Collector {
     }
   }
 
+  /// Call it when all sources have been read: refuses what does not make sense alone.
+  void check_pairs() const {
+    require(settings_.tls_cert, "tls-cert", settings_.tls_key, "--tls-key");
+    require(settings_.tls_key, "tls-key", settings_.tls_cert, "--tls-cert");
+    require(settings_.tls_client_ca, "tls-client-ca", settings_.tls_cert, "--tls-cert");
+  }
+
   /// Where the row's value was given, such as "DFLOCKD_PORT"; its flag if it was given nowhere.
   [[nodiscard]] std::string where(std::string_view name) const {
     const auto found = given_.find(name);
@@ -110,6 +117,13 @@ class Collector {
     }
     take(row, Source::kEnvironment, name, text);
     return true;
+  }
+
+  void require(const std::filesystem::path& given, std::string_view name,
+               const std::filesystem::path& needed, const std::string& flag) const {
+    if (!given.empty() && needed.empty()) {
+      throw Refusal(where(name) + ": " + flag + " is needed too");
+    }
   }
 
   [[noreturn]] static void refuse_argument(const std::string& argument) {
@@ -200,6 +214,7 @@ std::variant<Loaded, Exit> load_or_throw(std::span<const char* const> arguments,
   collector.read_environment(environment);
   collector.read_file();
   collector.apply_shorthands();
+  collector.check_pairs();
   const Purpose purpose = settings.check_config ? Purpose::kCheckConfig : Purpose::kRun;
   if (purpose == Purpose::kCheckConfig) {
     check_files(collector);

@@ -40,6 +40,7 @@ struct Config {
   std::chrono::seconds write_timeout{5};
   std::chrono::seconds shutdown_timeout{30};  ///< 0 waits for ever
   std::size_t max_connections = 0;            ///< 0 = no cap
+  std::size_t max_connections_per_ip = 0;     ///< 0 = no cap
   bool auto_release_on_disconnect = true;
 
   std::chrono::seconds default_lease_ttl{33};
@@ -49,6 +50,10 @@ struct Config {
   std::size_t max_locks = 1024;            ///< 0 = no cap
   std::size_t max_waiters = 0;             ///< per key; 0 = no cap
   std::filesystem::path fence_state_file;  ///< empty = none
+
+  std::filesystem::path tls_cert;       ///< empty = no TLS
+  std::filesystem::path tls_key;        ///< empty exactly if `tls_cert` is
+  std::filesystem::path tls_client_ca;  ///< empty = ask clients for no certificate
 
   LogLevel log_level = LogLevel::kInfo;
   LogFormat log_format = LogFormat::kText;

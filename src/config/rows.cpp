@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::string_view kNetwork = "Network";
 constexpr std::string_view kLockTable = "Lock table";
+constexpr std::string_view kTls = "TLS";
 constexpr std::string_view kLogging = "Logging";
 constexpr std::string_view kConfiguration = "Configuration";
 
@@ -32,7 +33,8 @@ constexpr std::array kRows{
         "longest drain after SIGTERM or SIGINT; 0 waits for ever", "DFLOCKD_SHUTDOWN_TIMEOUT_S"},
     Row{"max-connections", kNetwork, Count{&Settings::max_connections},
         "connections at a time; 0 = no cap", "DFLOCKD_MAX_CONNECTIONS"},
-    // --max-connections-per-ip belongs here.
+    Row{"max-connections-per-ip", kNetwork, Count{&Settings::max_connections_per_ip},
+        "connections of one IP address at a time; 0 = no cap", "DFLOCKD_MAX_CONNECTIONS_PER_IP"},
     Row{"auto-release-on-disconnect", kNetwork, Boolean{&Settings::auto_release_on_disconnect},
         "release what a client was granted when its connection ends",
         "DFLOCKD_AUTO_RELEASE_ON_DISCONNECT"},
@@ -54,7 +56,14 @@ constexpr std::array kRows{
     Row{"fence-state-file", kLockTable, Path{&Settings::fence_state_file},
         "where fences are reserved, so that no restart repeats one", "DFLOCKD_FENCE_STATE_FILE"},
 
-    // The TLS, authentication and HTTP rows belong here, each a group of its own.
+    Row{"tls-cert", kTls, Path{&Settings::tls_cert},
+        "certificate chain in PEM; needs --tls-key, turns TLS on", "DFLOCKD_TLS_CERT"},
+    Row{"tls-key", kTls, Path{&Settings::tls_key}, "private key of the certificate, in PEM",
+        "DFLOCKD_TLS_KEY"},
+    Row{"tls-client-ca", kTls, Path{&Settings::tls_client_ca},
+        "let in only clients with a certificate signed by these CAs", "DFLOCKD_TLS_CLIENT_CA"},
+
+    // The HTTP rows belong here, a group of their own.
 
     Row{"log-level", kLogging, Level{&Settings::log_level}, "debug, info, warn or error",
         "DFLOCKD_LOG_LEVEL"},

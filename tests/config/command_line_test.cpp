@@ -151,7 +151,7 @@ TEST(CommandLineTest, help_groups_the_flags) {
   const std::string help = printed({"--help"});
   std::size_t position = 0;
   for (const char* heading :
-       {"\nNetwork:\n", "\nLock table:\n", "\nLogging:\n", "\nConfiguration:\n"}) {
+       {"\nNetwork:\n", "\nLock table:\n", "\nTLS:\n", "\nLogging:\n", "\nConfiguration:\n"}) {
     position = help.find(heading, position);
     ASSERT_NE(position, std::string::npos) << heading;
   }

@@ -31,6 +31,7 @@ read-timeout = 23
 write-timeout = 5
 shutdown-timeout = 30
 max-connections = 0
+max-connections-per-ip = 0
 auto-release-on-disconnect = true
 
 # Lock table
@@ -41,6 +42,11 @@ gc-max-idle = 60
 max-locks = 1024
 max-waiters = 0
 fence-state-file = ""
+
+# TLS
+tls-cert = ""
+tls-key = ""
+tls-client-ca = ""
 
 # Logging
 log-level = "info"
@@ -72,6 +78,36 @@ TEST_F(ConfigTest, first_complaint_is_about_the_command_line_then_environment_th
   EXPECT_THAT(refused({"--port=a", "--config", file}, variables), HasSubstr("--port: 'a'"));
   EXPECT_THAT(refused({"--config", file}, variables), HasSubstr("DFLOCKD_PORT: 'b'"));
   EXPECT_THAT(refused({"--config", file}), HasSubstr("port: 'c'"));
+}
+
+TEST_F(ConfigTest, certificate_or_key_alone_is_refused) {
+  const std::string file = write("d.toml", "\ntls-key = 'k'");
+  EXPECT_EQ(refused({"--tls-cert=c"}), "dflockd: --tls-cert: --tls-key is needed too");
+  EXPECT_EQ(refused({}, {{"DFLOCKD_TLS_CERT", "c"}}),
+            "dflockd: DFLOCKD_TLS_CERT: --tls-key is needed too");
+  EXPECT_EQ(refused({"--config", file}),
+            "dflockd: " + file + ":2: tls-key: --tls-cert is needed too");
+  EXPECT_EQ(refused({"--tls-key=k", "--tls-client-ca=a"}),
+            "dflockd: --tls-key: --tls-cert is needed too");
+  EXPECT_EQ(refused({"--tls-key="}, {{"DFLOCKD_TLS_CERT", "c"}, {"DFLOCKD_TLS_KEY", "k"}}),
+            "dflockd: DFLOCKD_TLS_CERT: --tls-key is needed too");
+  EXPECT_EQ(refused({"--check-config", "--tls-cert=c"}),
+            "dflockd: --tls-cert: --tls-key is needed too");
+}
+
+TEST_F(ConfigTest, client_ca_without_certificate_is_refused) {
+  EXPECT_EQ(refused({"--tls-client-ca=a"}), "dflockd: --tls-client-ca: --tls-cert is needed too");
+  EXPECT_EQ(refused({}, {{"DFLOCKD_TLS_CLIENT_CA", "a"}}),
+            "dflockd: DFLOCKD_TLS_CLIENT_CA: --tls-cert is needed too");
+}
+
+TEST_F(ConfigTest, certificate_and_key_may_come_from_different_sources) {
+  const std::string file = write("d.toml", "tls-key = 'k'");
+  const Config config =
+      accepted({"--tls-cert=c", "--config", file}, {{"DFLOCKD_TLS_CLIENT_CA", "a"}}).config;
+  EXPECT_EQ(config.tls_cert, "c");
+  EXPECT_EQ(config.tls_key, "k");
+  EXPECT_EQ(config.tls_client_ca, "a");
 }
 
 TEST_F(ConfigTest, bad_value_under_an_old_name_is_refused) {
