@@ -9,6 +9,7 @@
 #include "config/file_checks.hpp"
 #include "config/refusal.hpp"
 #include "config/rows.hpp"
+#include "config/token.hpp"
 #include "config/toml.hpp"
 
 namespace dflockd::config {
@@ -23,10 +24,13 @@ class Collector {
  public:
   void read_command_line(const CommandLine& line) {
     for (const Flag& flag : line.flags) {
+      require_token(flag);
       take(*flag.row, Source::kCommandLine, flag.where, flag.text);
     }
     if (!line.unknown.empty()) {
-      refuse_argument(line.unknown.front());
+      const bool secret = std::ranges::any_of(
+          line.flags, [](const Flag& flag) { return is_secret(flag.row->value); });
+      refuse_argument(line.unknown.front(), secret);
     }
   }
 
@@ -45,7 +49,10 @@ class Collector {
       return;
     }
     // What an unknown key holds may be a secret under a name mistyped.
-    const auto may_show = [](std::string_view key) { return row_in_file(key) != nullptr; };
+    const auto may_show = [](std::string_view key) {
+      const Row* const row = row_in_file(key);
+      return row != nullptr && !is_secret(row->value);
+    };
     for (const TomlItem& item : read_toml_file(settings_.config_file, where("config"), may_show)) {
       const Row* const row = row_in_file(item.key);
       if (row == nullptr) {
@@ -53,7 +60,8 @@ class Collector {
       }
       const std::string_view text = view_of(item.text);
       if (is_text(row->value) && !item.quoted) {
-        throw Refusal(item.where + ": " + in_quotes(text) + " must stand in quotes");
+        throw Refusal(item.where + ": " + (is_secret(row->value) ? kNotShown : in_quotes(text)) +
+                      " must stand in quotes");
       }
       take(*row, Source::kFile, item.where, text);
     }
@@ -72,6 +80,22 @@ class Collector {
     require(settings_.tls_cert, "tls-cert", settings_.tls_key, "--tls-key");
     require(settings_.tls_key, "tls-key", settings_.tls_cert, "--tls-cert");
     require(settings_.tls_client_ca, "tls-client-ca", settings_.tls_cert, "--tls-cert");
+  }
+
+  /// Call it when all sources have been read: finds the secret, and reads the file that holds it.
+  void choose_token() {
+    const bool has_text = !settings_.auth_token_text.empty();
+    const bool has_file = !settings_.auth_token_file.empty();
+    if (has_text && (!has_file || source_of("auth-token") >= source_of("auth-token-file"))) {
+      settings_.auth_token = settings_.auth_token_text;
+      settings_.auth_token_file.clear();
+      if (source_of("auth-token") == Source::kCommandLine) {
+        warnings_.emplace_back("--auth-token is visible in ps; --auth-token-file is not");
+      }
+    } else if (has_file) {
+      settings_.auth_token_text = Secret();
+      read_token();
+    }
   }
 
   /// Where the row's value was given, such as "DFLOCKD_PORT"; its flag if it was given nowhere.
@@ -99,8 +123,7 @@ class Collector {
     const auto [known, first] = given_.try_emplace(row.name, Given{source, where});
     Settings overridden;
     if (!read(row.value, text, first ? settings_ : overridden)) {
-      throw Refusal(where + ": " + in_quotes(text) + " is not allowed; expected " +
-                    allowed(row.value));
+      throw Refusal(where + ": " + why_refused(row.value, text));
     }
     // In the environment it can only be the old name beside the new one.
     if (!first && known->second.source == source && source != Source::kEnvironment) {
@@ -126,7 +149,31 @@ class Collector {
     }
   }
 
-  [[noreturn]] static void refuse_argument(const std::string& argument) {
+  void read_token() {
+    const std::filesystem::path& file = settings_.auth_token_file;
+    const std::string source = where("auth-token-file");
+    TokenFile content = read_token_file(file, source);
+    settings_.auth_token = std::move(content.token);
+    if (content.readable_by_others) {
+      warnings_.push_back(source + ": " + in_quotes(file.string()) + " is readable by others");
+    }
+  }
+
+  /// Whoever writes --auth-token "$TOKEN" wants one, also where the variable is not set.
+  static void require_token(const Flag& flag) {
+    const std::string_view name = flag.row->name;
+    if (flag.text.empty() && (name == "auth-token" || name == "auth-token-file")) {
+      throw Refusal(flag.where + ": '' is not allowed; expected " + allowed(flag.row->value));
+    }
+  }
+
+  /// `secret` says that the line holds one; with a space in it, the argument may be its second
+  /// part.
+  [[noreturn]] static void refuse_argument(const std::string& argument, bool secret) {
+    if (secret) {
+      throw Refusal(std::string("unexpected argument ") + kNotShown +
+                    ", as it may belong to --auth-token");
+    }
     if (!argument.starts_with('-')) {
       throw Refusal("unexpected argument " + in_quotes(argument));
     }
@@ -215,6 +262,7 @@ std::variant<Loaded, Exit> load_or_throw(std::span<const char* const> arguments,
   collector.read_file();
   collector.apply_shorthands();
   collector.check_pairs();
+  collector.choose_token();
   const Purpose purpose = settings.check_config ? Purpose::kCheckConfig : Purpose::kRun;
   if (purpose == Purpose::kCheckConfig) {
     check_files(collector);

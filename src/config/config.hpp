@@ -27,6 +27,8 @@
 #include <variant>
 #include <vector>
 
+#include "config/secret.hpp"
+
 namespace dflockd::config {
 
 enum class LogLevel { kDebug, kInfo, kWarn, kError };
@@ -54,6 +56,11 @@ struct Config {
   std::filesystem::path tls_cert;       ///< empty = no TLS
   std::filesystem::path tls_key;        ///< empty exactly if `tls_cert` is
   std::filesystem::path tls_client_ca;  ///< empty = ask clients for no certificate
+
+  /// What clients authenticate with, whatever source it came from; empty = they need not. At most
+  /// 65,536 bytes, without a newline, without white space at either end.
+  Secret auth_token;
+  std::filesystem::path auth_token_file;  ///< the file that it was read from; empty = none
 
   LogLevel log_level = LogLevel::kInfo;
   LogFormat log_format = LogFormat::kText;
@@ -99,7 +106,7 @@ using Check = std::function<Findings(const Config&, Purpose)>;
 ///
 /// Every value given in any of the sources is checked, whether or not another one overrides it. The
 /// first that is refused makes an `Exit` with one line that names the source, the value and what is
-/// allowed. An empty environment variable counts as not set.
+/// allowed, but no secret. An empty environment variable counts as not set.
 ///
 /// `check` is called, if given, after this room's own checks have passed; not for --help and
 /// --version. Its problem is refused like a bad value, named after where the setting was given; its

@@ -14,7 +14,7 @@ class Refusal : public std::runtime_error {
 };
 
 /// Stands in an error line for what may be a secret.
-inline constexpr std::string_view kNotShown = "<not shown>";
+inline constexpr char kNotShown[] = "<not shown>";
 
 /// `text` with what would break the line or confuse a terminal written as \xNN.
 [[nodiscard]] std::string printable(std::string_view text);

@@ -98,7 +98,7 @@ class LineReader {
 
   /// A part of the line for an error line.
   [[nodiscard]] std::string show(std::string_view text) const {
-    return shown_ ? in_quotes(text) : std::string(kNotShown);
+    return shown_ ? in_quotes(text) : kNotShown;
   }
 
   /// Whether only a comment, or nothing, is left.

@@ -10,7 +10,6 @@
 #include <vector>
 
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <gmock/gmock.h>
 
@@ -48,27 +47,14 @@ tls-cert = ""
 tls-key = ""
 tls-client-ca = ""
 
+# Authentication
+auth-token = ""
+auth-token-file = ""
+
 # Logging
 log-level = "info"
 log-format = "text"
 )";
-
-/// While it lives, root is an ordinary user, whom file modes stop; others are that anyway.
-class WithoutRootsRights {
- public:
-  WithoutRootsRights() {
-    constexpr uid_t kNobody = 65534;
-    if (was_ == 0) {
-      EXPECT_EQ(::seteuid(kNobody), 0);
-    }
-  }
-  WithoutRootsRights(const WithoutRootsRights&) = delete;
-  WithoutRootsRights& operator=(const WithoutRootsRights&) = delete;
-  ~WithoutRootsRights() { EXPECT_EQ(::seteuid(was_), 0); }
-
- private:
-  const uid_t was_ = ::geteuid();
-};
 
 using ConfigTest = DirectoryTest;
 
