@@ -87,6 +87,12 @@ std::optional<config::Problem> check_fences(const config::Config& config) {
   return std::nullopt;
 }
 
+config::Findings check(const config::Config& config, config::Purpose purpose) {
+  config::Findings findings;
+  if (purpose == config::Purpose::kCheckConfig) findings.problem = check_fences(config);
+  return findings;
+}
+
 void start_logging(const config::Loaded& loaded) {
   constexpr logging::Level kLevels[] = {logging::Level::kDebug, logging::Level::kInfo,
                                         logging::Level::kWarn, logging::Level::kError};
@@ -147,7 +153,7 @@ int serve(const config::Config& config) {
 }
 
 int run(int argc, char** argv) {
-  const auto result = config::load({argv + 1, argv + argc}, std::getenv, check_fences);
+  const auto result = config::load({argv + 1, argv + argc}, std::getenv, check);
   if (const auto* exit = std::get_if<config::Exit>(&result)) return print(*exit);
   open_standard_streams();
   static_cast<void>(

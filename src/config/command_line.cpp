@@ -86,10 +86,23 @@ std::vector<std::string> for_cli11(std::span<const char* const> arguments) {
 }
 
 /// "--port: a value is missing; expected an integer ..."
-std::string missing_value(std::string_view flag) {
-  const auto row = std::ranges::find(rows(), flag, [](const Row& r) { return with_dashes(r); });
+std::string missing_value(const Row& row) {
+  return with_dashes(row) + ": a value is missing; expected " + allowed(row.value);
+}
+
+const Row& row_of(std::string_view flag) {
+  const auto row = std::ranges::find(rows(), flag, with_dashes);
   assert(row != rows().end());
-  return std::string(flag) + ": a value is missing; expected " + allowed(row->value);
+  return *row;
+}
+
+/// Whether what was taken for a value is a flag that says or announces a secret, as in
+/// "--port --auth-token=hunter2". Shown as a value that is not allowed, it would tell the secret.
+bool is_flag_with_secret(std::string_view text) {
+  const bool with_value = text.starts_with("--") && text.find('=') != std::string_view::npos;
+  return with_value || std::ranges::any_of(rows(), [&](const Row& row) {
+           return is_secret(row.value) && text == with_dashes(row);
+         });
 }
 
 /// What --no-NAME says about NAME. It takes no value: "=false" would be a double negation.
@@ -115,12 +128,15 @@ CommandLine parse_command_line(std::span<const char* const> arguments) {
     app->parse(for_cli11(arguments));
   } catch (const CLI::ArgumentMismatch&) {
     // Only the last argument can lack its value: in front of another, that one is the value.
-    throw Refusal(missing_value(arguments.back()));
+    throw Refusal(missing_value(row_of(arguments.back())));
   }
   CommandLine result{.flags = {}, .unknown = app->remaining()};
   for (const Row& row : rows()) {
     const std::string flag = with_dashes(row);
     for (const std::string& text : app->get_option(flag)->results()) {
+      if (!is_secret(row.value) && is_flag_with_secret(text)) {
+        throw Refusal(missing_value(row));
+      }
       result.flags.push_back({&row, flag, text});
     }
     if (std::holds_alternative<Boolean>(row.value)) {

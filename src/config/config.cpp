@@ -1,5 +1,7 @@
 #include "config/config.hpp"
 
+#include <algorithm>
+#include <iterator>
 #include <map>
 #include <utility>
 
@@ -7,6 +9,7 @@
 #include "config/file_checks.hpp"
 #include "config/refusal.hpp"
 #include "config/rows.hpp"
+#include "config/token.hpp"
 #include "config/toml.hpp"
 
 namespace dflockd::config {
@@ -21,10 +24,13 @@ class Collector {
  public:
   void read_command_line(const CommandLine& line) {
     for (const Flag& flag : line.flags) {
+      require_token(flag);
       take(*flag.row, Source::kCommandLine, flag.where, flag.text);
     }
     if (!line.unknown.empty()) {
-      refuse_argument(line.unknown.front());
+      const bool secret = std::ranges::any_of(
+          line.flags, [](const Flag& flag) { return is_secret(flag.row->value); });
+      refuse_argument(line.unknown.front(), secret);
     }
   }
 
@@ -42,12 +48,22 @@ class Collector {
     if (settings_.config_file.empty()) {
       return;
     }
-    for (const TomlItem& item : read_toml_file(settings_.config_file, where("config"))) {
-      const Row& row = row_of(item);
-      if (is_text(row.value) && !item.quoted) {
-        throw Refusal(item.where + ": " + in_quotes(item.text) + " must stand in quotes");
+    // What an unknown key holds may be a secret under a name mistyped.
+    const auto may_show = [](std::string_view key) {
+      const Row* const row = row_in_file(key);
+      return row != nullptr && !is_secret(row->value);
+    };
+    for (const TomlItem& item : read_toml_file(settings_.config_file, where("config"), may_show)) {
+      const Row* const row = row_in_file(item.key);
+      if (row == nullptr) {
+        throw Refusal(item.where + ": unknown key");
       }
-      take(row, Source::kFile, item.where, item.text);
+      const std::string_view text = view_of(item.text);
+      if (is_text(row->value) && !item.quoted) {
+        throw Refusal(item.where + ": " + (is_secret(row->value) ? kNotShown : in_quotes(text)) +
+                      " must stand in quotes");
+      }
+      take(*row, Source::kFile, item.where, text);
     }
   }
 
@@ -56,6 +72,29 @@ class Collector {
   void apply_shorthands() {
     if (settings_.debug && source_of("debug") > source_of("log-level")) {
       settings_.log_level = LogLevel::kDebug;
+    }
+  }
+
+  /// Call it when all sources have been read: refuses what does not make sense alone.
+  void check_pairs() const {
+    require(settings_.tls_cert, "tls-cert", settings_.tls_key, "--tls-key");
+    require(settings_.tls_key, "tls-key", settings_.tls_cert, "--tls-cert");
+    require(settings_.tls_client_ca, "tls-client-ca", settings_.tls_cert, "--tls-cert");
+  }
+
+  /// Call it when all sources have been read: finds the secret, and reads the file that holds it.
+  void choose_token() {
+    const bool has_text = !settings_.auth_token_text.empty();
+    const bool has_file = !settings_.auth_token_file.empty();
+    if (has_text && (!has_file || source_of("auth-token") >= source_of("auth-token-file"))) {
+      settings_.auth_token = settings_.auth_token_text;
+      settings_.auth_token_file.clear();
+      if (source_of("auth-token") == Source::kCommandLine) {
+        warnings_.emplace_back("--auth-token is visible in ps; --auth-token-file is not");
+      }
+    } else if (has_file) {
+      settings_.auth_token_text = Secret();
+      read_token();
     }
   }
 
@@ -80,12 +119,11 @@ class Collector {
   }
 
   /// Takes a value if none is there yet; checks it in any case.
-  void take(const Row& row, Source source, const std::string& where, const std::string& text) {
+  void take(const Row& row, Source source, const std::string& where, std::string_view text) {
     const auto [known, first] = given_.try_emplace(row.name, Given{source, where});
     Settings overridden;
     if (!read(row.value, text, first ? settings_ : overridden)) {
-      throw Refusal(where + ": " + in_quotes(text) + " is not allowed; expected " +
-                    allowed(row.value));
+      throw Refusal(where + ": " + why_refused(row.value, text));
     }
     // In the environment it can only be the old name beside the new one.
     if (!first && known->second.source == source && source != Source::kEnvironment) {
@@ -104,7 +142,38 @@ class Collector {
     return true;
   }
 
-  [[noreturn]] static void refuse_argument(const std::string& argument) {
+  void require(const std::filesystem::path& given, std::string_view name,
+               const std::filesystem::path& needed, const std::string& flag) const {
+    if (!given.empty() && needed.empty()) {
+      throw Refusal(where(name) + ": " + flag + " is needed too");
+    }
+  }
+
+  void read_token() {
+    const std::filesystem::path& file = settings_.auth_token_file;
+    const std::string source = where("auth-token-file");
+    TokenFile content = read_token_file(file, source);
+    settings_.auth_token = std::move(content.token);
+    if (content.readable_by_others) {
+      warnings_.push_back(source + ": " + in_quotes(file.string()) + " is readable by others");
+    }
+  }
+
+  /// Whoever writes --auth-token "$TOKEN" wants one, also where the variable is not set.
+  static void require_token(const Flag& flag) {
+    const std::string_view name = flag.row->name;
+    if (flag.text.empty() && (name == "auth-token" || name == "auth-token-file")) {
+      throw Refusal(flag.where + ": '' is not allowed; expected " + allowed(flag.row->value));
+    }
+  }
+
+  /// `secret` says that the line holds one; with a space in it, the argument may be its second
+  /// part.
+  [[noreturn]] static void refuse_argument(const std::string& argument, bool secret) {
+    if (secret) {
+      throw Refusal(std::string("unexpected argument ") + kNotShown +
+                    ", as it may belong to --auth-token");
+    }
     if (!argument.starts_with('-')) {
       throw Refusal("unexpected argument " + in_quotes(argument));
     }
@@ -113,13 +182,14 @@ class Collector {
                   "; --help shows those there are");
   }
 
-  static const Row& row_of(const TomlItem& item) {
+  /// The row that a key in the file stands for; nullptr if there is none.
+  static const Row* row_in_file(std::string_view key) {
     for (const Row& row : rows()) {
-      if (row.name == item.key && row.scope != Scope::kCommandLine) {
-        return row;
+      if (row.name == key && row.scope != Scope::kCommandLine) {
+        return &row;
       }
     }
-    throw Refusal(item.where + ": unknown key");
+    return nullptr;
   }
 
   Settings settings_;
@@ -160,14 +230,19 @@ void check_files(const Collector& collector) {
   }
 }
 
-Exit check_config(const Collector& collector, const Check& check) {
-  check_files(collector);
-  if (check) {
-    if (const std::optional<Problem> problem = check(collector.settings())) {
-      throw Refusal(collector.where(problem->setting) + ": " + printable(problem->what));
-    }
+/// Returns the warnings of `check`; throws what it finds wrong.
+std::vector<std::string> ask(const Check& check, const Collector& collector, Purpose purpose) {
+  if (!check) {
+    return {};
   }
-  return {.status = 0, .text = to_toml(collector.settings(), collector.warnings())};
+  Findings findings = check(collector.settings(), purpose);
+  if (const std::optional<Problem>& problem = findings.problem) {
+    throw Refusal(collector.where(problem->setting) + ": " + printable(problem->what));
+  }
+  for (std::string& warning : findings.warnings) {
+    warning = printable(warning);
+  }
+  return std::move(findings.warnings);
 }
 
 /// `load`, with refusals thrown.
@@ -186,10 +261,18 @@ std::variant<Loaded, Exit> load_or_throw(std::span<const char* const> arguments,
   collector.read_environment(environment);
   collector.read_file();
   collector.apply_shorthands();
-  if (settings.check_config) {
-    return check_config(collector, check);
+  collector.check_pairs();
+  collector.choose_token();
+  const Purpose purpose = settings.check_config ? Purpose::kCheckConfig : Purpose::kRun;
+  if (purpose == Purpose::kCheckConfig) {
+    check_files(collector);
   }
-  return Loaded{.config = settings, .warnings = collector.warnings()};
+  std::vector<std::string> warnings = collector.warnings();
+  std::ranges::move(ask(check, collector, purpose), std::back_inserter(warnings));
+  if (purpose == Purpose::kCheckConfig) {
+    return Exit{.status = 0, .text = to_toml(settings, warnings)};
+  }
+  return Loaded{.config = settings, .warnings = std::move(warnings)};
 }
 
 }  // namespace

@@ -27,6 +27,8 @@
 #include <variant>
 #include <vector>
 
+#include "config/secret.hpp"
+
 namespace dflockd::config {
 
 enum class LogLevel { kDebug, kInfo, kWarn, kError };
@@ -40,6 +42,7 @@ struct Config {
   std::chrono::seconds write_timeout{5};
   std::chrono::seconds shutdown_timeout{30};  ///< 0 waits for ever
   std::size_t max_connections = 0;            ///< 0 = no cap
+  std::size_t max_connections_per_ip = 0;     ///< 0 = no cap
   bool auto_release_on_disconnect = true;
 
   std::chrono::seconds default_lease_ttl{33};
@@ -49,6 +52,15 @@ struct Config {
   std::size_t max_locks = 1024;            ///< 0 = no cap
   std::size_t max_waiters = 0;             ///< per key; 0 = no cap
   std::filesystem::path fence_state_file;  ///< empty = none
+
+  std::filesystem::path tls_cert;       ///< empty = no TLS
+  std::filesystem::path tls_key;        ///< empty exactly if `tls_cert` is
+  std::filesystem::path tls_client_ca;  ///< empty = ask clients for no certificate
+
+  /// What clients authenticate with, whatever source it came from; empty = they need not. At most
+  /// 65,536 bytes, without a newline, without white space at either end.
+  Secret auth_token;
+  std::filesystem::path auth_token_file;  ///< the file that it was read from; empty = none
 
   LogLevel log_level = LogLevel::kInfo;
   LogFormat log_format = LogFormat::kText;
@@ -77,16 +89,31 @@ struct Problem {
   std::string what;          ///< one line
 };
 
-/// What --check-config asks about a valid configuration besides what this room can see for itself.
-using Check = std::function<std::optional<Problem>(const Config&)>;
+/// What becomes of the configuration once it has been checked.
+enum class Purpose { kRun, kCheckConfig };
+
+/// What there is to say about a valid configuration.
+struct Findings {
+  std::optional<Problem> problem;
+  std::vector<std::string> warnings;  ///< each one sentence on one line
+};
+
+/// Looks at what this room cannot judge, such as certificates. It must not change anything, nor
+/// block: the configuration may be read again while the server runs.
+using Check = std::function<Findings(const Config&, Purpose)>;
 
 /// Reads the configuration. `arguments` are the command line's without the program's name.
 ///
 /// Every value given in any of the sources is checked, whether or not another one overrides it. The
 /// first that is refused makes an `Exit` with one line that names the source, the value and what is
-/// allowed. An empty environment variable counts as not set.
+/// allowed, but no secret. An empty environment variable counts as not set.
 ///
-/// `check` is called, if given, for --check-config only, after this room's own checks have passed.
+/// `check` is called, if given, after this room's own checks have passed; not for --help and
+/// --version. Its problem is refused like a bad value, named after where the setting was given; its
+/// warnings join the others.
+///
+/// May be called again at any time, with the same arguments to see what has changed: it keeps
+/// nothing between calls, and does not wait for anything.
 [[nodiscard]] std::variant<Loaded, Exit> load(std::span<const char* const> arguments,
                                               const Environment& environment,
                                               const Check& check = nullptr);

@@ -13,6 +13,9 @@ class Refusal : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// Stands in an error line for what may be a secret.
+inline constexpr char kNotShown[] = "<not shown>";
+
 /// `text` with what would break the line or confuse a terminal written as \xNN.
 [[nodiscard]] std::string printable(std::string_view text);
 

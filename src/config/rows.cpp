@@ -11,11 +11,16 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 
+#include "config/refusal.hpp"
+#include "config/token.hpp"
+
 namespace dflockd::config {
 namespace {
 
 constexpr std::string_view kNetwork = "Network";
 constexpr std::string_view kLockTable = "Lock table";
+constexpr std::string_view kTls = "TLS";
+constexpr std::string_view kAuthentication = "Authentication";
 constexpr std::string_view kLogging = "Logging";
 constexpr std::string_view kConfiguration = "Configuration";
 
@@ -32,7 +37,8 @@ constexpr std::array kRows{
         "longest drain after SIGTERM or SIGINT; 0 waits for ever", "DFLOCKD_SHUTDOWN_TIMEOUT_S"},
     Row{"max-connections", kNetwork, Count{&Settings::max_connections},
         "connections at a time; 0 = no cap", "DFLOCKD_MAX_CONNECTIONS"},
-    // --max-connections-per-ip belongs here.
+    Row{"max-connections-per-ip", kNetwork, Count{&Settings::max_connections_per_ip},
+        "connections of one IP address at a time; 0 = no cap", "DFLOCKD_MAX_CONNECTIONS_PER_IP"},
     Row{"auto-release-on-disconnect", kNetwork, Boolean{&Settings::auto_release_on_disconnect},
         "release what a client was granted when its connection ends",
         "DFLOCKD_AUTO_RELEASE_ON_DISCONNECT"},
@@ -54,7 +60,19 @@ constexpr std::array kRows{
     Row{"fence-state-file", kLockTable, Path{&Settings::fence_state_file},
         "where fences are reserved, so that no restart repeats one", "DFLOCKD_FENCE_STATE_FILE"},
 
-    // The TLS, authentication and HTTP rows belong here, each a group of its own.
+    Row{"tls-cert", kTls, Path{&Settings::tls_cert},
+        "certificate chain in PEM; needs --tls-key, turns TLS on", "DFLOCKD_TLS_CERT"},
+    Row{"tls-key", kTls, Path{&Settings::tls_key}, "private key of the certificate, in PEM",
+        "DFLOCKD_TLS_KEY"},
+    Row{"tls-client-ca", kTls, Path{&Settings::tls_client_ca},
+        "let in only clients with a certificate signed by these CAs", "DFLOCKD_TLS_CLIENT_CA"},
+
+    Row{"auth-token", kAuthentication, Token{&Settings::auth_token_text},
+        "shared secret that clients must send first; visible in ps", "DFLOCKD_AUTH_TOKEN"},
+    Row{"auth-token-file", kAuthentication, Path{&Settings::auth_token_file},
+        "file with that secret on its only line", "DFLOCKD_AUTH_TOKEN_FILE"},
+
+    // The HTTP rows belong here, a group of their own.
 
     Row{"log-level", kLogging, Level{&Settings::log_level}, "debug, info, warn or error",
         "DFLOCKD_LOG_LEVEL"},
@@ -184,6 +202,13 @@ struct Reader {
     settings.*kind.field = text;
     return true;
   }
+  bool operator()(const Token& kind) {
+    const bool valid = text.empty() || (is_token(text) && text != kMask);
+    if (valid) {
+      settings.*kind.field = Secret(text);
+    }
+    return valid;
+  }
   bool operator()(const Boolean& kind) { return read_name(kBooleans, text, settings.*kind.field); }
   bool operator()(const Switch& kind) { return read_name(kBooleans, text, settings.*kind.field); }
   bool operator()(const Level& kind) { return read_name(kLevels, text, settings.*kind.field); }
@@ -202,6 +227,10 @@ struct Allowed {
     return "an IPv4 or IPv6 address or a host name, without a port";
   }
   std::string operator()(const Path&) { return "the path of a file"; }
+  std::string operator()(const Token&) {
+    return from_to("a token", 1, kMaxTokenSize) +
+           " bytes long, without a newline, without white space at either end";
+  }
   std::string operator()(const Boolean&) { return "true or false, 1 or 0, yes or no, on or off"; }
   std::string operator()(const Switch&) { return (*this)(Boolean{}); }
   std::string operator()(const Level&) { return "debug, info, warn or error"; }
@@ -218,6 +247,9 @@ struct Shower {
   std::string operator()(const Port& kind) { return std::to_string(settings.*kind.field); }
   std::string operator()(const Host& kind) { return settings.*kind.field; }
   std::string operator()(const Path& kind) { return (settings.*kind.field).string(); }
+  std::string operator()(const Token& kind) {
+    return std::string((settings.*kind.field).empty() ? "" : kMask);
+  }
   std::string operator()(const Boolean& kind) { return name_of(kBooleans, settings.*kind.field); }
   std::string operator()(const Switch& kind) { return name_of(kBooleans, settings.*kind.field); }
   std::string operator()(const Level& kind) { return name_of(kLevels, settings.*kind.field); }
@@ -230,6 +262,7 @@ struct Placeholder {
   std::string operator()(const Port&) { return "PORT"; }
   std::string operator()(const Host&) { return "ADDRESS"; }
   std::string operator()(const Path&) { return "FILE"; }
+  std::string operator()(const Token&) { return "TOKEN"; }
   std::string operator()(const Boolean&) { return ""; }
   std::string operator()(const Switch&) { return ""; }
   std::string operator()(const Level&) { return "LEVEL"; }
@@ -246,6 +279,14 @@ bool read(const Value& value, std::string_view text, Settings& settings) {
   return std::visit(Reader{text, settings}, value);
 }
 
+std::string why_refused(const Value& value, std::string_view text) {
+  if (is_secret(value) && text == kMask) {
+    return in_quotes(text) + " is the mask that --check-config prints, not a secret";
+  }
+  return (is_secret(value) ? kNotShown : in_quotes(text)) + " is not allowed; expected " +
+         allowed(value);
+}
+
 std::string allowed(const Value& value) {
   return std::visit(Allowed{}, value);
 }
@@ -256,7 +297,12 @@ std::string show(const Value& value, const Settings& settings) {
 
 bool is_text(const Value& value) {
   return std::holds_alternative<Host>(value) || std::holds_alternative<Path>(value) ||
-         std::holds_alternative<Level>(value) || std::holds_alternative<Format>(value);
+         is_secret(value) || std::holds_alternative<Level>(value) ||
+         std::holds_alternative<Format>(value);
+}
+
+bool is_secret(const Value& value) {
+  return std::holds_alternative<Token>(value);
 }
 
 std::string placeholder(const Value& value) {

@@ -18,6 +18,7 @@ namespace dflockd::config {
 
 /// What the rows are read into: the configuration, and what only matters while it is read.
 struct Settings : Config {
+  Secret auth_token_text;  ///< given as such; `auth_token` may come from a file instead
   bool debug = false;
   std::filesystem::path config_file;
   bool check_config = false;
@@ -50,6 +51,11 @@ struct Path {
   std::filesystem::path Settings::*field;
 };
 
+/// A secret, which is never shown; empty for none.
+struct Token {
+  Secret Settings::*field;
+};
+
 /// On or off. On the command line --name, --name=VALUE and --no-name all work.
 struct Boolean {
   bool Settings::*field;
@@ -68,7 +74,7 @@ struct Format {
   LogFormat Settings::*field;
 };
 
-using Value = std::variant<Seconds, Count, Port, Host, Path, Boolean, Switch, Level, Format>;
+using Value = std::variant<Seconds, Count, Port, Host, Path, Token, Boolean, Switch, Level, Format>;
 
 enum class Scope {
   kSetting,      ///< part of the effective configuration, from any source
@@ -93,14 +99,20 @@ struct Row {
 /// what `allowed` says.
 [[nodiscard]] bool read(const Value& value, std::string_view text, Settings& settings);
 
+/// Why `read` returns false for `text`; goes behind the place where it stands, and shows no secret.
+[[nodiscard]] std::string why_refused(const Value& value, std::string_view text);
+
 /// What a value of this kind may be; goes behind the word "expected".
 [[nodiscard]] std::string allowed(const Value& value);
 
-/// The value in `settings` in the form that `read` takes.
+/// The value in `settings` in the form that `read` takes; a mask, which it refuses, for a secret.
 [[nodiscard]] std::string show(const Value& value, const Settings& settings);
 
 /// Whether the value is text, which TOML wants in quotes.
 [[nodiscard]] bool is_text(const Value& value);
+
+/// Whether the value must not be shown.
+[[nodiscard]] bool is_secret(const Value& value);
 
 /// What stands for the value in --help, such as "SECONDS"; empty where none is needed.
 [[nodiscard]] std::string placeholder(const Value& value);

@@ -1,44 +1,17 @@
 #include "config/toml.hpp"
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdint>
-#include <cstdio>
-#include <cstring>
-#include <memory>
 #include <optional>
 #include <utility>
 
+#include "config/file_content.hpp"
 #include "config/refusal.hpp"
 
 namespace dflockd::config {
 namespace {
 
-/// More than any configuration needs; keeps a wrong path such as /dev/zero from being read for
-/// ever.
-constexpr std::size_t kMaxFileSize = 1 << 20;
-
 constexpr std::string_view kBlanks = " \t";
-
-std::string read_whole(const std::filesystem::path& file, const std::string& source) {
-  const auto refuse = [&](const std::string& why) {
-    throw Refusal(source + ": " + in_quotes(file.string()) + " cannot be read: " + why);
-  };
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> stream(std::fopen(file.c_str(), "re"),
-                                                               &std::fclose);
-  if (stream == nullptr) {
-    refuse(std::strerror(errno));
-  }
-  std::string content(kMaxFileSize + 1, '\0');
-  content.resize(std::fread(content.data(), 1, content.size(), stream.get()));
-  if (std::ferror(stream.get()) != 0) {
-    refuse(std::strerror(errno));
-  }
-  if (content.size() > kMaxFileSize) {
-    refuse("it is larger than 1 MiB");
-  }
-  return content;
-}
 
 bool is_bare_key_character(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
@@ -50,7 +23,7 @@ bool is_control(char c) {
 }
 
 /// Appends the code point in UTF-8. Returns false if it is not one that text may hold.
-bool append_utf8(std::uint32_t code, std::string& text) {
+bool append_utf8(std::uint32_t code, WipedBytes& text) {
   const bool surrogate = code >= 0xd800 && code <= 0xdfff;
   if (code == 0 || surrogate || code > 0x10ffff) {
     return false;
@@ -59,16 +32,21 @@ bool append_utf8(std::uint32_t code, std::string& text) {
     return static_cast<char>(0x80 | ((code >> shift) & 0x3f));
   };
   if (code < 0x80) {
-    text += static_cast<char>(code);
+    text.push_back(static_cast<char>(code));
   } else if (code < 0x800) {
-    text += {static_cast<char>(0xc0 | (code >> 6)), continuation(0)};
+    text.insert(text.end(), {static_cast<char>(0xc0 | (code >> 6)), continuation(0)});
   } else if (code < 0x10000) {
-    text += {static_cast<char>(0xe0 | (code >> 12)), continuation(6), continuation(0)};
+    text.insert(text.end(),
+                {static_cast<char>(0xe0 | (code >> 12)), continuation(6), continuation(0)});
   } else {
-    text += {static_cast<char>(0xf0 | (code >> 18)), continuation(12), continuation(6),
-             continuation(0)};
+    text.insert(text.end(), {static_cast<char>(0xf0 | (code >> 18)), continuation(12),
+                             continuation(6), continuation(0)});
   }
   return true;
+}
+
+WipedBytes bytes_of(std::string_view text) {
+  return {text.begin(), text.end()};
 }
 
 std::optional<std::uint32_t> hex_digit(char c) {
@@ -78,11 +56,15 @@ std::optional<std::uint32_t> hex_digit(char c) {
   return std::nullopt;
 }
 
+/// Tells whether the value of a key may be shown.
+using MayShow = std::function<bool(std::string_view key)>;
+
 /// Reads one line from left to right.
 class LineReader {
  public:
   /// `where` is "FILE:LINE", and goes in front of what is wrong with the line.
-  LineReader(std::string_view line, const std::string& where) : rest_(line), where_(where) {}
+  LineReader(std::string_view line, const std::string& where, const MayShow& may_show)
+      : rest_(line), where_(where), may_show_(may_show) {}
 
   /// The line's setting, or nothing if it holds none.
   std::optional<TomlItem> read() {
@@ -91,10 +73,11 @@ class LineReader {
       return std::nullopt;
     }
     if (rest_.front() == '[') {
-      refuse(in_quotes(rest_) + " is not allowed; there are no sections");
+      refuse("a section is not allowed; there are none");
     }
     TomlItem item;
-    item.key = read_key();
+    item.key = view_of(read_key());
+    shown_ = may_show_(item.key);
     item.where = where_ + ": " + printable(item.key);
     skip_blanks();
     if (!skip('=') || item.key.empty()) {
@@ -105,13 +88,18 @@ class LineReader {
     item.text = read_value();
     skip_blanks();
     if (!at_end()) {
-      refuse(in_quotes(rest_) + " is not allowed behind the value");
+      refuse(show(rest_) + " is not allowed behind the value");
     }
     return item;
   }
 
  private:
   [[noreturn]] void refuse(const std::string& what) const { throw Refusal(where_ + ": " + what); }
+
+  /// A part of the line for an error line.
+  [[nodiscard]] std::string show(std::string_view text) const {
+    return shown_ ? in_quotes(text) : kNotShown;
+  }
 
   /// Whether only a comment, or nothing, is left.
   [[nodiscard]] bool at_end() const { return rest_.empty() || rest_.front() == '#'; }
@@ -141,61 +129,61 @@ class LineReader {
     return taken;
   }
 
-  std::string read_key() {
+  WipedBytes read_key() {
     if (skip('"')) return read_basic_string();
     if (skip('\'')) return read_literal_string();
     std::size_t size = 0;
     while (size < rest_.size() && is_bare_key_character(rest_[size])) {
       ++size;
     }
-    return std::string(take(size));
+    return bytes_of(take(size));
   }
 
-  std::string read_value() {
+  WipedBytes read_value() {
     if (skip('"')) return read_basic_string();
     if (skip('\'')) return read_literal_string();
     const std::string_view word = take(std::min(rest_.find_first_of(" \t#"), rest_.size()));
     const bool number = word.find_first_of("0123456789") == (word.starts_with('-') ? 1 : 0);
     if (!number && word != "true" && word != "false") {
-      refuse(in_quotes(word) + " is not a value; expected \"text\", a number, true or false");
+      refuse(show(word) + " is not a value; expected \"text\", a number, true or false");
     }
-    return std::string(word);
+    return bytes_of(word);
   }
 
-  std::string read_literal_string() {
-    std::string text;
+  WipedBytes read_literal_string() {
+    WipedBytes text;
     for (char c = take(); c != '\''; c = take()) {
-      text += c;
+      text.push_back(c);
     }
     return text;
   }
 
-  std::string read_basic_string() {
-    std::string text;
+  WipedBytes read_basic_string() {
+    WipedBytes text;
     for (char c = take(); c != '"'; c = take()) {
       if (c == '\\') {
         read_escape(text);
       } else {
-        text += c;
+        text.push_back(c);
       }
     }
     return text;
   }
 
-  void read_escape(std::string& text) {
+  void read_escape(WipedBytes& text) {
     constexpr std::string_view kNames = "btnfr\"\\";
     constexpr std::string_view kMeanings = "\b\t\n\f\r\"\\";
     const char name = take();
     if (const std::size_t index = kNames.find(name); index != std::string_view::npos) {
-      text += kMeanings[index];
+      text.push_back(kMeanings[index]);
     } else if (name == 'u' || name == 'U') {
       read_code_point(name == 'u' ? 4 : 8, text);
     } else {
-      refuse(in_quotes(std::string("\\") + name) + " is not an escape sequence");
+      refuse(show(std::string("\\") + name) + " is not an escape sequence");
     }
   }
 
-  void read_code_point(std::size_t digits, std::string& text) {
+  void read_code_point(std::size_t digits, WipedBytes& text) {
     const std::string_view written = take(digits);
     std::uint32_t code = 0;
     bool valid = written.size() == digits;
@@ -205,21 +193,24 @@ class LineReader {
       code = code << 4 | digit.value_or(0);
     }
     if (!valid || !append_utf8(code, text)) {
-      refuse(in_quotes(written) + " is not the number of a character");
+      refuse(show(written) + " is not the number of a character");
     }
   }
 
   std::string_view rest_;
   const std::string& where_;
+  const MayShow& may_show_;
+  bool shown_ = false;  ///< not before the key is known
 };
 
 }  // namespace
 
-std::vector<TomlItem> read_toml_file(const std::filesystem::path& file, const std::string& source) {
+std::vector<TomlItem> read_toml_file(const std::filesystem::path& file, const std::string& source,
+                                     const MayShow& may_show) {
   const std::string name = printable(file.string());
-  const std::string content = read_whole(file, source);
+  const FileContent content = read_file(file, source);
   std::vector<TomlItem> items;
-  std::string_view rest = content;
+  std::string_view rest = view_of(content.bytes);
   for (std::size_t number = 1; !rest.empty(); ++number) {
     std::string_view line = rest.substr(0, rest.find('\n'));
     rest.remove_prefix(std::min(line.size() + 1, rest.size()));
@@ -230,7 +221,7 @@ std::vector<TomlItem> read_toml_file(const std::filesystem::path& file, const st
     if (std::ranges::any_of(line, is_control)) {
       throw Refusal(where + ": holds a control character");
     }
-    if (std::optional<TomlItem> item = LineReader(line, where).read()) {
+    if (std::optional<TomlItem> item = LineReader(line, where, may_show).read()) {
       items.push_back(*std::move(item));
     }
   }

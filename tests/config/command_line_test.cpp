@@ -25,6 +25,25 @@ TEST(CommandLineTest, unknown_flag_does_not_show_its_value) {
             "dflockd: unknown flag '--auth-tokn'; --help shows those there are");
 }
 
+TEST(CommandLineTest, flag_with_a_value_does_not_stand_for_one) {
+  const std::string port =
+      "dflockd: --port: a value is missing; expected an integer from 0 to 65535";
+  EXPECT_EQ(refused({"--port", "--auth-token=hunter2"}), port);
+  EXPECT_EQ(refused({"--port", "--auth-tokn=hunter2"}), port);
+  EXPECT_EQ(refused({"--port", "--auth-token", "hunter2"}), port);
+  EXPECT_EQ(refused({"--config", "--auth-token=hunter2"}),
+            "dflockd: --config: a value is missing; expected the path of a file");
+}
+
+TEST(CommandLineTest, argument_beside_a_secret_is_not_shown) {
+  const std::string line =
+      "dflockd: unexpected argument <not shown>, as it may belong to --auth-token";
+  EXPECT_EQ(refused({"--auth-token", "correct", "hunter2"}), line);
+  EXPECT_EQ(refused({"--auth-token=correct", "--hunter2", "battery"}), line);
+  EXPECT_EQ(refused({"--auth-token", "correct", ""}), line);
+  EXPECT_EQ(refused({"--auth-token-file", "a", "b"}), "dflockd: unexpected argument 'b'");
+}
+
 TEST(CommandLineTest, positional_argument_is_refused) {
   EXPECT_EQ(refused({"serve"}), "dflockd: unexpected argument 'serve'");
   EXPECT_EQ(refused({""}), "dflockd: unexpected argument ''");
@@ -150,8 +169,8 @@ TEST(CommandLineTest, help_shows_defaults) {
 TEST(CommandLineTest, help_groups_the_flags) {
   const std::string help = printed({"--help"});
   std::size_t position = 0;
-  for (const char* heading :
-       {"\nNetwork:\n", "\nLock table:\n", "\nLogging:\n", "\nConfiguration:\n"}) {
+  for (const char* heading : {"\nNetwork:\n", "\nLock table:\n", "\nTLS:\n", "\nAuthentication:\n",
+                              "\nLogging:\n", "\nConfiguration:\n"}) {
     position = help.find(heading, position);
     ASSERT_NE(position, std::string::npos) << heading;
   }

@@ -7,9 +7,9 @@
 #include <sstream>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <gmock/gmock.h>
 
@@ -30,6 +30,7 @@ read-timeout = 23
 write-timeout = 5
 shutdown-timeout = 30
 max-connections = 0
+max-connections-per-ip = 0
 auto-release-on-disconnect = true
 
 # Lock table
@@ -41,27 +42,19 @@ max-locks = 1024
 max-waiters = 0
 fence-state-file = ""
 
+# TLS
+tls-cert = ""
+tls-key = ""
+tls-client-ca = ""
+
+# Authentication
+auth-token = ""
+auth-token-file = ""
+
 # Logging
 log-level = "info"
 log-format = "text"
 )";
-
-/// While it lives, root is an ordinary user, whom file modes stop; others are that anyway.
-class WithoutRootsRights {
- public:
-  WithoutRootsRights() {
-    constexpr uid_t kNobody = 65534;
-    if (was_ == 0) {
-      EXPECT_EQ(::seteuid(kNobody), 0);
-    }
-  }
-  WithoutRootsRights(const WithoutRootsRights&) = delete;
-  WithoutRootsRights& operator=(const WithoutRootsRights&) = delete;
-  ~WithoutRootsRights() { EXPECT_EQ(::seteuid(was_), 0); }
-
- private:
-  const uid_t was_ = ::geteuid();
-};
 
 using ConfigTest = DirectoryTest;
 
@@ -71,6 +64,36 @@ TEST_F(ConfigTest, first_complaint_is_about_the_command_line_then_environment_th
   EXPECT_THAT(refused({"--port=a", "--config", file}, variables), HasSubstr("--port: 'a'"));
   EXPECT_THAT(refused({"--config", file}, variables), HasSubstr("DFLOCKD_PORT: 'b'"));
   EXPECT_THAT(refused({"--config", file}), HasSubstr("port: 'c'"));
+}
+
+TEST_F(ConfigTest, certificate_or_key_alone_is_refused) {
+  const std::string file = write("d.toml", "\ntls-key = 'k'");
+  EXPECT_EQ(refused({"--tls-cert=c"}), "dflockd: --tls-cert: --tls-key is needed too");
+  EXPECT_EQ(refused({}, {{"DFLOCKD_TLS_CERT", "c"}}),
+            "dflockd: DFLOCKD_TLS_CERT: --tls-key is needed too");
+  EXPECT_EQ(refused({"--config", file}),
+            "dflockd: " + file + ":2: tls-key: --tls-cert is needed too");
+  EXPECT_EQ(refused({"--tls-key=k", "--tls-client-ca=a"}),
+            "dflockd: --tls-key: --tls-cert is needed too");
+  EXPECT_EQ(refused({"--tls-key="}, {{"DFLOCKD_TLS_CERT", "c"}, {"DFLOCKD_TLS_KEY", "k"}}),
+            "dflockd: DFLOCKD_TLS_CERT: --tls-key is needed too");
+  EXPECT_EQ(refused({"--check-config", "--tls-cert=c"}),
+            "dflockd: --tls-cert: --tls-key is needed too");
+}
+
+TEST_F(ConfigTest, client_ca_without_certificate_is_refused) {
+  EXPECT_EQ(refused({"--tls-client-ca=a"}), "dflockd: --tls-client-ca: --tls-cert is needed too");
+  EXPECT_EQ(refused({}, {{"DFLOCKD_TLS_CLIENT_CA", "a"}}),
+            "dflockd: DFLOCKD_TLS_CLIENT_CA: --tls-cert is needed too");
+}
+
+TEST_F(ConfigTest, certificate_and_key_may_come_from_different_sources) {
+  const std::string file = write("d.toml", "tls-key = 'k'");
+  const Config config =
+      accepted({"--tls-cert=c", "--config", file}, {{"DFLOCKD_TLS_CLIENT_CA", "a"}}).config;
+  EXPECT_EQ(config.tls_cert, "c");
+  EXPECT_EQ(config.tls_key, "k");
+  EXPECT_EQ(config.tls_client_ca, "a");
 }
 
 TEST_F(ConfigTest, bad_value_under_an_old_name_is_refused) {
@@ -130,6 +153,51 @@ TEST_F(ConfigTest, log_level_of_higher_precedence_beats_debug) {
 TEST_F(ConfigTest, debug_can_be_switched_off_again) {
   const Variables debug{{"DFLOCKD_DEBUG", "on"}};
   EXPECT_EQ(accepted({"--debug=false"}, debug).config.log_level, LogLevel::kInfo);
+}
+
+TEST_F(ConfigTest, further_check_can_refuse) {
+  const Check check = [](const Config& config, Purpose) {
+    return Findings{Problem{"port", std::to_string(config.port) + " is\ntaken"}, {"not said"}};
+  };
+  for (const std::string check_config : {"--check-config=false", "--check-config"}) {
+    EXPECT_EQ(refused({check_config, "--port=1"}, {}, check), "dflockd: --port: 1 is\\x0ataken");
+    EXPECT_EQ(refused({check_config}, {{"DFLOCKD_PORT", "2"}}, check),
+              "dflockd: DFLOCKD_PORT: 2 is\\x0ataken");
+    EXPECT_EQ(refused({check_config}, {}, check), "dflockd: --port: 6388 is\\x0ataken");
+  }
+}
+
+TEST_F(ConfigTest, further_check_is_asked_about_a_valid_configuration_only) {
+  const Check check = [](const Config&, Purpose) -> Findings {
+    ADD_FAILURE() << "asked";
+    return {};
+  };
+  const std::string missing = (directory_ / "none" / "fence").string();
+  EXPECT_NE(refused({"--port=x"}, {}, check), "");
+  EXPECT_NE(refused({"--check-config", "--fence-state-file", missing}, {}, check), "");
+  EXPECT_NE(printed({"--help"}, {}, check), "");
+  EXPECT_NE(printed({"--version"}, {}, check), "");
+}
+
+TEST_F(ConfigTest, further_check_is_told_what_for) {
+  std::vector<Purpose> purposes;
+  const Check check = [&](const Config&, Purpose purpose) {
+    purposes.push_back(purpose);
+    return Findings();
+  };
+  EXPECT_EQ(accepted({}, {}, check).config.port, 6388);
+  EXPECT_EQ(printed({"--check-config"}, {}, check), kDefaults);
+  EXPECT_THAT(purposes, ElementsAre(Purpose::kRun, Purpose::kCheckConfig));
+}
+
+TEST_F(ConfigTest, warnings_of_the_further_check_follow_the_others) {
+  const Check check = [](const Config&, Purpose) { return Findings{std::nullopt, {"a\nb", "c"}}; };
+  const Variables old{{"DFLOCKD_GC_LOOP_SLEEP", "5"}};
+  const std::string first = "DFLOCKD_GC_LOOP_SLEEP is the old name of DFLOCKD_GC_INTERVAL_S";
+  EXPECT_THAT(accepted({}, old, check).warnings, ElementsAre(first, "a\\x0ab", "c"));
+  EXPECT_EQ(
+      printed({"--check-config"}, old, check),
+      "# warning: " + first + "\n# warning: a\\x0ab\n# warning: c\n\n" + std::string(kDefaults));
 }
 
 using CheckConfigTest = DirectoryTest;
@@ -204,22 +272,6 @@ TEST_F(CheckConfigTest, usable_state_file_is_accepted_and_not_created) {
 TEST_F(CheckConfigTest, files_are_left_alone_otherwise) {
   EXPECT_EQ(accepted({"--fence-state-file", "/no/such/dir/f"}).config.fence_state_file,
             "/no/such/dir/f");
-}
-
-TEST_F(CheckConfigTest, further_check_can_refuse) {
-  const Check check = [](const Config& config) -> std::optional<Problem> {
-    return Problem{"port", std::to_string(config.port) + " is\ntaken"};
-  };
-  EXPECT_EQ(refused({"--check-config", "--port=1"}, {}, check), "dflockd: --port: 1 is\\x0ataken");
-  EXPECT_EQ(refused({"--check-config"}, {{"DFLOCKD_PORT", "2"}}, check),
-            "dflockd: DFLOCKD_PORT: 2 is\\x0ataken");
-  EXPECT_EQ(refused({"--check-config"}, {}, check), "dflockd: --port: 6388 is\\x0ataken");
-  EXPECT_TRUE(std::holds_alternative<Loaded>(load_from({"--port=1"}, {}, check)));
-}
-
-TEST_F(CheckConfigTest, further_check_can_accept) {
-  const Check check = [](const Config&) { return std::nullopt; };
-  EXPECT_EQ(printed({"--check-config"}, {}, check), kDefaults);
 }
 
 TEST_F(CheckConfigTest, defaults_are_printed) {

@@ -6,6 +6,8 @@
 #include <system_error>
 #include <utility>
 
+#include <unistd.h>
+
 namespace dflockd::config {
 
 std::variant<Loaded, Exit> load_from(const std::vector<std::string>& arguments,
@@ -21,8 +23,9 @@ std::variant<Loaded, Exit> load_from(const std::vector<std::string>& arguments,
   return load(pointers, environment, check);
 }
 
-Loaded accepted(const std::vector<std::string>& arguments, const Variables& variables) {
-  auto result = load_from(arguments, variables);
+Loaded accepted(const std::vector<std::string>& arguments, const Variables& variables,
+                const Check& check) {
+  auto result = load_from(arguments, variables, check);
   if (const auto* exit = std::get_if<Exit>(&result)) {
     ADD_FAILURE() << "not accepted: " << exit->text;
     return {};
@@ -51,6 +54,17 @@ std::string refused(const std::vector<std::string>& arguments, const Variables& 
   }
   EXPECT_EQ(exit->text.find('\n'), exit->text.size() - 1) << "not one line: " << exit->text;
   return exit->text.substr(0, exit->text.size() - 1);
+}
+
+WithoutRootsRights::WithoutRootsRights() : was_(::geteuid()) {
+  constexpr uid_t kNobody = 65534;
+  if (was_ == 0) {
+    EXPECT_EQ(::seteuid(kNobody), 0);
+  }
+}
+
+WithoutRootsRights::~WithoutRootsRights() {
+  EXPECT_EQ(::seteuid(was_), 0);
 }
 
 DirectoryTest::DirectoryTest() {

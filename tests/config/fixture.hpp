@@ -8,6 +8,8 @@
 #include <variant>
 #include <vector>
 
+#include <sys/types.h>
+
 #include <gtest/gtest.h>
 
 #include "config/config.hpp"
@@ -20,7 +22,8 @@ std::variant<Loaded, Exit> load_from(const std::vector<std::string>& arguments,
                                      const Variables& variables = {}, const Check& check = nullptr);
 
 /// The configuration; fails the test if something is refused.
-Loaded accepted(const std::vector<std::string>& arguments, const Variables& variables = {});
+Loaded accepted(const std::vector<std::string>& arguments, const Variables& variables = {},
+                const Check& check = nullptr);
 
 /// What is printed by --help, --version or --check-config; fails the test if something is refused.
 std::string printed(const std::vector<std::string>& arguments, const Variables& variables = {},
@@ -29,6 +32,18 @@ std::string printed(const std::vector<std::string>& arguments, const Variables& 
 /// The error line without its newline; fails the test if nothing is refused.
 std::string refused(const std::vector<std::string>& arguments, const Variables& variables = {},
                     const Check& check = nullptr);
+
+/// While it lives, root is an ordinary user, whom file modes stop; others are that anyway.
+class WithoutRootsRights {
+ public:
+  WithoutRootsRights();
+  WithoutRootsRights(const WithoutRootsRights&) = delete;
+  WithoutRootsRights& operator=(const WithoutRootsRights&) = delete;
+  ~WithoutRootsRights();
+
+ private:
+  const uid_t was_;
+};
 
 /// A test with a directory of its own.
 class DirectoryTest : public testing::Test {

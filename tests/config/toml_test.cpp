@@ -3,6 +3,8 @@
 #include <utility>
 #include <vector>
 
+#include <sys/stat.h>
+
 #include "fixture.hpp"
 
 namespace dflockd::config {
@@ -30,10 +32,26 @@ TEST_F(TomlTest, unreadable_file_is_refused) {
             "dflockd: --config: '" + missing + "' cannot be read: No such file or directory");
   EXPECT_EQ(refused({}, {{"DFLOCKD_CONFIG", missing}}),
             "dflockd: DFLOCKD_CONFIG: '" + missing + "' cannot be read: No such file or directory");
-  EXPECT_EQ(refused({"--config", directory_.string()}),
-            "dflockd: --config: '" + directory_.string() + "' cannot be read: Is a directory");
+  EXPECT_EQ(
+      refused({"--config", directory_.string()}),
+      "dflockd: --config: '" + directory_.string() + "' cannot be read: it is not a regular file");
   EXPECT_EQ(refused({"--config", "/dev/zero"}),
-            "dflockd: --config: '/dev/zero' cannot be read: it is larger than 1 MiB");
+            "dflockd: --config: '/dev/zero' cannot be read: it is not a regular file");
+}
+
+TEST_F(TomlTest, fifo_is_refused_and_not_waited_for) {
+  const std::string fifo = (directory_ / "fifo").string();
+  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+  EXPECT_EQ(refused({"--config", fifo}),
+            "dflockd: --config: '" + fifo + "' cannot be read: it is not a regular file");
+}
+
+TEST_F(TomlTest, file_larger_than_a_mebibyte_is_refused) {
+  const std::string mebibyte = "port = 1\n" + std::string((1 << 20) - 9, '#');
+  EXPECT_EQ(read(mebibyte).port, 1);
+  const std::string path = write("large.toml", mebibyte + "#");
+  EXPECT_EQ(refused({"--config", path}),
+            "dflockd: --config: '" + path + "' cannot be read: it is larger than 1 MiB");
 }
 
 TEST_F(TomlTest, unknown_key_is_refused) {
@@ -54,8 +72,8 @@ TEST_F(TomlTest, key_given_twice_is_refused) {
 }
 
 TEST_F(TomlTest, section_is_refused) {
-  EXPECT_EQ(complaint("[tls]\ncert = 'x'"), ":1: '[tls]' is not allowed; there are no sections");
-  EXPECT_EQ(complaint("\n [[a]] # b"), ":2: '[[a]] # b' is not allowed; there are no sections");
+  EXPECT_EQ(complaint("[tls]\ncert = 'x'"), ":1: a section is not allowed; there are none");
+  EXPECT_EQ(complaint("\n [[a]] # b"), ":2: a section is not allowed; there are none");
 }
 
 TEST_F(TomlTest, line_that_is_no_setting_is_refused) {
@@ -104,6 +122,17 @@ TEST_F(TomlTest, bad_escape_is_refused) {
               std::string::npos)
         << bad;
   }
+}
+
+TEST_F(TomlTest, value_of_an_unknown_key_is_not_shown) {
+  EXPECT_EQ(complaint("auth-tokn = hunter2"),
+            ":1: <not shown> is not a value; expected \"text\", a number, true or false");
+  EXPECT_EQ(complaint("auth-tokn = 'a' hunter2"),
+            ":1: <not shown> is not allowed behind the value");
+  EXPECT_EQ(complaint("auth-tokn = \"\\hunter2\""), ":1: <not shown> is not an escape sequence");
+  EXPECT_EQ(complaint("auth-tokn = \"\\uhunter2\""),
+            ":1: <not shown> is not the number of a character");
+  EXPECT_EQ(complaint("\"\\hunter2\" = 1"), ":1: <not shown> is not an escape sequence");
 }
 
 TEST_F(TomlTest, control_character_is_refused) {

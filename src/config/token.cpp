@@ -1,0 +1,40 @@
+#include "config/token.hpp"
+
+#include <algorithm>
+
+#include "config/file_content.hpp"
+#include "config/refusal.hpp"
+
+namespace dflockd::config {
+namespace {
+
+std::string_view trim(std::string_view text) {
+  constexpr std::string_view kWhiteSpace = " \t\n\v\f\r";
+  text.remove_prefix(std::min(text.find_first_not_of(kWhiteSpace), text.size()));
+  return text.substr(0, text.find_last_not_of(kWhiteSpace) + 1);
+}
+
+/// Why trimmed text is no token, in words that go behind the file's name; nullptr if it is one.
+const char* why_no_token(std::string_view text) {
+  if (text.empty()) return "it holds no token";
+  if (text.find('\n') != std::string_view::npos) return "it holds more than one line";
+  if (text.size() > kMaxTokenSize) return "it holds more than 65536 bytes";
+  return nullptr;
+}
+
+}  // namespace
+
+bool is_token(std::string_view text) {
+  return trim(text) == text && why_no_token(text) == nullptr;
+}
+
+TokenFile read_token_file(const std::filesystem::path& file, const std::string& source) {
+  const FileContent content = read_file(file, source);
+  const std::string_view text = trim(view_of(content.bytes));
+  if (const char* const reason = why_no_token(text)) {
+    throw Refusal(source + ": " + in_quotes(file.string()) + " cannot be used: " + reason);
+  }
+  return {.token = Secret(text), .readable_by_others = content.readable_by_others};
+}
+
+}  // namespace dflockd::config
