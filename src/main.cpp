@@ -6,9 +6,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
-#include <filesystem>
 #include <memory>
-#include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <variant>
@@ -23,8 +22,10 @@
 #include "fencing/fence_file.hpp"
 #include "fencing/fence_reserver.hpp"
 #include "logging/logging.hpp"
+#include "middleware/credentials.hpp"
 #include "reactor/lock_service.hpp"
 #include "reactor/server.hpp"
+#include "reload.hpp"
 
 namespace dflockd {
 namespace {
@@ -75,31 +76,10 @@ reactor::FenceSource open_fences(const config::Config& config) {
           .reserver = std::make_unique<fencing::FenceReserver>(std::move(file))};
 }
 
-/// What is wrong with a fence state file that exists, for --check-config.
-std::optional<config::Problem> check_fences(const config::Config& config) {
-  std::error_code missing;
-  if (!std::filesystem::exists(config.fence_state_file, missing)) return std::nullopt;
-  try {
-    fencing::FenceFile::check(config.fence_state_file);
-  } catch (const fencing::FenceFileError& error) {
-    return config::Problem{.setting = "fence-state-file", .what = error.what()};
-  }
-  return std::nullopt;
-}
-
-config::Findings check(const config::Config& config, config::Purpose purpose) {
-  config::Findings findings;
-  if (purpose == config::Purpose::kCheckConfig) findings.problem = check_fences(config);
-  return findings;
-}
-
 void start_logging(const config::Loaded& loaded) {
-  constexpr logging::Level kLevels[] = {logging::Level::kDebug, logging::Level::kInfo,
-                                        logging::Level::kWarn, logging::Level::kError};
-  const config::Config& config = loaded.config;
-  logging::init(kLevels[static_cast<std::size_t>(config.log_level)],
-                config.log_format == config::LogFormat::kJson ? logging::Format::kJson
-                                                              : logging::Format::kText);
+  const bool json = loaded.config.log_format == config::LogFormat::kJson;
+  logging::init(logging::Level::kInfo, json ? logging::Format::kJson : logging::Format::kText);
+  set_log_level(loaded.config);
   for (const std::string& warning : loaded.warnings) {
     logging::warn("configuration", {{"message", warning}});
   }
@@ -109,7 +89,11 @@ void log_start(const config::Config& config, std::uint64_t descriptors) {
   logging::info("starting", {{"version", DFLOCKD_VERSION},
                              {"host", config.host},
                              {"port", config.port},
+                             {"tls", !config.tls_cert.empty()},
+                             {"client_certificates", !config.tls_client_ca.empty()},
+                             {"auth", !config.auth_token.empty()},
                              {"max_connections", config.max_connections},
+                             {"max_connections_per_ip", config.max_connections_per_ip},
                              {"max_locks", config.max_locks},
                              {"max_waiters", config.max_waiters},
                              {"default_lease_ttl_s", config.default_lease_ttl},
@@ -120,17 +104,28 @@ void log_start(const config::Config& config, std::uint64_t descriptors) {
                              {"descriptors", descriptors}});
 }
 
-/// Anybody who can reach the server could use it up.
-void warn_of_missing_caps(const config::Config& config) {
-  const std::pair<const char*, std::size_t> caps[] = {{"--max-connections", config.max_connections},
-                                                      {"--max-locks", config.max_locks},
-                                                      {"--max-waiters", config.max_waiters}};
+void log_certificate(const middleware::CertificateInfo& certificate) {
+  logging::info("tls_certificate", {{"subject", certificate.subject},
+                                    {"not_after", certificate.not_after},
+                                    {"sha256", certificate.sha256}});
+}
+
+/// Anybody who can reach the server could use it up, or listen in.
+void warn_beyond_loopback(const config::Config& config) {
+  const std::pair<const char*, std::size_t> caps[] = {
+      {"--max-connections", config.max_connections},
+      {"--max-connections-per-ip", config.max_connections_per_ip},
+      {"--max-locks", config.max_locks},
+      {"--max-waiters", config.max_waiters}};
   for (const auto& [flag, cap] : caps) {
     if (cap == 0) logging::warn("unbounded_beyond_loopback", {{"flag", flag}});
   }
+  if (!config.auth_token.empty() && config.tls_cert.empty()) {
+    logging::warn("auth_token_without_tls", {{"flag", "--tls-cert"}});
+  }
 }
 
-int serve(const config::Config& config) {
+int serve(const config::Config& config, middleware::Credentials& credentials, Reloader& reloader) {
   asio::io_context context(ASIO_CONCURRENCY_HINT_UNSAFE);
   reactor::LockService service(
       context,
@@ -143,17 +138,21 @@ int serve(const config::Config& config) {
       open_fences(config));
   reactor::Server server(context,
                          {.address = {.host = config.host, .port = config.port},
-                          .caps = {.max_connections = config.max_connections},
+                          .caps = {.max_connections = config.max_connections,
+                                   .max_connections_per_ip = config.max_connections_per_ip},
                           .read_timeout = config.read_timeout,
                           .write_timeout = config.write_timeout,
                           .shutdown_timeout = config.shutdown_timeout},
-                         service);
-  if (!server.endpoint().address().is_loopback()) warn_of_missing_caps(config);
+                         credentials, service);
+  server.on_reload([&reloader] { reloader.reload(); });
+  if (!server.endpoint().address().is_loopback()) warn_beyond_loopback(config);
   return server.run();
 }
 
 int run(int argc, char** argv) {
-  const auto result = config::load({argv + 1, argv + argc}, std::getenv, check);
+  const std::span<const char* const> arguments(argv + 1, argv + argc);
+  middleware::Credentials credentials;
+  const auto result = config::load(arguments, std::getenv, check_into(credentials));
   if (const auto* exit = std::get_if<config::Exit>(&result)) return print(*exit);
   open_standard_streams();
   static_cast<void>(
@@ -163,7 +162,9 @@ int run(int argc, char** argv) {
   int status = EXIT_FAILURE;
   try {
     log_start(loaded.config, raise_descriptor_limit());
-    status = serve(loaded.config);
+    if (credentials.tls) log_certificate(credentials.tls->certificate());
+    Reloader reloader(arguments, loaded.config, credentials);
+    status = serve(loaded.config, credentials, reloader);
   } catch (const std::exception& error) {
     logging::error("cannot_run", {{"error", error.what()}});
   }

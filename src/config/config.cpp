@@ -287,4 +287,19 @@ std::variant<Loaded, Exit> load(std::span<const char* const> arguments,
   }
 }
 
+std::vector<std::string_view> differing(const Config& left, const Config& right) {
+  Settings left_settings;
+  Settings right_settings;
+  static_cast<Config&>(left_settings) = left;
+  static_cast<Config&>(right_settings) = right;
+  std::vector<std::string_view> names;
+  for (const Row& row : rows()) {
+    if (row.scope == Scope::kSetting &&
+        show(row.value, left_settings) != show(row.value, right_settings)) {
+      names.push_back(row.name);
+    }
+  }
+  return names;
+}
+
 }  // namespace dflockd::config

@@ -118,4 +118,7 @@ using Check = std::function<Findings(const Config&, Purpose)>;
                                               const Environment& environment,
                                               const Check& check = nullptr);
 
+/// The names of the settings that differ, without dashes. A secret's value does not count.
+[[nodiscard]] std::vector<std::string_view> differing(const Config& left, const Config& right);
+
 }  // namespace dflockd::config

@@ -27,6 +27,8 @@ namespace dflockd::middleware {
 
 class PlainStream {
  public:
+  static constexpr bool kBeginsWithHandshake = false;
+
   /// What a stream is made of: a socket that is connected and non-blocking.
   using Origin = net::Socket;
 

@@ -69,6 +69,8 @@ std::string_view text(Status status) {
       return "error_lease_expired";
     case Status::kDraining:
       return "error_draining";
+    case Status::kAuth:
+      return "error_auth";
   }
   return "error";
 }

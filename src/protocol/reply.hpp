@@ -24,6 +24,7 @@ enum class Status : std::uint8_t {
   kNotEnqueued,
   kLeaseExpired,
   kDraining,
+  kAuth,  ///< not authenticated
 };
 
 /// At least as long as any reply of the functions below, its line end included.

@@ -27,6 +27,9 @@ static_assert(kInputLimit > protocol::kMaxFrame);
 /// How much of what a client goes on sending is thrown away after the last reply.
 constexpr std::size_t kLingerLimit = 1024UL * 1024;
 
+/// How long a connection that was denied stays.
+constexpr auto kDenialPause = std::chrono::milliseconds(100);
+
 std::string_view first_word(std::string_view reply) {
   return reply.substr(0, reply.find_first_of(" \n"));
 }
@@ -41,7 +44,8 @@ Connection<Stream>::Connection(Server& server, OwnerInfo info, middleware::Gate:
       pass_(std::move(pass)),
       stream_(std::move(origin)),
       owner_(service_.open_owner(*this, std::move(info))),
-      input_(kInputLimit) {
+      input_(kInputLimit),
+      authenticated_(!server.authenticator().required()) {
   server_.watch().add(*this, service_.now());
 }
 
@@ -54,7 +58,8 @@ Connection<Stream>::~Connection() {
 template <class Stream>
 net::Awaitable Connection<Stream>::serve(std::unique_ptr<Connection> self) {
   Next next = Next::kReceive;
-  while (!self->ended_ && !self->left_ && next != Next::kClose) {
+  if constexpr (Stream::kBeginsWithHandshake) next = co_await self->shake_hands();
+  while (!self->ended_ && !self->left_ && !is_last(next)) {
     if (self->blocked_ && self->hung_up_) break;
     next = self->handle_requests();
     self->send_now(self->server_.replies());
@@ -78,7 +83,28 @@ net::Awaitable Connection<Stream>::serve(std::unique_ptr<Connection> self) {
     self->take_reception(error, size);
   }
   if (!self->left_) self->leave();
-  if (next == Next::kClose && !self->ended_) co_await self->linger();
+  if (next == Next::kDeny && !self->ended_) co_await self->hold_back();
+  if (is_last(next) && !self->ended_) co_await self->linger();
+}
+
+/// The TLS handshake, which must be over within the read timeout.
+template <class Stream>
+net::AwaitableOf<typename Connection<Stream>::Next> Connection<Stream>::shake_hands() requires
+    Stream::kBeginsWithHandshake {
+  std::error_code error;
+  suspended_in_ = Suspension::kShakingHands;
+  co_await stream_.handshake(error);
+  suspended_in_ = Suspension::kNone;
+  service_.refresh_clock();
+  if (!error) {
+    server_.watch().touch(*this, service_.now());
+    co_return Next::kReceive;
+  }
+  if (!ended_) {
+    server_.warn(Server::Complaint::kHandshake, service_.info(owner_), stream_.why(error));
+  }
+  ending_ = "tls_handshake_failed";
+  co_return Next::kClose;
 }
 
 // --- Requests ---
@@ -96,6 +122,11 @@ typename Connection<Stream>::Next Connection<Stream>::handle_requests() {
     if (frame.status == protocol::FrameStatus::kTooLong) return refuse("line_too_long");
 
     const protocol::Request request = protocol::parse(frame.lines);
+    if (must_authenticate(request)) {
+      if (!authenticate(request, frame.lines.argument)) return deny();
+      input_.consume(frame.size);
+      continue;
+    }
     const std::size_t reply_start = replies.size();
     const bool is_stats = request.command == protocol::Command::kStats;
     if (!is_stats) blocked_ = !execute(request, service_, owner_, replies);
@@ -109,9 +140,37 @@ typename Connection<Stream>::Next Connection<Stream>::handle_requests() {
   return input_.full() ? refuse("too_much_sent_ahead") : Next::kReceive;
 }
 
+/// The first request on a connection must, if a secret is demanded, and every `auth` after it.
+template <class Stream>
+bool Connection<Stream>::must_authenticate(const protocol::Request& request) const {
+  return !authenticated_ ||
+         (request.command == protocol::Command::kAuth && server_.authenticator().required());
+}
+
+template <class Stream>
+bool Connection<Stream>::authenticate(const protocol::Request& request, std::string_view argument) {
+  // Compared whatever the command, so that the time tells nothing.
+  const bool accepted = server_.authenticator().accepts(argument);
+  if (!accepted || request.command != protocol::Command::kAuth) return false;
+  authenticated_ = true;
+  protocol::append_status(server_.replies(), protocol::Status::kOk);
+  return true;
+}
+
+/// Says `error_auth`, and that is all.
+template <class Stream>
+typename Connection<Stream>::Next Connection<Stream>::deny() {
+  ending_ = "auth_failed";
+  server_.warn(Server::Complaint::kAuth, service_.info(owner_),
+               timed_out_ ? "read_timeout" : "wrong_secret");
+  protocol::append_status(server_.replies(), protocol::Status::kAuth);
+  return Next::kDeny;
+}
+
 /// Says `error` for the last time.
 template <class Stream>
 typename Connection<Stream>::Next Connection<Stream>::refuse(const char* why) {
+  if (!authenticated_) return deny();
   ending_ = why;
   protocol::append_status(server_.replies(), protocol::Status::kError);
   return Next::kClose;
@@ -270,6 +329,11 @@ std::vector<std::uint64_t> Connection<Stream>::untold() const {
 
 template <class Stream>
 void Connection<Stream>::on_silence() {
+  if (suspended_in_ == Suspension::kShakingHands) {
+    server_.warn(Server::Complaint::kHandshake, service_.info(owner_), "read_timeout");
+    abandon("tls_handshake_timeout");
+    return;
+  }
   const bool between_requests = input_.empty();
   if (suspended_in_ != Suspension::kReceiving || blocked_ ||
       (between_requests && service_.has_claims(owner_))) {
@@ -283,11 +347,9 @@ void Connection<Stream>::on_silence() {
 template <class Stream>
 void Connection<Stream>::on_stuck() {
   if (suspended_in_ == Suspension::kSending && !left_) {
-    server_.warn_of_unread(service_.info(owner_));
+    server_.warn(Server::Complaint::kUnread, service_.info(owner_), "replies_not_read");
   }
-  end("write_timeout");
-  std::error_code ignored;
-  socket().close(ignored);  // where `cancel` could come between two writes
+  abandon("write_timeout");
 }
 
 template <class Stream>
@@ -306,14 +368,13 @@ void Connection<Stream>::on_hangup(bool whole) {
 template <class Stream>
 void Connection<Stream>::on_drain() {
   if (suspended_in_ == Suspension::kReceiving && idle()) interrupt();
+  if (suspended_in_ == Suspension::kShakingHands) abandon("draining");
 }
 
 template <class Stream>
 void Connection<Stream>::on_stop() {
-  end("stopped");
   if (asker_ != nullptr) asker_->give_up();
-  std::error_code ignored;
-  socket().close(ignored);
+  abandon("stopped");
 }
 
 template <class Stream>
@@ -321,6 +382,7 @@ bool Connection<Stream>::busy() const {
   switch (suspended_in_) {
     case Suspension::kReceiving:
       return answered_ || !unsent_.empty();
+    case Suspension::kShakingHands:
     case Suspension::kLingering:
       return false;
     case Suspension::kNone:
@@ -347,6 +409,15 @@ bool Connection<Stream>::has_more_to_do() {
 template <class Stream>
 void Connection<Stream>::end(const char* why) {
   if (!std::exchange(ended_, true)) ending_ = why;
+}
+
+/// Ends the connection whatever its coroutine waits for, which cancelling would not do between two
+/// writes.
+template <class Stream>
+void Connection<Stream>::abandon(const char* why) {
+  end(why);
+  std::error_code ignored;
+  socket().close(ignored);
 }
 
 /// Wakes the coroutine up unless it is busy replying, so that it looks at what has changed.
@@ -386,6 +457,15 @@ void Connection<Stream>::leave_early() {
   }
 }
 
+/// Keeps whoever does not know the secret waiting, and nobody else.
+template <class Stream>
+net::Awaitable Connection<Stream>::hold_back() {
+  net::Timer pause(socket().get_executor(), kDenialPause);
+  std::error_code ignored;
+  co_await pause.async_wait(net::into(ignored));
+  service_.refresh_clock();
+}
+
 /// Gives the peer time to read the last reply: closing with unread input would reset the
 /// connection, and the reply could be lost.
 template <class Stream>
@@ -415,5 +495,6 @@ void Connection<Stream>::log_request(const protocol::Lines& lines, std::string_v
 }
 
 template class Connection<middleware::PlainStream>;
+template class Connection<middleware::TlsStream>;
 
 }  // namespace dflockd::reactor

@@ -22,6 +22,7 @@
 
 #include "middleware/gate.hpp"
 #include "middleware/plain_stream.hpp"
+#include "middleware/tls_stream.hpp"
 #include "net/net.hpp"
 #include "protocol/framer.hpp"
 #include "reactor/connection_watch.hpp"
@@ -55,14 +56,27 @@ class Connection final : public Watched, private Waiter {
 
  private:
   /// What the coroutine does after the replies so far are written.
-  enum class Next : std::uint8_t { kReceive, kSendStats, kClose };
+  enum class Next : std::uint8_t { kReceive, kSendStats, kClose, kDeny };
+  static constexpr bool is_last(Next next) { return next == Next::kClose || next == Next::kDeny; }
   /// Which operation the coroutine waits for.
-  enum class Suspension : std::uint8_t { kNone, kReceiving, kReporting, kSending, kLingering };
+  enum class Suspension : std::uint8_t {
+    kNone,
+    kShakingHands,
+    kReceiving,
+    kReporting,
+    kSending,
+    kLingering,
+  };
 
   void wait_over(const locks::Answer& answer) noexcept override;
 
+  net::AwaitableOf<Next> shake_hands() requires Stream::kBeginsWithHandshake;
+
   Next handle_requests();
+  [[nodiscard]] bool must_authenticate(const protocol::Request& request) const;
+  [[nodiscard]] bool authenticate(const protocol::Request& request, std::string_view argument);
   Next refuse(const char* why);
+  Next deny();
   void take_answer(std::string& replies);
   [[nodiscard]] bool expects_nothing() const;
   void take_reception(std::error_code error, std::size_t size);
@@ -75,8 +89,10 @@ class Connection final : public Watched, private Waiter {
   net::AwaitableOf<std::size_t> send_slowly(const Buffers& buffers);
   [[nodiscard]] std::vector<std::uint64_t> untold() const;
 
+  net::Awaitable hold_back();
   net::Awaitable linger();
   void end(const char* why);
+  void abandon(const char* why);
   void leave();
   void leave_early();
   void interrupt() noexcept;
@@ -99,6 +115,7 @@ class Connection final : public Watched, private Waiter {
   StatsReporter::Asker* asker_ = nullptr;  ///< while it waits for a report
   const char* ending_ = "peer_left";       ///< why the connection ends, for the log
   Suspension suspended_in_ = Suspension::kNone;
+  bool authenticated_;      ///< or need not
   bool blocked_ = false;    ///< a request waits for its answer
   bool answered_ = false;   ///< and it is there, not sent yet
   bool left_ = false;       ///< its owner is closed

@@ -21,6 +21,9 @@ using asio::ip::tcp;
 /// How often timeouts, leases and idle keys are looked after.
 constexpr auto kTick = std::chrono::milliseconds(50);
 
+/// How long sessions can be resumed by tickets under one key.
+constexpr auto kTicketKeyLifetime = std::chrono::hours(1);
+
 /// Says why a connection's coroutine ended in an exception, such as a failed allocation.
 void report_failure(std::uint64_t connection_id, const std::exception_ptr& failure) {
   try {
@@ -32,9 +35,11 @@ void report_failure(std::uint64_t connection_id, const std::exception_ptr& failu
 
 }  // namespace
 
-Server::Server(asio::io_context& context, ServerOptions options, LockService& service)
+Server::Server(asio::io_context& context, ServerOptions options,
+               middleware::Credentials& credentials, LockService& service)
     : context_(context),
       options_(std::move(options)),
+      credentials_(credentials),
       service_(service),
       gate_("tcp", options_.caps),
       listener_(context, "tcp", options_.address, gate_,
@@ -59,22 +64,37 @@ int Server::run() {
 // --- Connections ---
 
 void Server::welcome(net::Socket socket, const tcp::endpoint& peer, middleware::Gate::Pass pass) {
-  using Plain = Connection<middleware::PlainStream>;
   service_.refresh_clock();
-  const OwnerInfo info{++last_connection_id_, net::to_text(peer)};
+  OwnerInfo info{++last_connection_id_, net::to_text(peer)};
   logging::debug("connected", {{"connection", info.connection_id}, {"peer", info.peer}});
-  auto connection = std::make_unique<Plain>(*this, info, std::move(pass), std::move(socket));
+  if (credentials_.tls) {
+    start<middleware::TlsStream>({std::move(socket), credentials_.tls->accept()}, std::move(info),
+                                 std::move(pass));
+  } else {
+    start<middleware::PlainStream>(std::move(socket), std::move(info), std::move(pass));
+  }
+}
+
+template <class Stream>
+void Server::start(typename Stream::Origin origin, OwnerInfo info, middleware::Gate::Pass pass) {
+  const std::uint64_t id = info.connection_id;
+  auto connection = std::make_unique<Connection<Stream>>(*this, std::move(info), std::move(pass),
+                                                         std::move(origin));
   watch_.watch_hangup(connection->socket().native_handle(), *connection);
-  asio::co_spawn(context_.get_executor(), Plain::serve(std::move(connection)),
-                 [id = info.connection_id](const std::exception_ptr& failure) {
+  asio::co_spawn(context_.get_executor(), Connection<Stream>::serve(std::move(connection)),
+                 [id](const std::exception_ptr& failure) {
                    if (failure) report_failure(id, failure);
                  });
 }
 
-void Server::warn_of_unread(const OwnerInfo& peer) {
-  if (const auto count = unread_.note(service_.now())) {
-    logging::warn("write_timeout",
-                  {{"connection", peer.connection_id}, {"peer", peer.peer}, {"count", *count}});
+void Server::warn(Complaint complaint, const OwnerInfo& peer, std::string_view reason) {
+  constexpr std::array kEvents{"tls_handshake_failed", "auth_failed", "write_timeout"};
+  const auto kind = static_cast<std::size_t>(complaint);
+  if (const auto count = complaints_[kind].note(service_.now())) {
+    logging::warn(kEvents[kind], {{"connection", peer.connection_id},
+                                  {"peer", peer.peer},
+                                  {"reason", reason},
+                                  {"count", *count}});
   }
 }
 
@@ -90,8 +110,16 @@ net::Awaitable Server::tick() {
     service_.tick();
     watch_.tick(service_.now());
     gate_.tick(service_.now());
+    renew_ticket_keys();
     if (draining_) continue_draining();
   }
+}
+
+/// Keys that lie in memory for long would open what was recorded long ago.
+void Server::renew_ticket_keys() {
+  if (!credentials_.tls || service_.now() < next_ticket_keys_) return;
+  credentials_.tls->renew_ticket_keys();
+  next_ticket_keys_ = locks::later(service_.now(), kTicketKeyLifetime);
 }
 
 // --- Signals and the end ---
@@ -103,7 +131,7 @@ net::Awaitable Server::handle_signals() {
     if (stopped) continue;
     service_.refresh_clock();
     if (signal == SIGHUP) {
-      logging::warn("reload_unavailable", {{"signal", signal}});
+      reload_();
     } else if (!draining_) {
       start_draining(signal);
     } else {

@@ -9,15 +9,19 @@
 // Everything happens on the thread that calls `run`.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include <asio/signal_set.hpp>
 
 #include "logging/rate_limited.hpp"
+#include "middleware/credentials.hpp"
 #include "middleware/gate.hpp"
 #include "net/net.hpp"
 #include "reactor/connection_watch.hpp"
@@ -38,13 +42,19 @@ struct ServerOptions {
 class Server {
  public:
   /// Binds and listens. Throws `std::system_error`, whose text names host and port, if that fails.
-  /// `context` and `service` must outlive the server.
-  Server(asio::io_context& context, ServerOptions options, LockService& service);
+  /// `context`, `credentials`
+  /// and `service` must outlive the server; the credentials may change as long as TLS stays on or
+  /// off.
+  Server(asio::io_context& context, ServerOptions options, middleware::Credentials& credentials,
+         LockService& service);
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
   /// Where the server listens.
   [[nodiscard]] asio::ip::tcp::endpoint endpoint() const { return listener_.endpoint(); }
+
+  /// What to do on SIGHUP: read again what can change while the server runs. It must not throw.
+  void on_reload(std::function<void()> reload) { reload_ = std::move(reload); }
 
   /// Serves until a drain is over (returns 0) or a second signal cuts it short (returns 128 and the
   /// signal's number, as a shell reports a process that a signal ended).
@@ -64,20 +74,34 @@ class Server {
 
   [[nodiscard]] StatsReporter& stats_reporter() { return stats_reporter_; }
 
-  /// Warns of a peer that does not read its replies and is dropped for it.
-  void warn_of_unread(const OwnerInfo& peer);
+  [[nodiscard]] const middleware::Authenticator& authenticator() const {
+    return credentials_.authenticator;
+  }
+
+  /// What a peer can be warned of.
+  enum class Complaint : std::uint8_t {
+    kHandshake,  ///< the TLS handshake failed
+    kAuth,       ///< it did not authenticate
+    kUnread,     ///< it did not read its replies
+  };
+  /// Warns of a peer that is dropped, a line a second for each kind at most.
+  void warn(Complaint complaint, const OwnerInfo& peer, std::string_view reason);
 
  private:
   void welcome(net::Socket socket, const asio::ip::tcp::endpoint& peer,
                middleware::Gate::Pass pass);
+  template <class Stream>
+  void start(typename Stream::Origin origin, OwnerInfo info, middleware::Gate::Pass pass);
   net::Awaitable tick();
   net::Awaitable handle_signals();
+  void renew_ticket_keys();
   void start_draining(int signal);
   void continue_draining();
   void stop();
 
   asio::io_context& context_;
   const ServerOptions options_;
+  middleware::Credentials& credentials_;
   LockService& service_;
   middleware::Gate gate_;
   Listener listener_;
@@ -90,11 +114,13 @@ class Server {
 
   std::uint64_t last_connection_id_ = 0;
 
+  std::function<void()> reload_ = [] {};
   bool draining_ = false;
   bool stopped_ = false;
   locks::Instant drain_deadline_ = locks::kNever;
+  locks::Instant next_ticket_keys_{0};
   int exit_status_ = 0;
-  logging::RateLimited unread_;  ///< peers that do not read
+  std::array<logging::RateLimited, 3> complaints_;  ///< by `Complaint`
 };
 
 }  // namespace dflockd::reactor

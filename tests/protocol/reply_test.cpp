@@ -20,6 +20,7 @@ TEST(reply, statuses_are_exact_to_the_byte) {
       {Status::kNotEnqueued, "error_not_enqueued\n"},
       {Status::kLeaseExpired, "error_lease_expired\n"},
       {Status::kDraining, "error_draining\n"},
+      {Status::kAuth, "error_auth\n"},
   };
   for (const auto& [status, line] : expected) {
     std::string out;

@@ -1,0 +1,17 @@
+// What the server shows to its clients and asks of them, for all its listeners. Read at the start
+// and again on SIGHUP, when it is replaced as a whole; connections keep what they began with.
+#pragma once
+
+#include <optional>
+
+#include "middleware/authenticator.hpp"
+#include "middleware/tls_context.hpp"
+
+namespace dflockd::middleware {
+
+struct Credentials {
+  std::optional<TlsContext> tls;  ///< none: plain text
+  Authenticator authenticator;
+};
+
+}  // namespace dflockd::middleware

@@ -1,0 +1,235 @@
+#include "middleware/tls_stream.hpp"
+
+#include <cerrno>
+#include <memory>
+#include <new>
+#include <utility>
+
+#include <sys/socket.h>
+
+#include <asio/ssl/error.hpp>
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+
+namespace dflockd::middleware {
+
+namespace {
+
+/// How much is encrypted and sent before others have their turn.
+constexpr std::size_t kWriteSlice = 64UL * 1024;
+
+bool is_would_block(int error) {
+  return error == EAGAIN || error == EWOULDBLOCK;
+}
+
+}  // namespace
+
+struct TlsStream::Transport {
+  static TlsStream& stream(BIO* bio) { return *static_cast<TlsStream*>(BIO_get_data(bio)); }
+
+  static int read(BIO* bio, char* space, int size) {
+    TlsStream& self = stream(bio);
+    BIO_clear_retry_flags(bio);
+    ssize_t received = -1;
+    if (!self.drained_) {
+      do {
+        received = ::recv(self.socket_.native_handle(), space, static_cast<std::size_t>(size), 0);
+      } while (received < 0 && errno == EINTR);
+      // As in receive_buffer.hpp: a short reception has emptied the socket.
+      self.drained_ = received < 0 ? is_would_block(errno) : received > 0 && received < size;
+      self.ended_ = received == 0;
+    }
+    if (received < 0 && self.drained_) {
+      BIO_set_retry_read(bio);
+    } else if (received < 0) {
+      self.transport_error_.assign(errno, std::system_category());
+    }
+    return static_cast<int>(received);
+  }
+
+  static int write(BIO* bio, const char* bytes, int size) {
+    TlsStream& self = stream(bio);
+    BIO_clear_retry_flags(bio);
+    ssize_t sent = -1;
+    do {
+      sent =
+          ::send(self.socket_.native_handle(), bytes, static_cast<std::size_t>(size), MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    if (sent < 0 && is_would_block(errno)) {
+      BIO_set_retry_write(bio);
+    } else if (sent < 0) {
+      self.transport_error_.assign(errno, std::system_category());
+    }
+    return static_cast<int>(sent);
+  }
+
+  static long control(BIO* bio, int command, long, void*) {
+    switch (command) {
+      case BIO_CTRL_FLUSH:
+        return 1;
+      case BIO_CTRL_EOF:
+        return stream(bio).ended_ ? 1 : 0;
+      default:
+        return 0;
+    }
+  }
+
+  static const BIO_METHOD* method() {
+    struct Deleter {
+      void operator()(BIO_METHOD* method) const { BIO_meth_free(method); }
+    };
+    static const std::unique_ptr<BIO_METHOD, Deleter> kMethod([] {
+      BIO_METHOD* const method =
+          BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "dflockd connection");
+      if (method == nullptr) throw std::bad_alloc();
+      BIO_meth_set_read(method, &Transport::read);
+      BIO_meth_set_write(method, &Transport::write);
+      BIO_meth_set_ctrl(method, &Transport::control);
+      return method;
+    }());
+    return kMethod.get();
+  }
+};
+
+TlsStream::TlsStream(Origin origin)
+    : socket_(std::move(origin.socket)), ssl_(std::move(origin.ssl)) {
+  BIO* const bio = BIO_new(Transport::method());
+  if (bio == nullptr) throw std::bad_alloc();
+  BIO_set_data(bio, this);
+  BIO_set_init(bio, 1);
+  SSL_set_bio(ssl_.get(), bio, bio);
+}
+
+TlsStream::~TlsStream() {
+  say_goodbye();
+}
+
+net::Awaitable TlsStream::handshake(std::error_code& error) {
+  for (;;) {
+    drained_ = false;
+    ERR_clear_error();
+    error = outcome(SSL_do_handshake(ssl_.get()));
+    if (error != asio::error::would_block) co_return;
+    co_await wait(error);
+    if (error) co_return;
+  }
+}
+
+std::string TlsStream::why(const std::error_code& error) {
+  if (error == asio::error::eof) return "the peer left";
+  if (error.category() != asio::error::get_ssl_category()) return error.message();
+  const auto code = static_cast<unsigned long>(static_cast<unsigned int>(error.value()));
+  switch (ERR_GET_REASON(code)) {
+    case SSL_R_HTTP_REQUEST:
+    case SSL_R_WRONG_VERSION_NUMBER:
+      return "plain text where TLS was expected";
+    default: {
+      const char* const reason = ERR_reason_error_string(code);
+      return reason != nullptr ? reason : "unknown";
+    }
+  }
+}
+
+net::AwaitableOf<std::size_t> TlsStream::async_read_some(std::span<char> space,
+                                                         std::error_code& error) {
+  const std::size_t size = read_buffered(space, error);
+  if (error != asio::error::would_block) co_return size;
+  co_await wait(error);
+  if (error) co_return 0;
+  co_return read_some(space, error);
+}
+
+std::size_t TlsStream::read_some(std::span<char> space, std::error_code& error) {
+  drained_ = false;
+  return read_buffered(space, error);
+}
+
+/// Reads what has been received, and no more from the socket than it is known to have.
+std::size_t TlsStream::read_buffered(std::span<char> space, std::error_code& error) {
+  std::size_t size = 0;
+  do {
+    std::size_t more = 0;
+    ERR_clear_error();
+    error = outcome(SSL_read_ex(ssl_.get(), space.data() + size, space.size() - size, &more));
+    size += more;
+  } while (!error && size < space.size() && SSL_has_pending(ssl_.get()) == 1);
+  if (size > 0) error.clear();  // it comes again
+  return size;
+}
+
+bool TlsStream::has_unread() {
+  char byte = 0;
+  std::size_t size = 0;
+  drained_ = false;
+  ERR_clear_error();
+  static_cast<void>(outcome(SSL_peek_ex(ssl_.get(), &byte, sizeof byte, &size)));
+  return size > 0;
+}
+
+std::size_t TlsStream::write_some(std::string_view bytes, std::error_code& error) {
+  std::size_t size = 0;
+  error.clear();
+  while (!error && size < bytes.size()) {
+    std::size_t more = 0;
+    ERR_clear_error();
+    error = outcome(SSL_write_ex(ssl_.get(), bytes.data() + size, bytes.size() - size, &more));
+    size += more;
+  }
+  return size;
+}
+
+net::AwaitableOf<std::size_t> TlsStream::async_write_bytes(std::string_view bytes,
+                                                           std::error_code& error) {
+  std::size_t size = 0;
+  error.clear();
+  while (size < bytes.size()) {
+    size += write_some(bytes.substr(size, kWriteSlice), error);
+    if (error && error != asio::error::would_block) break;
+    if (!error) wants_write_ = true;  // others have their turn before more is encrypted
+    if (size < bytes.size()) co_await wait(error);
+    if (error) break;
+  }
+  co_return size;
+}
+
+void TlsStream::end_sending() {
+  say_goodbye();
+  std::error_code ignored;
+  socket_.shutdown(net::Socket::shutdown_send, ignored);
+}
+
+void TlsStream::say_goodbye() {
+  const bool said = (SSL_get_shutdown(ssl_.get()) & SSL_SENT_SHUTDOWN) != 0;
+  if (failure_ || said || SSL_is_init_finished(ssl_.get()) != 1) return;
+  ERR_clear_error();
+  SSL_shutdown(ssl_.get());
+}
+
+/// What came of OpenSSL's last call, which returned `result`.
+std::error_code TlsStream::outcome(int result) {
+  if (failure_) return failure_;
+  wants_write_ = false;
+  switch (SSL_get_error(ssl_.get(), result)) {
+    case SSL_ERROR_NONE:
+      return {};
+    case SSL_ERROR_WANT_WRITE:
+      wants_write_ = true;
+      return asio::error::would_block;
+    case SSL_ERROR_WANT_READ:
+      return asio::error::would_block;
+    case SSL_ERROR_ZERO_RETURN:
+      return asio::error::eof;
+    case SSL_ERROR_SYSCALL:
+      failure_ = transport_error_ ? transport_error_ : asio::error::eof;
+      return failure_;
+    default: {
+      const unsigned long code = ERR_peek_error();
+      failure_ = std::make_error_code(std::errc::protocol_error);
+      if (code != 0) failure_.assign(static_cast<int>(code), asio::error::get_ssl_category());
+      return failure_;
+    }
+  }
+}
+
+}  // namespace dflockd::middleware

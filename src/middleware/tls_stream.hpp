@@ -1,0 +1,101 @@
+// A TLS connection, with the interface that `plain_stream.hpp` describes and a handshake before
+// everything else.
+//
+// OpenSSL reads and writes the socket itself, through a BIO of ours, and asio waits for it to
+// become ready. asio's own `ssl::stream` copies everything once more through a pair of BIOs, keeps
+// 100 KB for each connection at rest, and cannot write without waiting while a read is under way,
+// as a reply to a blocked request must be.
+//
+// What has not been encrypted and handed to the socket as a whole record has not been written: the
+// peer could not decrypt it. For the loop's thread only.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+#include <asio/buffer.hpp>
+#include <asio/error.hpp>
+
+#include "middleware/tls_context.hpp"
+#include "net/net.hpp"
+
+namespace dflockd::middleware {
+
+class TlsStream {
+ public:
+  static constexpr bool kBeginsWithHandshake = true;
+
+  /// What a stream is made of: a socket that is connected and non-blocking, and what
+  /// `TlsContext::accept` returned.
+  struct Origin {
+    net::Socket socket;
+    Ssl ssl;
+  };
+
+  /// Throws std::bad_alloc.
+  explicit TlsStream(Origin origin);
+  TlsStream(const TlsStream&) = delete;
+  TlsStream& operator=(const TlsStream&) = delete;
+  /// Tells the peer that this is the end and nothing was cut off (RFC 8446, 6.1), if there is room.
+  ~TlsStream();
+
+  /// The socket beneath: for cancelling and closing, and for reading what is thrown away.
+  [[nodiscard]] net::Socket& socket() { return socket_; }
+
+  /// Agrees on versions and keys, and checks the client's certificate if one is demanded. After an
+  /// error nothing more can be sent or received. Closing the socket interrupts it.
+  net::Awaitable handshake(std::error_code& error);
+
+  /// Why a handshake failed, for the log.
+  [[nodiscard]] static std::string why(const std::error_code& error);
+
+  /// Interrupted by cancelling; may return nothing and `would_block` where only a part of a record
+  /// has come, since that may have swallowed an interruption.
+  net::AwaitableOf<std::size_t> async_read_some(std::span<char> space, std::error_code& error);
+
+  std::size_t read_some(std::span<char> space, std::error_code& error);
+  [[nodiscard]] bool has_unread();
+  std::size_t write_some(std::string_view bytes, std::error_code& error);
+
+  template <class Buffers>
+  net::AwaitableOf<std::size_t> async_write(const Buffers& buffers, std::error_code& error) {
+    std::size_t written = 0;
+    for (auto buffer = asio::buffer_sequence_begin(buffers);
+         buffer != asio::buffer_sequence_end(buffers); ++buffer) {
+      const std::string_view bytes(static_cast<const char*>(buffer->data()), buffer->size());
+      written += co_await async_write_bytes(bytes, error);
+      if (error) break;
+    }
+    co_return written;
+  }
+
+  void end_sending();
+
+ private:
+  /// The functions that OpenSSL calls.
+  struct Transport;
+
+  net::AwaitableOf<std::size_t> async_write_bytes(std::string_view bytes, std::error_code& error);
+  std::size_t read_buffered(std::span<char> space, std::error_code& error);
+  void say_goodbye();
+  /// Waits until the socket is ready for what OpenSSL wanted last.
+  auto wait(std::error_code& error) {
+    return socket_.async_wait(wants_write_ ? net::Socket::wait_write : net::Socket::wait_read,
+                              net::into(error));
+  }
+  std::error_code outcome(int result);
+
+  net::Socket socket_;
+  Ssl ssl_;
+  std::error_code transport_error_;  ///< the socket's last
+  std::error_code failure_;          ///< why nothing more can be sent or received
+  bool wants_write_ = false;
+  bool drained_ = false;  ///< nothing is left to receive, unless the socket says so again
+  bool ended_ = false;    ///< the peer has closed the connection beneath
+};
+
+}  // namespace dflockd::middleware

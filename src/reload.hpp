@@ -1,0 +1,38 @@
+// What can change while the server runs: certificate, key, client authorities, shared secret and
+// log level. Read at the start, and again on SIGHUP.
+#pragma once
+
+#include <span>
+
+#include "config/config.hpp"
+#include "middleware/credentials.hpp"
+
+namespace dflockd {
+
+/// A check for `config::load` that loads what the configuration names into `credentials`: so a
+/// file that cannot be used is told as any other bad value, before anything has started. For
+/// `Purpose::kCheckConfig` it looks at the fence state file too.
+[[nodiscard]] config::Check check_into(middleware::Credentials& credentials);
+
+void set_log_level(const config::Config& config);
+
+class Reloader {
+ public:
+  /// `arguments` are the command line's, `config` what they gave. `credentials`, which connections
+  /// to come are served with, must outlive the reloader.
+  Reloader(std::span<const char* const> arguments, config::Config config,
+           middleware::Credentials& credentials);
+
+  /// Reads everything again and puts it into force, or keeps everything if something is wrong. Logs
+  /// what came of it. Never throws and never waits for anything.
+  void reload() noexcept;
+
+ private:
+  void reload_or_throw();
+
+  std::span<const char* const> arguments_;
+  config::Config config_;
+  middleware::Credentials& credentials_;
+};
+
+}  // namespace dflockd
