@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cassert>
-#include <functional>
 #include <utility>
 
 namespace dflockd::locks {
@@ -12,13 +11,8 @@ namespace {
 /// An odd constant whose bits are spread evenly (2^64 divided by the golden ratio).
 constexpr std::uint64_t kHashSpread = 0x9E3779B97F4A7C15;
 
-std::uint64_t hash_of(const KeyName& key) {
-  const std::uint64_t hash = std::hash<std::string_view>{}(key.name);
-  return key.kind == Kind::kLock ? hash : hash ^ kHashSpread;
-}
-
 /// Of an owner's phase-1 state for a key.
-std::uint64_t hash_of(const Owner& owner, const Key& key) {
+std::uint64_t phase_one_hash(const Owner& owner, const Key& key) {
   return (std::uint64_t{owner.slot} << 32U | key.slot) * kHashSpread;
 }
 
@@ -26,6 +20,11 @@ std::uint64_t hash_of(const Owner& owner, const Key& key) {
 
 LockTable::LockTable(const TableOptions& options, Events& events)
     : options_(options), events_(events) {}
+
+std::uint64_t LockTable::hash_of(const KeyName& name) const {
+  const std::uint64_t hash = sip_hash(options_.hash_key, name.name);
+  return name.kind == Kind::kLock ? hash : hash ^ kHashSpread;
+}
 
 // --- Owners ---
 
@@ -96,7 +95,7 @@ Answer LockTable::enqueue(Instant now, OwnerId id, const Request& request) {
   const Answer answer = admit(owner, request, IfBusy::kQueue, claim);
   if (claim != nullptr) {
     claim->in_phase_one = true;
-    phase_one_.insert(hash_of(owner, *claim->key), claim->slot);
+    phase_one_.insert(phase_one_hash(owner, *claim->key), claim->slot);
   }
   return answer;
 }
@@ -231,10 +230,11 @@ Claim* LockTable::find_holder(const KeyName& name, const Token& token) const {
 }
 
 Claim* LockTable::find_phase_one(const Owner& owner, const Key& key) const {
-  const std::uint32_t slot = phase_one_.find(hash_of(owner, key), [&](std::uint32_t candidate) {
-    const Claim& claim = claim_pool_.at(candidate);
-    return claim.owner == &owner && claim.key == &key;
-  });
+  const std::uint32_t slot =
+      phase_one_.find(phase_one_hash(owner, key), [&](std::uint32_t candidate) {
+        const Claim& claim = claim_pool_.at(candidate);
+        return claim.owner == &owner && claim.key == &key;
+      });
   return slot == SlotIndex::kNone ? nullptr : &claim_pool_.at(slot);
 }
 
@@ -397,7 +397,7 @@ void LockTable::spend(Claim& claim, Outcome why) {
 
 void LockTable::end_phase_one(Claim& claim) {
   if (!std::exchange(claim.in_phase_one, false)) return;
-  phase_one_.erase(hash_of(*claim.owner, *claim.key), claim.slot);
+  phase_one_.erase(phase_one_hash(*claim.owner, *claim.key), claim.slot);
 }
 
 /// Takes a claim out of its key and out of the deadlines.

@@ -153,6 +153,7 @@ class LockTable {
   // Finding. These neither bring the table up to date nor change it.
   [[nodiscard]] Owner& owner_of(OwnerId id) const;
   [[nodiscard]] static OwnerId id_of(const Owner& owner) { return {owner.slot, owner.generation}; }
+  [[nodiscard]] std::uint64_t hash_of(const KeyName& name) const;
   [[nodiscard]] Key* find_key(const KeyName& name) const;
   [[nodiscard]] Claim* find_holder(const KeyName& name, const Token& token) const;
   [[nodiscard]] Claim* find_phase_one(const Owner& owner, const Key& key) const;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "locks/sip_hash.hpp"
 #include "locks/token.hpp"
 
 namespace dflockd::locks {
@@ -105,6 +106,7 @@ struct KeyInfo {
 struct TableOptions {
   std::size_t max_locks = 1024;  ///< keys with state, locks and semaphores together
   std::size_t max_waiters = 0;   ///< for each key
+  HashKey hash_key{};            ///< secret, so that nobody can choose keys that collide
 };
 
 /// How many of each there are now.

@@ -7,6 +7,7 @@
 
 #include <sys/socket.h>
 
+#include <asio/post.hpp>
 #include <asio/ssl/error.hpp>
 #include <openssl/bio.h>
 #include <openssl/err.h>
@@ -134,7 +135,11 @@ std::string TlsStream::why(const std::error_code& error) {
 net::AwaitableOf<std::size_t> TlsStream::async_read_some(std::span<char> space,
                                                          std::error_code& error) {
   const std::size_t size = read_buffered(space, error);
-  if (error != asio::error::would_block) co_return size;
+  if (error != asio::error::would_block) {
+    // Others have their turn, however fast this peer sends.
+    co_await asio::post(socket_.get_executor(), net::kUseAwaitable);
+    co_return size;
+  }
   co_await wait(error);
   if (error) co_return 0;
   co_return read_some(space, error);

@@ -25,10 +25,20 @@ constexpr Instant kReservationPause = std::chrono::milliseconds(100);
 
 }  // namespace
 
+namespace {
+
+/// The options with a secret that nobody else knows.
+locks::TableOptions keyed(locks::TableOptions options, fencing::SaltPool& salts) {
+  options.hash_key = {.low = salts.next(), .high = salts.next()};
+  return options;
+}
+
+}  // namespace
+
 LockService::LockService(asio::io_context& context, const ServiceOptions& options,
                          FenceSource fences)
     : options_(options),
-      table_(options.table, *this),
+      table_(keyed(options.table, salts_), *this),
       timer_(context.get_executor()),
       reserver_(std::move(fences.reserver)),
       reservation_ready_(context.get_executor()) {

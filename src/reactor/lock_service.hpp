@@ -142,8 +142,8 @@ class LockService final : private locks::Events {
   net::Awaitable collect_reservations();
 
   const ServiceOptions options_;
-  locks::LockTable table_;
   fencing::SaltPool salts_;
+  locks::LockTable table_;
   std::vector<OwnerEntry> owners_;  ///< by the owner's index
   locks::Instant now_{0};
 

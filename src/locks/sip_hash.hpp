@@ -1,0 +1,71 @@
+// SipHash-1-3 (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012): a hash under a
+// secret key. Whoever may choose the keys of locks cannot choose ones that collide, and so cannot
+// turn a look-up into a search through all of them. Pure and thread-safe.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+
+namespace dflockd::locks {
+
+static_assert(std::endian::native == std::endian::little, "words are read as they lie in memory");
+
+/// The secret. All zero is a key like any other.
+struct HashKey {
+  std::uint64_t low = 0;
+  std::uint64_t high = 0;
+};
+
+namespace internal {
+
+struct SipState {
+  std::uint64_t v0, v1, v2, v3;
+
+  void round() {
+    v0 += v1;
+    v2 += v3;
+    v1 = std::rotl(v1, 13) ^ v0;
+    v3 = std::rotl(v3, 16) ^ v2;
+    v0 = std::rotl(v0, 32);
+    v2 += v1;
+    v0 += v3;
+    v1 = std::rotl(v1, 17) ^ v2;
+    v3 = std::rotl(v3, 21) ^ v0;
+    v2 = std::rotl(v2, 32);
+  }
+  void take(std::uint64_t word) {
+    v3 ^= word;
+    round();
+    v0 ^= word;
+  }
+};
+
+}  // namespace internal
+
+[[nodiscard]] inline std::uint64_t sip_hash(const HashKey& key, std::string_view text) {
+  internal::SipState state{key.low ^ 0x736f6d6570736575, key.high ^ 0x646f72616e646f6d,
+                           key.low ^ 0x6c7967656e657261, key.high ^ 0x7465646279746573};
+  const char* rest = text.data();
+  std::size_t left = text.size();
+  for (; left >= sizeof(std::uint64_t); left -= sizeof(std::uint64_t)) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, rest, sizeof word);
+    state.take(word);
+    rest += sizeof word;
+  }
+  std::uint64_t last = std::uint64_t{text.size()} << 56U;
+  for (std::size_t i = 0; i < left; ++i) {
+    last |= std::uint64_t{static_cast<unsigned char>(rest[i])} << (8 * i);
+  }
+  state.take(last);
+  state.v2 ^= 0xff;
+  state.round();
+  state.round();
+  state.round();
+  return state.v0 ^ state.v1 ^ state.v2 ^ state.v3;
+}
+
+}  // namespace dflockd::locks
