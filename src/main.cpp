@@ -85,13 +85,13 @@ void start_logging(const config::Loaded& loaded) {
   }
 }
 
-void log_start(const config::Config& config, std::uint64_t descriptors) {
+void log_start(const config::Config& config, bool auth, std::uint64_t descriptors) {
   logging::info("starting", {{"version", DFLOCKD_VERSION},
                              {"host", config.host},
                              {"port", config.port},
                              {"tls", !config.tls_cert.empty()},
                              {"client_certificates", !config.tls_client_ca.empty()},
-                             {"auth", !config.auth_token.empty()},
+                             {"auth", auth},
                              {"max_connections", config.max_connections},
                              {"max_connections_per_ip", config.max_connections_per_ip},
                              {"max_locks", config.max_locks},
@@ -111,7 +111,7 @@ void log_certificate(const middleware::CertificateInfo& certificate) {
 }
 
 /// Anybody who can reach the server could use it up, or listen in.
-void warn_beyond_loopback(const config::Config& config) {
+void warn_beyond_loopback(const config::Config& config, bool auth) {
   const std::pair<const char*, std::size_t> caps[] = {
       {"--max-connections", config.max_connections},
       {"--max-connections-per-ip", config.max_connections_per_ip},
@@ -120,7 +120,7 @@ void warn_beyond_loopback(const config::Config& config) {
   for (const auto& [flag, cap] : caps) {
     if (cap == 0) logging::warn("unbounded_beyond_loopback", {{"flag", flag}});
   }
-  if (!config.auth_token.empty() && config.tls_cert.empty()) {
+  if (auth && config.tls_cert.empty()) {
     logging::warn("auth_token_without_tls", {{"flag", "--tls-cert"}});
   }
 }
@@ -145,23 +145,26 @@ int serve(const config::Config& config, middleware::Credentials& credentials, Re
                           .shutdown_timeout = config.shutdown_timeout},
                          credentials, service);
   server.on_reload([&reloader] { reloader.reload(); });
-  if (!server.endpoint().address().is_loopback()) warn_beyond_loopback(config);
+  if (!server.endpoint().address().is_loopback()) {
+    warn_beyond_loopback(config, credentials.authenticator.required());
+  }
   return server.run();
 }
 
 int run(int argc, char** argv) {
   const std::span<const char* const> arguments(argv + 1, argv + argc);
   middleware::Credentials credentials;
-  const auto result = config::load(arguments, std::getenv, check_into(credentials));
+  auto result = config::load(arguments, std::getenv, check_into(credentials));
   if (const auto* exit = std::get_if<config::Exit>(&result)) return print(*exit);
   open_standard_streams();
   static_cast<void>(
       std::signal(SIGPIPE, SIG_IGN));  // standard error may be a pipe that somebody closes
-  const auto& loaded = std::get<config::Loaded>(result);
+  auto& loaded = std::get<config::Loaded>(result);
+  loaded.config.auth_token = config::Secret();  // the credentials hold what is needed of it
   start_logging(loaded);
   int status = EXIT_FAILURE;
   try {
-    log_start(loaded.config, raise_descriptor_limit());
+    log_start(loaded.config, credentials.authenticator.required(), raise_descriptor_limit());
     if (credentials.tls) log_certificate(credentials.tls->certificate());
     Reloader reloader(arguments, loaded.config, credentials);
     status = serve(loaded.config, credentials, reloader);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cassert>
 #include <cstdlib>
 #include <exception>
 #include <filesystem>
@@ -49,12 +50,13 @@ void load_tls(const config::Config& config, middleware::Credentials& credentials
   }
 }
 
-/// Why `after` cannot follow `before` in a server that runs; empty if it can.
-std::string_view needs_restart(const config::Config& before, const config::Config& after) {
-  if (before.tls_cert.empty() != after.tls_cert.empty()) {
+/// Why `fresh` cannot follow `old` in a server that runs; empty if it can.
+std::string_view needs_restart(const middleware::Credentials& old,
+                               const middleware::Credentials& fresh) {
+  if (old.tls.has_value() != fresh.tls.has_value()) {
     return "turning TLS on or off needs a restart";
   }
-  if (before.auth_token.empty() != after.auth_token.empty()) {
+  if (old.authenticator.required() != fresh.authenticator.required()) {
     return "turning authentication on or off needs a restart";
   }
   return {};
@@ -101,7 +103,9 @@ void set_log_level(const config::Config& config) {
 
 Reloader::Reloader(std::span<const char* const> arguments, config::Config config,
                    middleware::Credentials& credentials)
-    : arguments_(arguments), config_(std::move(config)), credentials_(credentials) {}
+    : arguments_(arguments), config_(std::move(config)), credentials_(credentials) {
+  assert(config_.auth_token.empty());
+}
 
 void Reloader::reload() noexcept {
   try {
@@ -120,7 +124,7 @@ void Reloader::reload_or_throw() {
     return;
   }
   auto& [config, warnings] = std::get<config::Loaded>(result);
-  if (const std::string_view reason = needs_restart(config_, config); !reason.empty()) {
+  if (const std::string_view reason = needs_restart(credentials_, fresh); !reason.empty()) {
     logging::error("reload_failed", {{"error", reason}});
     return;
   }
@@ -143,7 +147,6 @@ void Reloader::reload_or_throw() {
   config_.tls_cert = config.tls_cert;
   config_.tls_key = config.tls_key;
   config_.tls_client_ca = config.tls_client_ca;
-  config_.auth_token = config.auth_token;
   config_.auth_token_file = config.auth_token_file;
   config_.log_level = config.log_level;
 }

@@ -18,8 +18,9 @@ void set_log_level(const config::Config& config);
 
 class Reloader {
  public:
-  /// `arguments` are the command line's, `config` what they gave. `credentials`, which connections
-  /// to come are served with, must outlive the reloader.
+  /// `arguments` are the command line's, `config` what they gave, without the secret: that must not
+  /// stay in memory. `credentials`, which connections to come are served with, must outlive the
+  /// reloader.
   Reloader(std::span<const char* const> arguments, config::Config config,
            middleware::Credentials& credentials);
 
