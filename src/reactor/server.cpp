@@ -41,13 +41,13 @@ Server::Server(asio::io_context& context, ServerOptions options,
       options_(std::move(options)),
       credentials_(credentials),
       service_(service),
+      signals_(context.get_executor(), SIGTERM, SIGINT, SIGHUP),
+      watch_(context, {.read = options_.read_timeout, .write = options_.write_timeout}),
       gate_("tcp", options_.caps),
       listener_(context, "tcp", options_.address, gate_,
                 [this](net::Socket socket, const tcp::endpoint& peer, middleware::Gate::Pass pass) {
                   welcome(std::move(socket), peer, std::move(pass));
                 }),
-      watch_(context, {.read = options_.read_timeout, .write = options_.write_timeout}),
-      signals_(context.get_executor(), SIGTERM, SIGINT, SIGHUP),
       tick_timer_(context.get_executor()),
       stats_reporter_(context, service, [this] { return watch_.size(); }) {}
 

@@ -103,10 +103,10 @@ class Server {
   const ServerOptions options_;
   middleware::Credentials& credentials_;
   LockService& service_;
+  asio::basic_signal_set<net::Executor> signals_;  ///< caught before anybody is told of the server
+  ConnectionWatch watch_;
   middleware::Gate gate_;
   Listener listener_;
-  ConnectionWatch watch_;
-  asio::basic_signal_set<net::Executor> signals_;
   net::Timer tick_timer_;
   StatsReporter stats_reporter_;
   std::string replies_;

@@ -162,7 +162,7 @@ TEST(Hangup, signal_leaves_the_server_and_its_locks_alone) {
   Client holder(server);
   const Grant grant = holder.hold(lock("job"));
   server.signal(SIGHUP);
-  EXPECT_TRUE(server.wait_for_log_line("reload_unavailable").has_value());
+  EXPECT_TRUE(server.wait_for_log_line("reloaded changed=nothing").has_value());
   EXPECT_EQ(holder.renew(lock("job"), grant.token), "ok 33");
 }
 
