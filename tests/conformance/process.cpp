@@ -1,11 +1,14 @@
 #include "process.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <csignal>
 #include <cstdlib>
 #include <ctime>
 #include <fstream>
+#include <limits>
 #include <stdexcept>
 #include <system_error>
 
@@ -30,14 +33,63 @@ std::string binary() {
   return chosen != nullptr ? chosen : DFLOCKD_BINARY;
 }
 
+bool is_inherited(std::string_view variable) {
+  constexpr std::array<std::string_view, 4> kKeptBack{"DFLOCKD_", "LISTEN_",
+                                                      "NOTIFY_SOCKET=", "WATCHDOG_"};
+  return std::ranges::none_of(kKeptBack,
+                              [variable](auto start) { return variable.starts_with(start); });
+}
+
 std::vector<std::string> environment_of(const Launch& launch) {
   std::vector<std::string> variables;
   for (char** variable = environ; *variable != nullptr; ++variable) {
-    if (!std::string_view(*variable).starts_with("DFLOCKD_")) variables.emplace_back(*variable);
+    if (is_inherited(*variable)) variables.emplace_back(*variable);
   }
   for (const auto& [name, value] : launch.environment) variables.push_back(name + "=" + value);
   return variables;
 }
+
+/// Hands sockets down to a child. What needs memory is done by the constructor, before the fork.
+class Inheritance {
+ public:
+  /// Adds what tells the child of `sockets` to its environment, which must not grow afterwards.
+  Inheritance(const std::vector<InheritedSocket>& sockets, std::vector<std::string>& environment)
+      : sockets_(sockets), copies_(sockets.size()) {
+    if (sockets.empty()) return;
+    std::string names;
+    for (const InheritedSocket& socket : sockets) {
+      names.append(names.empty() ? "" : ":").append(socket.name);
+    }
+    const std::string pid = "LISTEN_PID=";
+    environment.push_back("LISTEN_FDS=" + std::to_string(sockets.size()));
+    environment.push_back("LISTEN_FDNAMES=" + names);
+    environment.push_back(pid + std::string(kMostDigits, '\0'));
+    pid_digits_ = environment.back().data() + pid.size();
+  }
+
+  /// Writes down whose the sockets are, and moves them to where they are looked for. In the child:
+  /// async-signal-safe calls only. False if that fails.
+  [[nodiscard]] bool take_effect() {
+    if (sockets_.empty()) return true;
+    std::to_chars(pid_digits_, pid_digits_ + kMostDigits, ::getpid());
+    const int end = kFirst + static_cast<int>(sockets_.size());
+    // First out of the way: one may be where another has to go.
+    for (std::size_t i = 0; i < sockets_.size(); ++i) {
+      copies_[i] = ::fcntl(sockets_[i].fd, F_DUPFD_CLOEXEC, end);
+    }
+    int target = kFirst;
+    return std::ranges::all_of(copies_,
+                               [&target](int copy) { return ::dup2(copy, target++) >= 0; });
+  }
+
+ private:
+  static constexpr int kFirst = 3;  ///< SD_LISTEN_FDS_START
+  static constexpr std::size_t kMostDigits = std::numeric_limits<pid_t>::digits10 + 1;
+
+  const std::vector<InheritedSocket>& sockets_;
+  std::vector<int> copies_;
+  char* pid_digits_ = nullptr;  ///< in the environment; zero bytes until `take_effect`
+};
 
 std::vector<char*> null_terminated(std::vector<std::string>& strings) {
   std::vector<char*> pointers;
@@ -54,10 +106,11 @@ void limit(int resource, const std::optional<std::size_t>& most) {
 
 /// Becomes the binary under test. Between fork and exec: async-signal-safe calls only.
 [[noreturn]] void become(char* const* arguments, char* const* environment, const Launch& launch,
-                         pid_t parent, int output, int log) {
+                         Inheritance& inheritance, pid_t parent, int output, int log) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(126);
   if (::dup2(output, STDOUT_FILENO) < 0 || ::dup2(log, STDERR_FILENO) < 0) ::_exit(126);
+  if (!inheritance.take_effect()) ::_exit(126);
   limit(RLIMIT_NOFILE, launch.max_open_files);
   limit(RLIMIT_FSIZE, launch.max_file_size);
   if (launch.max_file_size) ::signal(SIGXFSZ, SIG_IGN);
@@ -91,6 +144,7 @@ Process::Process(const Launch& launch) {
   words.insert(words.end(), launch.flags.begin(), launch.flags.end());
   const std::vector<char*> arguments = null_terminated(words);
   std::vector<std::string> variables = environment_of(launch);
+  Inheritance inheritance(launch.inherited_sockets, variables);
   const std::vector<char*> environment = null_terminated(variables);
 
   std::array<int, 2> output;
@@ -99,7 +153,9 @@ Process::Process(const Launch& launch) {
   const pid_t parent = ::getpid();
   pid_ = ::fork();
   if (pid_ < 0) fail("fork");
-  if (pid_ == 0) become(arguments.data(), environment.data(), launch, parent, output[1], log[1]);
+  if (pid_ == 0) {
+    become(arguments.data(), environment.data(), launch, inheritance, parent, output[1], log[1]);
+  }
   ::close(output[1]);
   ::close(log[1]);
   collector_ = std::thread([this, output, log] { collect_output(output[0], log[0]); });

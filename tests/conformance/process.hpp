@@ -23,7 +23,15 @@
 
 namespace dflockd::conformance {
 
-/// How to start the binary. Variables that begin with DFLOCKD_ are not inherited.
+/// A listening socket that the child is handed down under a name. The test's descriptor stays its
+/// own.
+struct InheritedSocket {
+  std::string name;
+  int fd;
+};
+
+/// How to start the binary. Variables that begin with DFLOCKD_ are not inherited, nor those that a
+/// service manager sets for the process it starts.
 struct Launch {
   std::vector<std::string> flags{};
   std::map<std::string, std::string> environment{};  ///< on top of the inherited one
@@ -31,6 +39,9 @@ struct Launch {
   /// RLIMIT_FSIZE, with SIGXFSZ ignored: a write beyond it fails as on a full disk.
   std::optional<std::size_t> max_file_size{};
   bool close_standard_error = false;  ///< there is no log then
+  /// Become the child's descriptors from 3 on, with LISTEN_FDS, LISTEN_FDNAMES and LISTEN_PID as
+  /// sd_listen_fds(3) has them; without any, none of the three is set.
+  std::vector<InheritedSocket> inherited_sockets{};
 };
 
 class Process {

@@ -1,0 +1,47 @@
+// The listening sockets that a service manager opened before it started the daemon, by the names
+// that it gave them ("socket activation", sd_listen_fds(3)): `tcp` for the line protocol, `http`
+// for HTTP.
+//
+//   InheritedSockets sockets;                                  // at the start
+//   if (const auto descriptor = sockets.take("tcp")) …         // ours now: accept from it
+//
+// One object a process: the variables LISTEN_* stay in the environment, which other threads may be
+// reading, so a second one would take over the same descriptors. Not thread-safe.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace dflockd::systemd {
+
+class InheritedSockets {
+ public:
+  /// Takes over what LISTEN_FDS and LISTEN_FDNAMES tell of, nothing if LISTEN_PID is not this
+  /// process, and sets close-on-exec. Throws `std::runtime_error`, whose text names the descriptor
+  /// and what is wrong with it, if one is not a listening IPv4 or IPv6 stream socket of a name of
+  /// its own, `tcp` or `http`; the descriptors stay open then, for the process is to end.
+  InheritedSockets();
+  InheritedSockets(const InheritedSockets&) = delete;
+  InheritedSockets& operator=(const InheritedSockets&) = delete;
+
+  /// Closes what has not been taken.
+  ~InheritedSockets();
+
+  /// Gives the descriptor of that name away: from now on the caller has to close it. Nothing if
+  /// there is none, or none any more.
+  [[nodiscard]] std::optional<int> take(std::string_view name);
+
+ private:
+  struct Inherited {
+    std::string name;
+    int descriptor;
+  };
+
+  void add(std::string name, int descriptor);
+
+  std::vector<Inherited> inherited_;
+};
+
+}  // namespace dflockd::systemd
