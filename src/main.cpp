@@ -26,6 +26,8 @@
 #include "reactor/lock_service.hpp"
 #include "reactor/server.hpp"
 #include "reload.hpp"
+#include "systemd/inherited_sockets.hpp"
+#include "systemd/service_manager.hpp"
 
 namespace dflockd {
 namespace {
@@ -136,14 +138,17 @@ int serve(const config::Config& config, middleware::Credentials& credentials, Re
        .gc_max_idle = config.gc_max_idle,
        .release_on_disconnect = config.auto_release_on_disconnect},
       open_fences(config));
-  reactor::Server server(context,
-                         {.address = {.host = config.host, .port = config.port},
-                          .caps = {.max_connections = config.max_connections,
-                                   .max_connections_per_ip = config.max_connections_per_ip},
-                          .read_timeout = config.read_timeout,
-                          .write_timeout = config.write_timeout,
-                          .shutdown_timeout = config.shutdown_timeout},
-                         credentials, service);
+  systemd::ServiceManager manager;
+  systemd::InheritedSockets inherited;
+  reactor::Server server(
+      context,
+      {.address = {.host = config.host, .port = config.port, .descriptor = inherited.take("tcp")},
+       .caps = {.max_connections = config.max_connections,
+                .max_connections_per_ip = config.max_connections_per_ip},
+       .read_timeout = config.read_timeout,
+       .write_timeout = config.write_timeout,
+       .shutdown_timeout = config.shutdown_timeout},
+      credentials, service, manager);
   server.on_reload([&reloader] { reloader.reload(); });
   if (!server.endpoint().address().is_loopback()) {
     warn_beyond_loopback(config, credentials.authenticator.required());

@@ -1,5 +1,6 @@
 #include "reactor/listener.hpp"
 
+#include <cerrno>
 #include <exception>
 #include <optional>
 #include <utility>
@@ -65,11 +66,26 @@ Listener::Listener(asio::io_context& context, std::string_view name, const Liste
       pause_(context.get_executor()),
       gate_(gate),
       welcome_(std::move(welcome)) {
-  listen(address);
+  address.descriptor ? adopt(*address.descriptor) : listen(address);
   const tcp::endpoint bound = endpoint();
   logging::info(
       "listening",
       {{"listener", name_}, {"address", bound.address().to_string()}, {"port", bound.port()}});
+}
+
+void Listener::adopt(int descriptor) {
+  try {
+    sockaddr_storage bound{};
+    socklen_t size = sizeof bound;
+    if (::getsockname(descriptor, reinterpret_cast<sockaddr*>(&bound), &size) != 0) {
+      throw std::system_error(errno, std::system_category());
+    }
+    acceptor_.assign(bound.ss_family == AF_INET6 ? tcp::v6() : tcp::v4(), descriptor);
+    set_options(acceptor_);
+  } catch (const std::system_error& error) {
+    throw std::system_error(error.code(),
+                            "cannot listen on descriptor " + std::to_string(descriptor));
+  }
 }
 
 void Listener::listen(const ListenAddress& address) {

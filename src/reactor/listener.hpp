@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -25,6 +26,8 @@ namespace dflockd::reactor {
 struct ListenAddress {
   std::string host = "127.0.0.1";  ///< an address, or a name: IPv4 is preferred
   std::uint16_t port = 0;          ///< 0 picks a free one
+  /// A socket that listens already, to be used instead; the listener closes it.
+  std::optional<int> descriptor{};
 };
 
 class Listener {
@@ -34,8 +37,9 @@ class Listener {
   using Welcome = std::function<void(net::Socket socket, const asio::ip::tcp::endpoint& peer,
                                      middleware::Gate::Pass pass)>;
 
-  /// Binds and listens. Throws `std::system_error`, whose text names host and port, if that fails.
-  /// `context` and `gate` must outlive the listener; `name` must be a literal.
+  /// Binds and listens. Throws `std::system_error`, whose text names host and port or the
+  /// descriptor, if that fails. `context` and `gate` must outlive the listener; `name` must be a
+  /// literal.
   Listener(asio::io_context& context, std::string_view name, const ListenAddress& address,
            middleware::Gate& gate, Welcome welcome);
   Listener(const Listener&) = delete;
@@ -51,6 +55,7 @@ class Listener {
   void close();
 
  private:
+  void adopt(int descriptor);
   void listen(const ListenAddress& address);
   void admit(net::Socket socket);
   void warn(std::string_view error);

@@ -36,7 +36,8 @@ void report_failure(std::uint64_t connection_id, const std::exception_ptr& failu
 }  // namespace
 
 Server::Server(asio::io_context& context, ServerOptions options,
-               middleware::Credentials& credentials, LockService& service)
+               middleware::Credentials& credentials, LockService& service,
+               systemd::ServiceManager& manager)
     : context_(context),
       options_(std::move(options)),
       credentials_(credentials),
@@ -49,7 +50,8 @@ Server::Server(asio::io_context& context, ServerOptions options,
                   welcome(std::move(socket), peer, std::move(pass));
                 }),
       tick_timer_(context.get_executor()),
-      stats_reporter_(context, service, [this] { return watch_.size(); }) {}
+      stats_reporter_(context, service, [this] { return watch_.size(); }),
+      supervision_(manager, kTick) {}
 
 int Server::run() {
   net::spawn(context_, listener_.run());
@@ -57,6 +59,7 @@ int Server::run() {
   net::spawn(context_, tick());
   net::spawn(context_, handle_signals());
   net::spawn(context_, stats_reporter_.run());
+  supervision_.ready(service_.now());
   context_.run();
   return exit_status_;
 }
@@ -111,6 +114,7 @@ net::Awaitable Server::tick() {
     watch_.tick(service_.now());
     gate_.tick(service_.now());
     renew_ticket_keys();
+    supervision_.tick(service_.now(), {.connections = watch_.size(), .held = service_.held()});
     if (draining_) continue_draining();
   }
 }
@@ -131,7 +135,7 @@ net::Awaitable Server::handle_signals() {
     if (stopped) continue;
     service_.refresh_clock();
     if (signal == SIGHUP) {
-      reload_();
+      reload();
     } else if (!draining_) {
       start_draining(signal);
     } else {
@@ -142,7 +146,15 @@ net::Awaitable Server::handle_signals() {
   }
 }
 
+void Server::reload() {
+  if (draining_) return reload_();  // the manager has been told that this is the end
+  supervision_.reloading(service_.now());
+  reload_();
+  supervision_.ready(service_.now());
+}
+
 void Server::start_draining(int signal) {
+  supervision_.stopping(service_.now());
   logging::info("draining", {{"signal", signal},
                              {"connections", watch_.size()},
                              {"held", service_.held()},

@@ -28,6 +28,7 @@
 #include "reactor/listener.hpp"
 #include "reactor/lock_service.hpp"
 #include "reactor/stats_reporter.hpp"
+#include "reactor/supervision.hpp"
 
 namespace dflockd::reactor {
 
@@ -42,11 +43,11 @@ struct ServerOptions {
 class Server {
  public:
   /// Binds and listens. Throws `std::system_error`, whose text names host and port, if that fails.
-  /// `context`, `credentials`
-  /// and `service` must outlive the server; the credentials may change as long as TLS stays on or
-  /// off.
+  /// `context`, `credentials`,
+  /// `service` and `manager` must outlive the server; the credentials may change as long as TLS
+  /// stays on or off.
   Server(asio::io_context& context, ServerOptions options, middleware::Credentials& credentials,
-         LockService& service);
+         LockService& service, systemd::ServiceManager& manager);
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
@@ -95,6 +96,7 @@ class Server {
   net::Awaitable tick();
   net::Awaitable handle_signals();
   void renew_ticket_keys();
+  void reload();
   void start_draining(int signal);
   void continue_draining();
   void stop();
@@ -109,6 +111,7 @@ class Server {
   Listener listener_;
   net::Timer tick_timer_;
   StatsReporter stats_reporter_;
+  Supervision supervision_;
   std::string replies_;
   std::string late_reply_;
 
