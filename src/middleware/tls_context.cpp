@@ -198,7 +198,7 @@ CertificateInfo use_certificate(SSL_CTX* context, const std::filesystem::path& p
   const Owned<X509> own = file.next_certificate();
   if (own == nullptr) file.refuse("no certificate in PEM format is in it");
   if (SSL_CTX_use_certificate(context, own.get()) != 1) file.refuse(openssl_reason());
-  while (Owned<X509> issuer = file.next_certificate()) {
+  while (const Owned<X509> issuer = file.next_certificate()) {
     if (SSL_CTX_add1_chain_cert(context, issuer.get()) != 1) file.refuse(openssl_reason());
   }
   return describe(own.get());
