@@ -297,7 +297,7 @@ TEST(BeyondLoopback, auth_token_without_tls_is_warned_of) {
 
 TEST(BeyondLoopback, loopback_in_any_form_is_not) {
   Strings hosts{"127.0.0.1", "127.0.0.2", "localhost"};
-  if (has_ipv6()) hosts.insert(hosts.end(), {"::1"});
+  if (has_ipv6()) hosts.insert(hosts.end(), {"::1", "::ffff:127.0.0.1"});
   for (const std::string& host : hosts) {
     EXPECT_THAT(warned_of({.flags = with_host(host, kNoCaps)}), testing::IsEmpty()) << host;
   }
