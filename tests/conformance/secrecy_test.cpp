@@ -181,6 +181,17 @@ TEST_P(SecrecyOfSource, complaint_about_it_does_not_show_it) {
   }
 }
 
+// Somebody's client authenticates, and this server needs no secret: the secret is another one's.
+TEST(SecrecyUnconfigured, log_shows_no_secret_that_came_with_auth) {
+  Server server({"--debug"});
+  send_each(server, {auth(kSecret), request_bytes("auth", kSecret, "_"),
+                     "auth\n" + std::string(kSecret) + "\n" + request_bytes("ping", "_", "_")});
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait_for_exit(), 0);
+  EXPECT_THAT(lines_with(server.log(), "command=auth"), testing::SizeIs(3)) << server.log();
+  EXPECT_THAT(server.log(), Not(HasSubstr(kNeedle)));
+}
+
 // --- What the log does tell ---
 
 TEST(AuthFailures, name_the_peer_and_why) {
