@@ -194,6 +194,23 @@ TEST(SecrecyUnconfigured, log_shows_no_secret_that_came_with_auth) {
 
 // --- What the log does tell ---
 
+// A line a second, however many guess; none of them is forgotten.
+TEST(AuthFailures, are_told_once_a_second_with_their_number) {
+  constexpr std::size_t kGuesses = 50;
+  const Server server(Launch{.environment = {{"DFLOCKD_AUTH_TOKEN", kSecret}}});
+  const auto start = Clock::now();
+  std::vector<Client> clients = connect_many(server, kGuesses);
+  for (Client& client : clients) client.send(auth(kGuess));
+  for (Client& client : clients) EXPECT_EQ(client.read_to_end(), "error_auth\n");
+  EXPECT_TRUE(eventually([&] { return told(server.log(), "auth_failed") == kGuesses; }, within(5s)))
+      << server.log();
+  EXPECT_EQ(lines_with(server.log(), " peer=127.0.0.1:").size(),
+            lines_with(server.log(), "auth_failed").size());
+  const auto seconds = std::chrono::ceil<std::chrono::seconds>(Clock::now() - start).count();
+  EXPECT_LE(lines_with(server.log(), "warn auth_failed").size(),
+            static_cast<std::size_t>(seconds) + 1);
+}
+
 TEST(AuthFailures, name_the_peer_and_why) {
   const Server server(Launch{.environment = {{"DFLOCKD_AUTH_TOKEN", kSecret}}});
   Client client(server);
