@@ -23,6 +23,7 @@
 #include "fencing/fence_reserver.hpp"
 #include "logging/logging.hpp"
 #include "middleware/credentials.hpp"
+#include "net/address.hpp"
 #include "reactor/lock_service.hpp"
 #include "reactor/server.hpp"
 #include "reload.hpp"
@@ -150,7 +151,7 @@ int serve(const config::Config& config, middleware::Credentials& credentials, Re
        .shutdown_timeout = config.shutdown_timeout},
       credentials, service, manager);
   server.on_reload([&reloader] { reloader.reload(); });
-  if (!server.endpoint().address().is_loopback()) {
+  if (!net::canonical(server.endpoint().address()).is_loopback()) {
     warn_beyond_loopback(config, credentials.authenticator.required());
   }
   return server.run();

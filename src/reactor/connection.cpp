@@ -488,9 +488,11 @@ net::Awaitable Connection<Stream>::linger() {
 
 template <class Stream>
 void Connection<Stream>::log_request(const protocol::Lines& lines, std::string_view reply) const {
+  // Whoever sends a secret to a server that wants none may have put it on the wrong line, too.
+  const std::string_view key = lines.command == "auth" ? "_" : lines.key;
   logging::debug("request", {{"connection", service_.info(owner_).connection_id},
                              {"command", lines.command},
-                             {"key", lines.key},
+                             {"key", key},
                              {"reply", blocked_ ? "blocked" : first_word(reply)}});
 }
 

@@ -21,6 +21,12 @@ using asio::ip::tcp;
 /// How often timeouts, leases and idle keys are looked after.
 constexpr auto kTick = std::chrono::milliseconds(50);
 
+/// What the log calls each `Complaint`.
+constexpr std::array kEvents{"tls_handshake_failed", "auth_failed", "write_timeout"};
+
+/// The longest text of an address and a port, with a zone.
+constexpr std::size_t kLongestPeer = 64;
+
 /// How long sessions can be resumed by tickets under one key.
 constexpr auto kTicketKeyLifetime = std::chrono::hours(1);
 
@@ -51,7 +57,9 @@ Server::Server(asio::io_context& context, ServerOptions options,
                 }),
       tick_timer_(context.get_executor()),
       stats_reporter_(context, service, [this] { return watch_.size(); }),
-      supervision_(manager, kTick) {}
+      supervision_(manager, kTick) {
+  for (Complaints& complaints : complaints_) complaints.last_peer.reserve(kLongestPeer);
+}
 
 int Server::run() {
   net::spawn(context_, listener_.run());
@@ -91,13 +99,25 @@ void Server::start(typename Stream::Origin origin, OwnerInfo info, middleware::G
 }
 
 void Server::warn(Complaint complaint, const OwnerInfo& peer, std::string_view reason) {
-  constexpr std::array kEvents{"tls_handshake_failed", "auth_failed", "write_timeout"};
   const auto kind = static_cast<std::size_t>(complaint);
-  if (const auto count = complaints_[kind].note(service_.now())) {
+  Complaints& complaints = complaints_[kind];
+  complaints.last_peer.assign(peer.peer, 0, kLongestPeer);
+  if (const auto count = complaints.log.note(service_.now())) {
     logging::warn(kEvents[kind], {{"connection", peer.connection_id},
                                   {"peer", peer.peer},
                                   {"reason", reason},
                                   {"count", *count}});
+  }
+}
+
+/// Counts the peers that no line has told of, and names the last of them.
+void Server::warn_of_others(locks::Instant now) {
+  for (std::size_t kind = 0; kind < complaints_.size(); ++kind) {
+    if (const auto count = complaints_[kind].log.overdue(now)) {
+      logging::warn(
+          kEvents[kind],
+          {{"peer", complaints_[kind].last_peer}, {"reason", "more_of_them"}, {"count", *count}});
+    }
   }
 }
 
@@ -113,6 +133,7 @@ net::Awaitable Server::tick() {
     service_.tick();
     watch_.tick(service_.now());
     gate_.tick(service_.now());
+    warn_of_others(service_.now());
     renew_ticket_keys();
     supervision_.tick(service_.now(), {.connections = watch_.size(), .held = service_.held()});
     if (draining_) continue_draining();
@@ -183,6 +204,7 @@ void Server::continue_draining() {
 void Server::stop() {
   stopped_ = true;
   gate_.tick(locks::kNever);
+  warn_of_others(locks::kNever);
   std::error_code ignored;
   listener_.close();
   signals_.cancel(ignored);

@@ -89,6 +89,12 @@ class Server {
   void warn(Complaint complaint, const OwnerInfo& peer, std::string_view reason);
 
  private:
+  /// Those of one kind.
+  struct Complaints {
+    logging::RateLimited log{};
+    std::string last_peer{};  ///< with room for any, as a warning must not fail for lack of memory
+  };
+
   void welcome(net::Socket socket, const asio::ip::tcp::endpoint& peer,
                middleware::Gate::Pass pass);
   template <class Stream>
@@ -97,6 +103,7 @@ class Server {
   net::Awaitable handle_signals();
   void renew_ticket_keys();
   void reload();
+  void warn_of_others(locks::Instant now);
   void start_draining(int signal);
   void continue_draining();
   void stop();
@@ -123,7 +130,7 @@ class Server {
   locks::Instant drain_deadline_ = locks::kNever;
   locks::Instant next_ticket_keys_{0};
   int exit_status_ = 0;
-  std::array<logging::RateLimited, 3> complaints_;  ///< by `Complaint`
+  std::array<Complaints, 3> complaints_;  ///< by `Complaint`
 };
 
 }  // namespace dflockd::reactor

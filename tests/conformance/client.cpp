@@ -32,21 +32,28 @@ struct FreeAddresses {
   void operator()(addrinfo* addresses) const { ::freeaddrinfo(addresses); }
 };
 
-std::unique_ptr<addrinfo, FreeAddresses> address_of(const Server& server) {
+std::unique_ptr<addrinfo, FreeAddresses> resolved(const std::string& address, std::uint16_t port) {
   addrinfo hints{};
   hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
-  const std::string port = std::to_string(server.port());
-  if (::getaddrinfo(server.address().c_str(), port.c_str(), &hints, &found) != 0) {
-    throw std::runtime_error("not an address: " + server.address());
+  if (::getaddrinfo(address.c_str(), std::to_string(port).c_str(), &hints, &found) != 0) {
+    throw std::runtime_error("not an address: " + address);
   }
   return std::unique_ptr<addrinfo, FreeAddresses>(found);
 }
 
+/// Binds to an address, and leaves it to `connect` to pick a port that is free for this server.
+void bind_to(int socket, const std::string& address) {
+  set_option(socket, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+  const auto local = resolved(address, 0);
+  if (::bind(socket, local->ai_addr, local->ai_addrlen) != 0) fail("bind");
+}
+
 /// A connected socket; a negative number if the server does not accept connections.
-int connected_socket(const Server& server, std::optional<int> receive_buffer) {
-  const auto address = address_of(server);
+int connected_socket(const Server& server, std::optional<int> receive_buffer,
+                     const Route& route = {}) {
+  const auto address = resolved(route.to.empty() ? server.address() : route.to, server.port());
   const int socket = ::socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (socket < 0) fail("socket");
   if (receive_buffer) {
@@ -55,6 +62,7 @@ int connected_socket(const Server& server, std::optional<int> receive_buffer) {
     constexpr int kSmallestSegment = 536;
     set_option(socket, IPPROTO_TCP, TCP_MAXSEG, kSmallestSegment);
   }
+  if (!route.from.empty()) bind_to(socket, route.from);
   if (::connect(socket, address->ai_addr, address->ai_addrlen) != 0) {
     const int error = errno;
     ::close(socket);
@@ -127,6 +135,11 @@ std::string request_bytes(std::string_view command, std::string_view key,
 
 Client::Client(const Server& server, std::optional<int> receive_buffer)
     : socket_(connected_socket(server, receive_buffer)) {
+  if (socket_ < 0) fail("connect");
+}
+
+Client::Client(const Server& server, const Route& route)
+    : socket_(connected_socket(server, {}, route)) {
   if (socket_ < 0) fail("connect");
 }
 
@@ -284,10 +297,10 @@ std::string Client::local_endpoint() const {
   return std::string(text.data()) + ":" + std::to_string(ntohs(address.sin_port));
 }
 
-std::vector<Client> connect_many(const Server& server, std::size_t count) {
+std::vector<Client> connect_many(const Server& server, std::size_t count, const Route& route) {
   std::vector<Client> clients;
   clients.reserve(count);
-  while (clients.size() < count) clients.emplace_back(server);
+  while (clients.size() < count) clients.emplace_back(server, route);
   return clients;
 }
 

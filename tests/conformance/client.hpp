@@ -53,11 +53,18 @@ Grant acquired(const std::string& reply);
 std::string request_bytes(std::string_view command, std::string_view key,
                           std::string_view argument);
 
+/// How a client reaches the server, where that matters: addresses of the same family.
+struct Route {
+  std::string from{};  ///< the client's address: any of 127.0.0.0/8 is there; empty for any
+  std::string to{};    ///< the server's; empty for the one that it says it listens on
+};
+
 class Client {
  public:
   /// Connects to the server. With `receive_buffer`, in bytes, the client and the connection take in
   /// little that the client has not been told to read.
   explicit Client(const Server& server, std::optional<int> receive_buffer = {});
+  Client(const Server& server, const Route& route);
   Client(Client&& other) noexcept;
   Client& operator=(Client&&) = delete;
   ~Client();
@@ -124,7 +131,7 @@ class Client {
 
 /// As many clients as asked for. They need a descriptor each, here and in the server: see
 /// `allow_many_connections`.
-std::vector<Client> connect_many(const Server& server, std::size_t count);
+std::vector<Client> connect_many(const Server& server, std::size_t count, const Route& route = {});
 
 /// Raises this process's limit on descriptors, which servers started later inherit.
 void allow_many_connections();

@@ -1,6 +1,7 @@
 // Starting up: where the server listens, how it refuses a bad configuration, and what it logs.
 
 #include <csignal>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include <gtest/gtest.h>
 
 #include "client.hpp"
+#include "log_lines.hpp"
 #include "stats.hpp"
 
 namespace dflockd::conformance {
@@ -228,6 +230,77 @@ TEST(Configuration, check_validates_prints_and_exits) {
   EXPECT_EQ(good.wait_for_exit(), 0);
   EXPECT_NE(good.output().find("4444"), std::string::npos) << good.output();
   expect_refusal({.flags = {"--check-config", "--port", "65536"}}, {"--port", "65536"});
+}
+
+// --- "When a listener is bound beyond loopback, start-up warns once for each cap left unbounded,
+// and for an auth token without TLS." ---
+
+/// The flags that are warned of, in their order.
+Strings warned_of(const Launch& launch) {
+  Server server(launch);
+  Client(server).ping();  // it runs, and so the signal does not come too early
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait_for_exit(), 0);  // the log is complete then
+  Strings flags;
+  for (const std::string& line : lines_with(server.log(), "warn ")) {
+    const std::size_t event = line.find("warn ") + 5;
+    const std::size_t field = line.find(" flag=");
+    if (field == std::string::npos) continue;
+    const bool is_cap = line.substr(event, field - event) == "unbounded_beyond_loopback";
+    if (!is_cap) {
+      EXPECT_EQ(line.substr(event, field - event), "auth_token_without_tls");
+    }
+    flags.push_back(line.substr(field + 6) + (is_cap ? "" : " for the token"));
+  }
+  return flags;
+}
+
+const Strings kNoCaps{"--max-connections=0", "--max-connections-per-ip=0", "--max-locks=0",
+                      "--max-waiters=0"};
+
+Strings with_host(const std::string& host, Strings flags) {
+  flags.push_back("--host=" + host);
+  return flags;
+}
+
+TEST(BeyondLoopback, each_cap_left_unbounded_is_warned_of_once) {
+  EXPECT_THAT(warned_of({.flags = with_host("0.0.0.0", kNoCaps)}),
+              testing::ElementsAre("--max-connections", "--max-connections-per-ip", "--max-locks",
+                                   "--max-waiters"));
+  EXPECT_THAT(
+      warned_of({.flags = with_host("0.0.0.0", {})}),
+      testing::ElementsAre("--max-connections", "--max-connections-per-ip", "--max-waiters"))
+      << "--max-locks has a default";
+  EXPECT_THAT(warned_of({.flags = with_host("0.0.0.0", {"--max-connections=9", "--max-locks=0"})}),
+              testing::ElementsAre("--max-connections-per-ip", "--max-locks", "--max-waiters"));
+}
+
+TEST(BeyondLoopback, on_ipv6_is_warned_of_too) {
+  if (!has_ipv6()) GTEST_SKIP() << "no IPv6 here";
+  EXPECT_EQ(warned_of({.flags = with_host("::", kNoCaps)}).size(), 4U);
+}
+
+TEST(BeyondLoopback, caps_on_everything_leave_nothing_to_warn_of) {
+  EXPECT_THAT(warned_of({.flags = with_host("0.0.0.0", {"--max-connections=9", "--max-waiters=9",
+                                                        "--max-connections-per-ip=9"})}),
+              testing::IsEmpty());
+}
+
+TEST(BeyondLoopback, auth_token_without_tls_is_warned_of) {
+  const std::map<std::string, std::string> token{{"DFLOCKD_AUTH_TOKEN", "hunter2"}};
+  const Strings caps{"--max-connections=9", "--max-waiters=9", "--max-connections-per-ip=9"};
+  EXPECT_THAT(warned_of({.flags = with_host("0.0.0.0", caps), .environment = token}),
+              testing::ElementsAre("--tls-cert for the token"));
+  EXPECT_THAT(warned_of({.flags = with_host("127.0.0.1", caps), .environment = token}),
+              testing::IsEmpty());
+}
+
+TEST(BeyondLoopback, loopback_in_any_form_is_not) {
+  Strings hosts{"127.0.0.1", "127.0.0.2", "localhost"};
+  if (has_ipv6()) hosts.insert(hosts.end(), {"::1", "::ffff:127.0.0.1"});
+  for (const std::string& host : hosts) {
+    EXPECT_THAT(warned_of({.flags = with_host(host, kNoCaps)}), testing::IsEmpty()) << host;
+  }
 }
 
 // --- The log ---
