@@ -129,6 +129,7 @@ std::string TlsStream::why(const std::error_code& error) {
   const auto code = static_cast<unsigned long>(static_cast<unsigned int>(error.value()));
   switch (ERR_GET_REASON(code)) {
     case SSL_R_HTTP_REQUEST:
+    case SSL_R_HTTPS_PROXY_REQUEST:
     case SSL_R_WRONG_VERSION_NUMBER:
       return "plain text where TLS was expected";
     default: {
