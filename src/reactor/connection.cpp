@@ -374,6 +374,7 @@ void Connection<Stream>::on_drain() {
 template <class Stream>
 void Connection<Stream>::on_stop() {
   if (asker_ != nullptr) asker_->give_up();
+  if (suspended_in_ != Suspension::kSending) stream_.end_sending();  // else it is cut off
   abandon("stopped");
 }
 
