@@ -7,7 +7,7 @@
 set -eu
 
 packages="build-essential cmake ninja-build git python3
-  libasio-dev libcli11-dev libspdlog-dev libfmt-dev libssl-dev libsystemd-dev
+  openssl libasio-dev libcli11-dev libspdlog-dev libfmt-dev libssl-dev libsystemd-dev
   nlohmann-json3-dev
   libgtest-dev libgmock-dev librapidcheck-dev"
 

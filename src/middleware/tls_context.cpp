@@ -70,7 +70,9 @@ class PemFile {
       throw;
     }
     ::close(file);
-    bio_.reset(BIO_new_mem_buf(bytes_.data(), static_cast<int>(bytes_.size())));
+    // Of an empty file there are no bytes to point at.
+    bio_.reset(
+        BIO_new_mem_buf(bytes_.empty() ? "" : bytes_.data(), static_cast<int>(bytes_.size())));
     require(bio_ != nullptr);
   }
   PemFile(const PemFile&) = delete;
@@ -97,7 +99,10 @@ class PemFile {
     };
     Owned<EVP_PKEY> key(PEM_read_bio_PrivateKey(bio_.get(), nullptr, no_passphrase, &is_encrypted));
     if (is_encrypted) refuse("it is encrypted; expected a key without a passphrase");
-    if (key == nullptr) refuse("no private key in PEM format: " + openssl_reason());
+    if (key == nullptr) {
+      ERR_clear_error();  // OpenSSL only says "unsupported" of whatever is no key
+      refuse("no private key in PEM format is in it");
+    }
     return key;
   }
 

@@ -20,6 +20,10 @@ namespace {
 /// How much is encrypted and sent before others have their turn.
 constexpr std::size_t kWriteSlice = 64UL * 1024;
 
+/// How much is received before others have their turn. OpenSSL goes on as long as there is more and
+/// it has found nothing to return, such as among records that only change keys.
+constexpr std::size_t kReadSlice = 32UL * 1024;
+
 bool is_would_block(int error) {
   return error == EAGAIN || error == EWOULDBLOCK;
 }
@@ -37,8 +41,10 @@ struct TlsStream::Transport {
       do {
         received = ::recv(self.socket_.native_handle(), space, static_cast<std::size_t>(size), 0);
       } while (received < 0 && errno == EINTR);
+      if (received > 0) self.slice_ += static_cast<std::size_t>(received);
       // As in receive_buffer.hpp: a short reception has emptied the socket.
-      self.drained_ = received < 0 ? is_would_block(errno) : received > 0 && received < size;
+      self.drained_ = received < 0 ? is_would_block(errno)
+                                   : received > 0 && (received < size || self.slice_ >= kReadSlice);
       self.ended_ = received == 0;
     }
     if (received < 0 && self.drained_) {
@@ -108,7 +114,7 @@ TlsStream::~TlsStream() {
 
 net::Awaitable TlsStream::handshake(std::error_code& error) {
   for (;;) {
-    drained_ = false;
+    begin_receiving();
     ERR_clear_error();
     error = outcome(SSL_do_handshake(ssl_.get()));
     if (error != asio::error::would_block) co_return;
@@ -123,6 +129,7 @@ std::string TlsStream::why(const std::error_code& error) {
   const auto code = static_cast<unsigned long>(static_cast<unsigned int>(error.value()));
   switch (ERR_GET_REASON(code)) {
     case SSL_R_HTTP_REQUEST:
+    case SSL_R_HTTPS_PROXY_REQUEST:
     case SSL_R_WRONG_VERSION_NUMBER:
       return "plain text where TLS was expected";
     default: {
@@ -146,8 +153,14 @@ net::AwaitableOf<std::size_t> TlsStream::async_read_some(std::span<char> space,
 }
 
 std::size_t TlsStream::read_some(std::span<char> space, std::error_code& error) {
-  drained_ = false;
+  begin_receiving();
   return read_buffered(space, error);
+}
+
+/// Makes what OpenSSL reads come from the socket again.
+void TlsStream::begin_receiving() {
+  drained_ = false;
+  slice_ = 0;
 }
 
 /// Reads what has been received, and no more from the socket than it is known to have.
@@ -166,7 +179,7 @@ std::size_t TlsStream::read_buffered(std::span<char> space, std::error_code& err
 bool TlsStream::has_unread() {
   char byte = 0;
   std::size_t size = 0;
-  drained_ = false;
+  begin_receiving();
   ERR_clear_error();
   static_cast<void>(outcome(SSL_peek_ex(ssl_.get(), &byte, sizeof byte, &size)));
   return size > 0;

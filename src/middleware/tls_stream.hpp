@@ -81,6 +81,7 @@ class TlsStream {
 
   net::AwaitableOf<std::size_t> async_write_bytes(std::string_view bytes, std::error_code& error);
   std::size_t read_buffered(std::span<char> space, std::error_code& error);
+  void begin_receiving();
   void say_goodbye();
   /// Waits until the socket is ready for what OpenSSL wanted last.
   auto wait(std::error_code& error) {
@@ -94,7 +95,8 @@ class TlsStream {
   std::error_code transport_error_;  ///< the socket's last
   std::error_code failure_;          ///< why nothing more can be sent or received
   bool wants_write_ = false;
-  bool drained_ = false;  ///< nothing is left to receive, unless the socket says so again
+  bool drained_ = false;   ///< nothing is to be received, unless the socket says so again
+  std::size_t slice_ = 0;  ///< how much was received since it last said so
   bool ended_ = false;    ///< the peer has closed the connection beneath
 };
 

@@ -74,7 +74,7 @@ net::Awaitable Connection<Stream>::serve(std::unique_ptr<Connection> self) {
     if (self->expects_nothing()) {
       co_await asio::post(self->socket().get_executor(), net::kUseAwaitable);  // after the others
       size = self->stream_.read_some(space, error);
-      if (error == asio::error::would_block) self->end("draining");
+      if (error == asio::error::would_block) self->end(self->hung_up_ ? "peer_left" : "draining");
     } else {
       self->suspended_in_ = Suspension::kReceiving;
       size = co_await self->stream_.async_read_some(space, error);
@@ -102,8 +102,8 @@ net::AwaitableOf<typename Connection<Stream>::Next> Connection<Stream>::shake_ha
   }
   if (!ended_) {
     server_.warn(Server::Complaint::kHandshake, service_.info(owner_), stream_.why(error));
+    ending_ = "tls_handshake_failed";
   }
-  ending_ = "tls_handshake_failed";
   co_return Next::kClose;
 }
 
@@ -374,6 +374,7 @@ void Connection<Stream>::on_drain() {
 template <class Stream>
 void Connection<Stream>::on_stop() {
   if (asker_ != nullptr) asker_->give_up();
+  if (suspended_in_ != Suspension::kSending) stream_.end_sending();  // else it is cut off
   abandon("stopped");
 }
 

@@ -62,6 +62,8 @@ Server::Server(asio::io_context& context, ServerOptions options,
 }
 
 int Server::run() {
+  service_.refresh_clock();
+  next_ticket_keys_ = locks::later(service_.now(), kTicketKeyLifetime);  // the first are new
   net::spawn(context_, listener_.run());
   net::spawn(context_, watch_.run());
   net::spawn(context_, tick());

@@ -188,15 +188,26 @@ void Client::request(std::string_view command, std::string_view key, std::string
   send(request_bytes(command, key, argument));
 }
 
+Client::Arrival Client::receive_raw(std::string& bytes) {
+  std::array<char, 65'536> space;
+  const ssize_t size = ::recv(socket_, space.data(), space.size(), 0);
+  if (size < 0 && (errno == EAGAIN || errno == EINTR)) return Arrival::kNothing;
+  if (size < 0 && errno != ECONNRESET) fail("recv");
+  if (size <= 0) return Arrival::kEnd;
+  bytes.append(space.data(), static_cast<std::size_t>(size));
+  return Arrival::kBytes;
+}
+
+void Client::append_unread(std::string_view bytes) {
+  unread_.erase(0, std::exchange(read_, 0));
+  unread_.append(bytes);
+}
+
 bool Client::receive(Clock::time_point deadline) {
   if (!wait_for(POLLIN, deadline)) throw std::runtime_error("no reply in time");
-  std::array<char, 65'536> bytes;
-  const ssize_t size = ::recv(socket_, bytes.data(), bytes.size(), 0);
-  if (size < 0 && (errno == EAGAIN || errno == EINTR)) return true;
-  if (size < 0 && errno != ECONNRESET) fail("recv");
-  if (size <= 0) return false;
-  unread_.erase(0, std::exchange(read_, 0));
-  unread_.append(bytes.data(), static_cast<std::size_t>(size));
+  std::string bytes;
+  if (receive_raw(bytes) == Arrival::kEnd) return false;
+  append_unread(bytes);
   return true;
 }
 
@@ -228,7 +239,7 @@ std::vector<std::string> Client::read_lines(Duration quiet) {
 }
 
 bool Client::has_input() {
-  return read_ < unread_.size() || wait_for(POLLIN, Clock::now());
+  return has_unread() || wait_for(POLLIN, Clock::now());
 }
 
 std::string Client::ask(std::string_view command, std::string_view key, std::string_view argument) {

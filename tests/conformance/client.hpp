@@ -67,14 +67,14 @@ class Client {
   Client(const Server& server, const Route& route);
   Client(Client&& other) noexcept;
   Client& operator=(Client&&) = delete;
-  ~Client();
+  virtual ~Client();
 
   // --- Bytes and lines ---
 
   /// Sends all of it.
   void send(std::string_view bytes);
   /// Sends what the connection takes within `patience`, and returns how many bytes that were.
-  std::size_t send_some(std::string_view bytes, Duration patience);
+  virtual std::size_t send_some(std::string_view bytes, Duration patience);
   /// Sends one request and does not wait for the reply.
   void request(std::string_view command, std::string_view key, std::string_view argument);
   /// The next line, without its line end.
@@ -84,7 +84,7 @@ class Client {
   /// The whole lines that arrive until nothing has for as long as `quiet`.
   std::vector<std::string> read_lines(Duration quiet);
   /// True if something has arrived that has not been read: bytes or the end.
-  bool has_input();
+  virtual bool has_input();
   /// Sends one request and returns its reply.
   std::string ask(std::string_view command, std::string_view key, std::string_view argument);
 
@@ -113,17 +113,25 @@ class Client {
   /// Closes the connection.
   void close();
   /// Ends this direction only: the server reads an end of file, replies still arrive.
-  void half_close();
+  virtual void half_close();
   /// Resets the connection.
   void reset();
 
   /// This end of the connection, as `stats` shows it for IPv4: "127.0.0.1:40312".
   [[nodiscard]] std::string local_endpoint() const;
 
- private:
+ protected:
+  [[nodiscard]] bool has_unread() const { return read_ < unread_.size(); }
   bool wait_for(short events, Clock::time_point deadline) const;
-  bool receive(Clock::time_point deadline);
+  /// Appends what arrives to what is unread. False at the end; throws if nothing has come by the
+  /// deadline.
+  virtual bool receive(Clock::time_point deadline);
+  /// The next bytes from the socket, nothing yet, or the end.
+  enum class Arrival { kBytes, kNothing, kEnd };
+  Arrival receive_raw(std::string& bytes);
+  void append_unread(std::string_view bytes);
 
+ private:
   int socket_ = -1;
   std::string unread_;
   std::size_t read_ = 0;  ///< how much of `unread_` has been read after all

@@ -27,12 +27,6 @@ namespace {
   throw std::system_error(errno, std::generic_category(), what);
 }
 
-/// The binary under test: the one of this build, unless the environment names another.
-std::string binary() {
-  const char* const chosen = std::getenv("DFLOCKD_BINARY");
-  return chosen != nullptr ? chosen : DFLOCKD_BINARY;
-}
-
 bool is_inherited(std::string_view variable) {
   constexpr std::array<std::string_view, 4> kKeptBack{"DFLOCKD_", "LISTEN_",
                                                       "NOTIFY_SOCKET=", "WATCHDOG_"};
@@ -106,9 +100,10 @@ void limit(int resource, const std::optional<std::size_t>& most) {
 
 /// Becomes the binary under test. Between fork and exec: async-signal-safe calls only.
 [[noreturn]] void become(char* const* arguments, char* const* environment, const Launch& launch,
-                         Inheritance& inheritance, pid_t parent, int output, int log) {
+                         Inheritance& inheritance, pid_t parent, int input, int output, int log) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(126);
+  if (input >= 0 && ::dup2(input, STDIN_FILENO) < 0) ::_exit(126);
   if (::dup2(output, STDOUT_FILENO) < 0 || ::dup2(log, STDERR_FILENO) < 0) ::_exit(126);
   if (!inheritance.take_effect()) ::_exit(126);
   limit(RLIMIT_NOFILE, launch.max_open_files);
@@ -139,23 +134,34 @@ std::optional<std::string> find_line(const std::string& log, std::string_view te
 
 }  // namespace
 
+// The one of this build, unless the environment names another.
+std::string binary() {
+  const char* const chosen = std::getenv("DFLOCKD_BINARY");
+  return chosen != nullptr ? chosen : DFLOCKD_BINARY;
+}
+
 Process::Process(const Launch& launch) {
-  std::vector<std::string> words{binary()};
+  std::vector<std::string> words{launch.program.empty() ? binary() : launch.program};
   words.insert(words.end(), launch.flags.begin(), launch.flags.end());
   const std::vector<char*> arguments = null_terminated(words);
   std::vector<std::string> variables = environment_of(launch);
   Inheritance inheritance(launch.inherited_sockets, variables);
   const std::vector<char*> environment = null_terminated(variables);
 
+  std::array<int, 2> input{-1, -1};
   std::array<int, 2> output;
   std::array<int, 2> log;
+  if (launch.takes_input && ::pipe2(input.data(), O_CLOEXEC) != 0) fail("pipe2");
   if (::pipe2(output.data(), O_CLOEXEC) != 0 || ::pipe2(log.data(), O_CLOEXEC) != 0) fail("pipe2");
   const pid_t parent = ::getpid();
   pid_ = ::fork();
   if (pid_ < 0) fail("fork");
   if (pid_ == 0) {
-    become(arguments.data(), environment.data(), launch, inheritance, parent, output[1], log[1]);
+    become(arguments.data(), environment.data(), launch, inheritance, parent, input[0], output[1],
+           log[1]);
   }
+  if (launch.takes_input) ::close(input[0]);
+  input_ = input[1];
   ::close(output[1]);
   ::close(log[1]);
   collector_ = std::thread([this, output, log] { collect_output(output[0], log[0]); });
@@ -167,6 +173,7 @@ Process::~Process() {
     ::waitpid(pid_, nullptr, 0);
   }
   collector_.join();
+  if (input_ >= 0) ::close(input_);
 }
 
 void Process::collect_output(int output, int log) {
@@ -197,15 +204,29 @@ std::string Process::output() const {
   return output_;
 }
 
-std::optional<std::string> Process::wait_for_log_line(std::string_view text,
-                                                      Duration patience) const {
+std::optional<std::string> Process::wait_for_line(const std::string& stream, std::string_view text,
+                                                  Duration patience) const {
   std::optional<std::string> line;
   std::unique_lock lock(mutex_);
   changed_.wait_for(lock, patience, [&] {
-    line = find_line(log_, text);
+    line = find_line(stream, text);
     return line || ended_;
   });
   return line;
+}
+
+std::optional<std::string> Process::wait_for_log_line(std::string_view text,
+                                                      Duration patience) const {
+  return wait_for_line(log_, text, patience);
+}
+
+std::optional<std::string> Process::wait_for_output_line(std::string_view text,
+                                                         Duration patience) const {
+  return wait_for_line(output_, text, patience);
+}
+
+void Process::type(std::string_view text) {
+  if (::write(input_, text.data(), text.size()) != static_cast<ssize_t>(text.size())) fail("write");
 }
 
 void Process::signal(int number) {

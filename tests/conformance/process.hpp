@@ -42,7 +42,12 @@ struct Launch {
   /// Become the child's descriptors from 3 on, with LISTEN_FDS, LISTEN_FDNAMES and LISTEN_PID as
   /// sd_listen_fds(3) has them; without any, none of the three is set.
   std::vector<InheritedSocket> inherited_sockets{};
+  std::string program{};     ///< another one than the binary under test
+  bool takes_input = false;  ///< standard input is what `Process::type` sends
 };
+
+/// The binary under test.
+std::string binary();
 
 class Process {
  public:
@@ -66,6 +71,13 @@ class Process {
   [[nodiscard]] std::optional<std::string> wait_for_log_line(std::string_view text,
                                                              Duration patience = kPatience) const;
 
+  /// The same for its output.
+  [[nodiscard]] std::optional<std::string> wait_for_output_line(
+      std::string_view text, Duration patience = kPatience) const;
+
+  /// Sends `text` to its standard input.
+  void type(std::string_view text);
+
   /// Sends a signal. Does nothing once the process has exited.
   void signal(int number);
 
@@ -83,8 +95,11 @@ class Process {
 
  private:
   void collect_output(int output, int log);
+  std::optional<std::string> wait_for_line(const std::string& stream, std::string_view text,
+                                           Duration patience) const;
 
   pid_t pid_ = -1;
+  int input_ = -1;
   std::optional<int> exit_status_;
   mutable std::mutex mutex_;
   mutable std::condition_variable changed_;

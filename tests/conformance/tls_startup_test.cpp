@@ -1,0 +1,161 @@
+// Starting with TLS: what is said of files that cannot be used, by --check-config too.
+
+#include <csignal>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <sys/stat.h>
+
+#include <gtest/gtest.h>
+
+#include "tls_client.hpp"
+#include "tls_server.hpp"
+
+namespace dflockd::conformance {
+
+namespace {
+
+class TlsFilesAtStart : public testing::Test {
+ protected:
+  [[nodiscard]] std::string path(const char* name) const { return directory_ / name; }
+
+  /// Starting with these flags must end in exactly this line, and so must --check-config.
+  static void expect_refusal(const std::vector<std::string>& flags, const std::string& line) {
+    for (const bool check : {false, true}) {
+      Launch launch{.flags = flags};
+      launch.flags.insert(launch.flags.end(), {"--port", "0"});
+      if (check) launch.flags.emplace_back("--check-config");
+      Process process(launch);
+      EXPECT_EQ(process.wait_for_exit(), 2);
+      EXPECT_EQ(process.log(), "dflockd: " + line + "\n");
+      EXPECT_EQ(process.output(), "");
+    }
+  }
+
+  [[nodiscard]] std::vector<std::string> with_certificate(const std::string& certificate) const {
+    return {"--tls-cert", certificate, "--tls-key", files_.key};
+  }
+  [[nodiscard]] std::vector<std::string> with_key(const std::string& key) const {
+    return {"--tls-cert", files_.certificate, "--tls-key", key};
+  }
+  [[nodiscard]] std::vector<std::string> with_client_ca(const std::string& authority) const {
+    return {"--tls-cert", files_.certificate, "--tls-key",
+            files_.key,   "--tls-client-ca",  authority};
+  }
+
+  Directory directory_;
+  Authority authority_;
+  Identity identity_ = authority_.issue();
+  IdentityFiles files_ = directory_.write("server", identity_);
+};
+
+TEST_F(TlsFilesAtStart, that_are_missing_are_named_with_their_flags) {
+  const std::string missing = path("missing.pem");
+  const std::string reason = " '" + missing + "' cannot be used: No such file or directory";
+  expect_refusal(with_certificate(missing), "--tls-cert:" + reason);
+  expect_refusal(with_key(missing), "--tls-key:" + reason);
+  expect_refusal(with_client_ca(missing), "--tls-client-ca:" + reason);
+}
+
+TEST_F(TlsFilesAtStart, that_are_no_files_are_refused_without_waiting) {
+  ASSERT_EQ(::mkfifo(path("fifo").c_str(), 0600), 0);
+  std::filesystem::create_directory(path("directory"));
+  for (const char* name : {"fifo", "directory"}) {
+    const std::string reason = " '" + path(name) + "' cannot be used: it is not a regular file";
+    expect_refusal(with_certificate(path(name)), "--tls-cert:" + reason);
+    expect_refusal(with_key(path(name)), "--tls-key:" + reason);
+    expect_refusal(with_client_ca(path(name)), "--tls-client-ca:" + reason);
+  }
+}
+
+TEST_F(TlsFilesAtStart, that_are_empty_or_no_pem_are_refused) {
+  for (const char* content : {"", "nothing of the kind\n"}) {
+    SCOPED_TRACE(content);
+    const std::string file = directory_.write("other.pem", content);
+    const std::string before = " '" + file + "' cannot be used: no ";
+    expect_refusal(with_certificate(file),
+                   "--tls-cert:" + before + "certificate in PEM format is in it");
+    expect_refusal(with_key(file), "--tls-key:" + before + "private key in PEM format is in it");
+    expect_refusal(with_client_ca(file),
+                   "--tls-client-ca:" + before + "certificate in PEM format is in it");
+  }
+}
+
+TEST_F(TlsFilesAtStart, key_of_another_certificate_is_refused) {
+  const IdentityFiles other = directory_.write("other", authority_.issue());
+  expect_refusal(with_key(other.key), "--tls-key: '" + other.key.string() +
+                                          "' cannot be used: it is not the key of the certificate");
+}
+
+TEST_F(TlsFilesAtStart, encrypted_key_is_refused) {
+  const std::string key = directory_.write("encrypted.key", identity_.encrypted_key_pem("secret"));
+  expect_refusal(with_key(key),
+                 "--tls-key: '" + key +
+                     "' cannot be used: it is encrypted; expected a key without a passphrase");
+}
+
+// OpenSSL would ask the terminal for the passphrase, and wait.
+TEST_F(TlsFilesAtStart, encrypted_key_asks_no_terminal_for_its_passphrase) {
+  const std::string key = directory_.write("encrypted.key", identity_.encrypted_key_pem("secret"));
+  const std::string command =
+      binary() + " --port 0 --tls-cert " + files_.certificate.string() + " --tls-key " + key;
+  Process process({.flags = {"script", "--quiet", "--return", "--command", command, "/dev/null"},
+                   .program = "/usr/bin/env"});
+  EXPECT_EQ(process.wait_for_exit(), 2);
+  EXPECT_EQ(process.output(), "dflockd: --tls-key: '" + key +
+                                  "' cannot be used: it is encrypted; expected a key without a "
+                                  "passphrase\r\n");
+}
+
+TEST_F(TlsFilesAtStart, from_the_environment_are_named_by_their_variables) {
+  Process process({.environment = {{"DFLOCKD_TLS_CERT", path("missing.pem")},
+                                   {"DFLOCKD_TLS_KEY", files_.key}}});
+  EXPECT_EQ(process.wait_for_exit(), 2);
+  EXPECT_EQ(process.log(), "dflockd: DFLOCKD_TLS_CERT: '" + path("missing.pem") +
+                               "' cannot be used: No such file or directory\n");
+}
+
+TEST_F(TlsFilesAtStart, certificate_or_key_alone_is_refused) {
+  for (const char* flag : {"--tls-cert", "--tls-key"}) {
+    Process process({.flags = {flag, path("server.crt")}});
+    EXPECT_EQ(process.wait_for_exit(), 2);
+    EXPECT_NE(process.log().find(flag), std::string::npos) << process.log();
+  }
+}
+
+TEST_F(TlsFilesAtStart, good_ones_pass_the_check_and_show_no_key) {
+  std::vector<std::string> flags = with_client_ca(files_.certificate);
+  flags.emplace_back("--check-config");
+  Process process({.flags = flags});
+  EXPECT_EQ(process.wait_for_exit(), 0);
+  EXPECT_NE(process.output().find("tls-cert = \"" + files_.certificate.string() + "\""),
+            std::string::npos)
+      << process.output();
+  EXPECT_EQ(process.log(), "");
+}
+
+TEST_F(TlsFilesAtStart, expired_certificate_is_a_warning_of_the_check_too) {
+  const IdentityFiles expired =
+      directory_.write("expired", authority_.issue({.valid_until = std::chrono::minutes(-1)}));
+  Process process(
+      {.flags = {"--check-config", "--tls-cert", expired.certificate, "--tls-key", expired.key}});
+  EXPECT_EQ(process.wait_for_exit(), 0);
+  EXPECT_NE(process.output().find("expired.crt' has expired: it was valid until 20"),
+            std::string::npos)
+      << process.output();
+}
+
+TEST_F(TlsFilesAtStart, certificate_is_told_in_the_log) {
+  const Server server(with_certificate(files_.certificate));
+  const auto line = server.wait_for_log_line("info tls_certificate");
+  ASSERT_TRUE(line) << server.log();
+  EXPECT_NE(line->find("subject=\"CN=server\""), std::string::npos) << *line;
+  EXPECT_NE(line->find("sha256=" + fingerprint(identity_.certificate.get())), std::string::npos)
+      << *line;
+  EXPECT_TRUE(server.wait_for_log_line(" tls=true")) << server.log();
+}
+
+}  // namespace
+
+}  // namespace dflockd::conformance
