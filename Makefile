@@ -1,5 +1,5 @@
 # A thin front for the CMake presets. `make run` and `make test` are all that a new machine needs.
-.PHONY: help build debug run test asan bench format format-check tidy install clean
+.PHONY: help build debug run test asan bench format format-check tidy install package clean
 
 PREFIX ?= /usr/local
 ARGS ?=
@@ -50,6 +50,13 @@ tidy: ## run clang-tidy over the sources
 
 install: build ## install into PREFIX (default /usr/local), under DESTDIR if it is set
 	@cmake --install build/release --prefix $(PREFIX)
+
+package: ## build the Debian package, build/package/dflockd_VERSION_amd64.deb
+	@$(DEPS)
+	@rm -f build/package/dflockd_*.deb
+	@cmake --preset package
+	@cmake --build --preset package
+	@cd build/package && cpack
 
 clean: ## remove everything that was built
 	@rm -rf build
