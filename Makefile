@@ -1,5 +1,5 @@
 # A thin front for the CMake presets. `make run` and `make test` are all that a new machine needs.
-.PHONY: help build debug run test asan bench format format-check tidy install package clean
+.PHONY: help build debug run test asan bench format format-check tidy install package package-test clean
 
 PREFIX ?= /usr/local
 ARGS ?=
@@ -57,6 +57,10 @@ package: ## build the Debian package, build/package/dflockd_VERSION_amd64.deb
 	@cmake --preset package
 	@cmake --build --preset package
 	@cd build/package && cpack
+
+package-test: package ## install, upgrade, remove and purge the package in a throw-away root
+	@$(DEPS) package
+	@tests/packaging/package_test.py $(ARGS)
 
 clean: ## remove everything that was built
 	@rm -rf build

@@ -50,12 +50,12 @@ class Flag:
         self.negation = f"no-{name}" if f"--no-{name} " in description else None
 
 
-def flags_of(program):
+def flags_of(*program):
     """The flags that the program's --help lists, by name."""
-    pieces = re.split(r"^  (?:-\w,)?--", output_of(program, "--help"), flags=re.MULTILINE)[1:]
+    pieces = re.split(r"^  (?:-\w,)?--", output_of(*program, "--help"), flags=re.MULTILINE)[1:]
     heads = [re.match(r"([a-z0-9-]+)(?: ([A-Z]+)\b)?(.*)", piece, re.DOTALL) for piece in pieces]
     flags = {head[1]: Flag(*head.groups()) for head in heads}
-    assert "help" in flags and len(flags) > 10, f"cannot read the --help of {program}"
+    assert "help" in flags and len(flags) > 10, f"cannot read the --help of {program[-1]}"
     return flags
 
 
@@ -189,4 +189,5 @@ def main():
     return 1 if failures else 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
