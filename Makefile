@@ -1,5 +1,5 @@
 # A thin front for the CMake presets. `make run` and `make test` are all that a new machine needs.
-.PHONY: help build debug run test asan bench format format-check tidy install package package-test clean
+.PHONY: help build debug run test asan bench format format-check tidy install package package-test package-boot-test clean
 
 PREFIX ?= /usr/local
 ARGS ?=
@@ -61,6 +61,10 @@ package: ## build the Debian package, build/package/dflockd_VERSION_amd64.deb
 package-test: package ## install, upgrade, remove and purge the package in a throw-away root
 	@$(DEPS) package
 	@tests/packaging/package_test.py $(ARGS)
+
+package-boot-test: package ## the same in a minimal Debian that boots, under its systemd
+	@$(DEPS) package-boot
+	@tests/packaging/boot_test.sh
 
 clean: ## remove everything that was built
 	@rm -rf build
