@@ -1,5 +1,5 @@
 # A thin front for the CMake presets. `make run` and `make test` are all that a new machine needs.
-.PHONY: help build debug run test asan bench format format-check tidy install clean
+.PHONY: help build debug run test asan bench format format-check tidy install package package-test package-boot-test clean
 
 PREFIX ?= /usr/local
 ARGS ?=
@@ -50,6 +50,21 @@ tidy: ## run clang-tidy over the sources
 
 install: build ## install into PREFIX (default /usr/local), under DESTDIR if it is set
 	@cmake --install build/release --prefix $(PREFIX)
+
+package: ## build the Debian package, build/package/dflockd_VERSION_amd64.deb
+	@$(DEPS)
+	@rm -f build/package/dflockd_*.deb
+	@cmake --preset package
+	@cmake --build --preset package
+	@cd build/package && cpack
+
+package-test: package ## install, upgrade, remove and purge the package in a throw-away root
+	@$(DEPS) package
+	@tests/packaging/package_test.py $(ARGS)
+
+package-boot-test: package ## the same in a minimal Debian that boots, under its systemd
+	@$(DEPS) package-boot
+	@tests/packaging/boot_test.sh
 
 clean: ## remove everything that was built
 	@rm -rf build

@@ -1,9 +1,11 @@
 #!/bin/sh
 # Installs the Debian 12 packages that are missing, and does nothing when all are there.
-# Usage: packaging/install-deps.sh [lint | bench]
-#   (nothing)  what building and testing needs
-#   lint       and clang-format and clang-tidy
-#   bench      and the servers that `make bench` compares with
+# Usage: packaging/install-deps.sh [lint | bench | package | package-boot]
+#   (nothing)     what building and testing needs
+#   lint          and clang-format and clang-tidy
+#   bench         and the servers that `make bench` compares with
+#   package       and what `make package-test` checks the package with
+#   package-boot  and what `make package-boot-test` boots it with
 set -eu
 
 packages="build-essential cmake ninja-build git python3
@@ -15,8 +17,10 @@ case "${1-}" in
   '') ;;
   lint) packages="$packages clang-format-14 clang-tidy-16" ;;
   bench) packages="$packages redis-server memcached util-linux" ;;
+  package) packages="$packages lintian mandoc man-db systemd zsh fish util-linux" ;;
+  package-boot) packages="$packages mmdebstrap systemd-container" ;;
   *)
-    echo "install-deps.sh: '$1' is not allowed; expected lint or bench" >&2
+    echo "install-deps.sh: '$1' is not allowed; expected lint, bench, package or package-boot" >&2
     exit 2
     ;;
 esac
