@@ -13,7 +13,7 @@ packages="build-essential cmake ninja-build git python3
 case "${1-}" in
   '') ;;
   lint) packages="$packages clang-format-14 clang-tidy-16" ;;
-  bench) packages="$packages redis-server memcached util-linux" ;;
+  bench) packages="$packages redis-server memcached openssl stunnel4 util-linux" ;;
   *)
     echo "install-deps.sh: '$1' is not allowed; expected lint or bench" >&2
     exit 2
