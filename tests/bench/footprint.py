@@ -25,12 +25,18 @@ STATS = b"stats\n_\n_\n"
 class Client:
     """A connection that speaks the line protocol, blocking."""
 
-    def __init__(self, port):
+    def __init__(self, port, tls=None):
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=60)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            self._socket = tls.wrap_socket(self._socket, server_hostname="127.0.0.1")
 
     def close(self):
         self._socket.close()
+
+    def rest(self):
+        """Keeps the connection and forgets what TLS takes on this side, which is a lot."""
+        self._socket = socket.socket(fileno=self._socket.detach())
 
     def send(self, request):
         self._socket.sendall(request)
@@ -52,13 +58,16 @@ class Client:
 
 
 @contextlib.contextmanager
-def clients(server, number):
-    """This many connections, each of which has had an answer, so that the server knows it."""
+def clients(server, number, tls=None):
+    """This many connections, each of which has had an answer, so that the server knows it. With an
+    `ssl.SSLContext` they speak TLS, and rest."""
     with contextlib.ExitStack() as stack:
         opened = []
         for _ in range(number):
-            opened.append(stack.enter_context(contextlib.closing(Client(server.port))))
+            opened.append(stack.enter_context(contextlib.closing(Client(server.port, tls))))
             opened[-1].ask(PING)
+            if tls is not None:
+                opened[-1].rest()
         yield opened
 
 
@@ -83,10 +92,10 @@ def wait_for_waiters(client, number):
     raise BenchError(f"{number} waiters did not queue within 60 s")
 
 
-def bytes_per_connection(bench, number):
-    with bench.server("dflockd", PATIENT) as server, clients(server, 100):
+def bytes_per_connection(bench, number, tls=None, flags=()):
+    with bench.server("dflockd", PATIENT, *flags) as server, clients(server, 100, tls):
         before = server.resident_bytes()
-        with clients(server, number):
+        with clients(server, number, tls):
             return (server.resident_bytes() - before) / number
 
 

@@ -1,10 +1,8 @@
 // Runs whole loads against the floor server, and against servers that misbehave.
 #include "cli/bench/load.hpp"
 
-#include <functional>
 #include <future>
 #include <stdexcept>
-#include <thread>
 
 #include <asio/read_until.hpp>
 #include <asio/write.hpp>
@@ -12,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "floor_process.hpp"
+#include "one_connection_server.hpp"
 
 namespace dflockd::bench {
 namespace {
@@ -19,28 +18,6 @@ namespace {
 using namespace std::chrono_literals;
 using asio::ip::tcp;
 using testing::HasSubstr;
-
-/// A server in a thread, which does one thing with its one connection and then closes it.
-class OneConnectionServer {
- public:
-  explicit OneConnectionServer(std::function<void(tcp::socket&)> serve)
-      : acceptor_(io_, tcp::endpoint(asio::ip::address_v4::loopback(), 0)), thread_([this, serve] {
-          tcp::socket peer = acceptor_.accept();
-          serve(peer);
-        }) {}
-
-  ~OneConnectionServer() { thread_.join(); }
-
-  OneConnectionServer(const OneConnectionServer&) = delete;
-  OneConnectionServer& operator=(const OneConnectionServer&) = delete;
-
-  [[nodiscard]] std::uint16_t port() const { return acceptor_.local_endpoint().port(); }
-
- private:
-  asio::io_context io_;
-  tcp::acceptor acceptor_;
-  std::thread thread_;
-};
 
 Options load_of(std::uint16_t port, std::size_t connections, std::uint64_t count) {
   Options options;

@@ -29,6 +29,22 @@ TEST(Measurement, counts_nothing_but_errors_before_its_begin_and_after_its_end) 
   EXPECT_EQ(result.errors, 1U);
 }
 
+TEST(Measurement, a_visit_counts_as_a_cycle) {
+  Measurement measurement(std::nullopt);
+  measurement.visited(1us, 2us, true);
+  measurement.begin(kStart);
+  measurement.visited(10us, 30us, false);
+  measurement.visited(10us, 20us, true);
+  measurement.end(kStart + 5s);
+
+  const Result& result = measurement.result();
+  EXPECT_EQ(result.cycles(), 2U);
+  EXPECT_EQ(result.handshake.count(), 2U);
+  EXPECT_EQ(result.cycle.max(), 30us);
+  EXPECT_EQ(result.resumed, 1U);
+  EXPECT_EQ(measurement.replies(), 2U);
+}
+
 TEST(Measurement, admits_every_cycle_until_its_end) {
   Measurement measurement(std::nullopt);
   EXPECT_EQ(measurement.admit(16), 16U);

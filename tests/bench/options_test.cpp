@@ -8,6 +8,8 @@
 
 #include <gtest/gtest.h>
 
+#include "certificate.hpp"
+
 namespace dflockd::bench {
 namespace {
 
@@ -82,6 +84,49 @@ TEST_F(OptionsTest, reads_every_flag) {
   EXPECT_EQ(accept({"--count=12", "--pipeline=16"}).count, 12U);
 }
 
+TEST_F(OptionsTest, reads_the_flags_of_tls) {
+  Options options = accept({"--tls", "--tls-ca", "/dev/null"});
+  EXPECT_TRUE(options.tls);
+  EXPECT_EQ(options.tls_ca, "/dev/null");
+  options = accept({"--tls", "--tls-insecure", "--handshakes", "--resume", "--no-ping"});
+  EXPECT_TRUE(options.tls_insecure);
+  EXPECT_TRUE(options.handshakes);
+  EXPECT_TRUE(options.resume);
+  EXPECT_FALSE(options.ping);
+}
+
+TEST_F(OptionsTest, only_dflockd_is_pinged) {
+  EXPECT_TRUE(accept({"--tls", "--handshakes"}).ping);
+  EXPECT_FALSE(accept({"--tls", "--handshakes", "--protocol", "redis"}).ping);
+}
+
+TEST_F(OptionsTest, flags_that_mean_nothing_without_another_are_refused) {
+  EXPECT_EQ(refuse({"--tls-ca", "/dev/null"}), "--tls-ca requires --tls");
+  EXPECT_EQ(refuse({"--tls-insecure"}), "--tls-insecure requires --tls");
+  EXPECT_EQ(refuse({"--handshakes"}), "--handshakes requires --tls");
+  EXPECT_EQ(refuse({"--tls", "--resume"}), "--resume requires --handshakes");
+  EXPECT_EQ(refuse({"--tls", "--no-ping"}), "--no-ping requires --handshakes");
+  EXPECT_EQ(refuse({"--tls", "--handshakes", "--hold", "2"}), "--hold excludes --handshakes");
+}
+
+TEST_F(OptionsTest, a_secret_is_one_line_without_the_white_space_around_it) {
+  const Certificate files("DNS:localhost");
+  const auto secret = [&](const std::string& text) {
+    return accept({"--auth-token-file", files.write("secret", text).c_str()}).auth_token;
+  };
+  EXPECT_EQ(secret("hunter2"), "hunter2");
+  EXPECT_EQ(secret(" hunter 2\t\r\n"), "hunter 2");
+
+  for (const std::string& text :
+       {std::string(), std::string(" \n"), std::string("a\nb\n"), std::string(65'537, 'x')}) {
+    const std::string file = files.write("secret", text);
+    EXPECT_EQ(refuse({"--auth-token-file", file.c_str()}),
+              "--auth-token-file '" + file + "': must be a file with one line of 1 to 65536 bytes");
+  }
+  EXPECT_NE(refuse({"--auth-token-file", "/nowhere"}), "accepted");
+  EXPECT_NE(refuse({"--auth-token-file", "/tmp"}), "accepted");
+}
+
 TEST_F(OptionsTest, a_bad_value_is_told_with_its_flag_and_what_is_allowed) {
   EXPECT_EQ(refuse({"--port", "0"}), "--port '0': must be a whole number from 1 to 65535");
   EXPECT_EQ(refuse({"--port", "65536"}), "--port '65536': must be a whole number from 1 to 65535");
@@ -110,6 +155,8 @@ TEST_F(OptionsTest, flags_that_contradict_each_other_are_refused) {
             "--protocol 'memcached': must be dflockd with --keys shared");
   EXPECT_EQ(refuse({"--protocol", "memcached", "--lease", "2592001"}),
             "--lease '2592001': must be at most 2592000 with --protocol memcached");
+  EXPECT_EQ(refuse({"--tls", "--tls-insecure", "--tls-ca", "/dev/null"}),
+            "--tls-ca excludes --tls-insecure");
   EXPECT_NE(refuse({"--count", "5", "--duration", "5"}).find("--count"), std::string::npos);
   EXPECT_NE(refuse({"--count", "5", "--warmup", "5"}).find("--count"), std::string::npos);
 }

@@ -65,13 +65,79 @@ TEST(Report, json_has_the_documented_keys) {
       json({}, result),
       R"({"version":")" DFLOCKD_VERSION
       R"(","protocol":"dflockd","host":"127.0.0.1","port":6388,"connections":100,"pipeline":1,)"
-      R"("keys":"own","semaphore":null,"hold_ms":0.000,"busy_poll":false,)"
+      R"("keys":"own","semaphore":null,"hold_ms":0.000,"busy_poll":false,"tls":null,)"
       R"("elapsed_s":2.000,"cycles":40000,)"
       R"("cycles_per_s":20000.000,"errors":0,"first_error":null,)"
       R"("server_cpu_us_per_cycle":null,"server_cpu_utilisation":null,"latency_us":{)"
       R"("acquire":{"p50":100.000,"p90":100.000,"p99":100.000,"p99_9":100.000,"max":100.000},)"
       R"("release":{"p50":50.000,"p90":50.000,"p99":50.000,"p99_9":50.000,"max":50.000},)"
       R"("cycle":{"p50":150.000,"p90":150.000,"p99":150.000,"p99_9":150.000,"max":150.000}}})"
+      "\n");
+}
+
+TEST(Report, tells_what_tls_agreed_on) {
+  Result result = two_seconds_of_load();
+  result.tls = {.version = "TLSv1.3", .cipher = "TLS_AES_128_GCM_SHA256"};
+  Options options;
+  options.tls = true;
+  EXPECT_THAT(text(options, result),
+              HasSubstr("TLS         TLSv1.3, TLS_AES_128_GCM_SHA256, verified\n"));
+  EXPECT_THAT(
+      json(options, result),
+      HasSubstr(
+          R"("tls":{"version":"TLSv1.3","cipher":"TLS_AES_128_GCM_SHA256","verified":true})"));
+  options.tls_insecure = true;
+  EXPECT_THAT(text(options, result), HasSubstr("TLS_AES_128_GCM_SHA256, not verified\n"));
+  EXPECT_THAT(json(options, result), HasSubstr(R"("verified":false})"));
+}
+
+Result two_seconds_of_handshakes() {
+  Result result;
+  result.elapsed = 2s;
+  result.server_cpu = 1s;
+  result.handshake.record(400us, 4'000);
+  result.cycle.record(500us, 4'000);
+  result.resumed = 4'000;
+  return result;
+}
+
+TEST(Report, text_of_handshakes_tells_what_was_done_after_them) {
+  const Result result = two_seconds_of_handshakes();
+  Options options;
+  options.handshakes = true;
+  std::string report = text(options, result);
+  EXPECT_THAT(
+      report,
+      HasSubstr(
+          "dflockd at 127.0.0.1 port 6388: 100 connections at a time, handshakes, a ping each\n"));
+  EXPECT_THAT(report, HasSubstr("measured    2.00 s, 4,000 handshakes, 0 errors\n"));
+  EXPECT_THAT(report, HasSubstr("throughput  2,000 handshakes/s\n"));
+  EXPECT_THAT(report, HasSubstr("server CPU  250.000 µs a handshake, 50.0 % of a core\n"));
+  EXPECT_THAT(report, HasSubstr("\nhandshake          400.0       400.0"));
+  EXPECT_THAT(report, HasSubstr("\nvisit              500.0       500.0"));
+
+  options.ping = false;
+  options.resume = true;
+  report = text(options, result);
+  EXPECT_THAT(
+      report,
+      HasSubstr("server at 127.0.0.1 port 6388: 100 connections at a time, resumed handshakes\n"));
+  EXPECT_THAT(report, HasSubstr("measured    2.00 s, 4,000 handshakes, 4,000 resumed, 0 errors\n"));
+}
+
+TEST(Report, json_of_handshakes_has_the_documented_keys) {
+  Options options;
+  options.handshakes = true;
+  EXPECT_EQ(
+      json(options, two_seconds_of_handshakes()),
+      R"({"version":")" DFLOCKD_VERSION
+      R"(","protocol":"dflockd","host":"127.0.0.1","port":6388,"connections":100,)"
+      R"("resume":false,"ping":true,"busy_poll":false,"tls":null,)"
+      R"("elapsed_s":2.000,"handshakes":4000,"handshakes_per_s":2000.000,"resumed":4000,)"
+      R"("errors":0,"first_error":null,)"
+      R"("server_cpu_us_per_handshake":250.000,"server_cpu_utilisation":0.500,"latency_us":{)"
+      R"("handshake":{"p50":400.000,"p90":400.000,"p99":400.000,"p99_9":400.000,"max":400.000},)"
+      R"("visit":{"p50":500.000,"p90":500.000,"p99":500.000,"p99_9":500.000,"max":500.000}}})"
       "\n");
 }
 

@@ -64,15 +64,25 @@ class Bench:
         self.server_core, self.client_core = cores[0], cores[1]
         os.sched_setaffinity(0, {self.client_core})
 
-    @contextlib.contextmanager
     def server(self, name, *arguments):
         """Runs the server with this name, with further arguments, for the length of a `with`."""
+
+        def command_in(directory):
+            command, port = self._command(name, directory)
+            return [*command, *arguments], port
+
+        return self.running(name, command_in)
+
+    @contextlib.contextmanager
+    def running(self, name, command_in):
+        """Runs a server for the length of a `with`. `command_in` gives its command line in a
+        temporary directory, and its port, or None if it picks one and tells it."""
         with tempfile.TemporaryDirectory(prefix="dflockd-bench-") as directory:
             log_path = pathlib.Path(directory, "log")
-            command, port = self._command(name, directory)
+            command, port = command_in(directory)
             with log_path.open("wb") as log:
                 process = subprocess.Popen(
-                    [*command, *arguments],
+                    command,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -86,11 +96,14 @@ class Bench:
                 stop(process)
 
     def load(self, server, **flags):
-        """Puts a server under load. Flags are those of dflockd-bench; gives its JSON."""
+        """Puts a server under load. Flags are those of dflockd-bench, `True` standing for one that
+        takes no value; gives its JSON."""
         command = [self._binary("dflockd-bench"), "--json", f"--port={server.port}"]
         command += [f"--server-pid={server.pid}"]
         command += [f"--protocol={PROTOCOLS.get(server.name, 'dflockd')}"]
-        command += [f"--{flag}={value}" for flag, value in flags.items()]
+        for flag, value in flags.items():
+            flag = "--" + flag.replace("_", "-")
+            command.append(flag if value is True else f"{flag}={value}")
         if self._busy_poll:
             command += ["--busy-poll"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

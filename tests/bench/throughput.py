@@ -50,6 +50,10 @@ def verdict(value, limit):
     return f"{'ok' if value <= limit else 'over'} (at most {limit:g})"
 
 
+def verdict_at_least(value, limit):
+    return f"{'ok' if value >= limit else 'under'} (at least {limit:g})"
+
+
 def progress(text):
     print(f"# {text}", file=sys.stderr)
 

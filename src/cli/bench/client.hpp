@@ -1,69 +1,40 @@
-// One connection of the load. It goes through cycles: a batch of acquires in one write, a reply to
-// each, the hold time, the releases of what was granted in one write, a reply to each.
-//
-// Runs on the thread of its io_context; allocates nothing once it is connected.
+// One connection of a load, whatever it does there. Runs on the thread of its io_context.
 #pragma once
 
-#include <cstddef>
-#include <string>
-#include <string_view>
 #include <system_error>
 
-#include "cli/bench/line_buffer.hpp"
 #include "cli/bench/measurement.hpp"
 #include "cli/bench/net.hpp"
-#include "cli/bench/options.hpp"
-#include "cli/bench/wire.hpp"
 
 namespace dflockd::bench {
 
 class Client {
  public:
-  /// `number` counts the clients of the load from 0. `options`, `wire` and `measurement` outlive
-  /// the client.
-  Client(asio::io_context& io, const Options& options, const Wire& wire, Measurement& measurement,
-         std::size_t number);
+  Client() = default;
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+  virtual ~Client() = default;
 
   /// Connects, blocking until that is done.
-  void connect(const asio::ip::tcp::endpoint& server, std::error_code& error);
+  virtual void connect(const asio::ip::tcp::endpoint& server, std::error_code& error) = 0;
 
-  /// Goes through cycles until the measurement admits no more. Gives the error that ended it early,
-  /// `asio::error::eof` if the server closed the connection. The client outlives what this returns.
-  [[nodiscard]] Awaitable<std::error_code> run();
+  /// Does what comes before the load: the TLS handshake and the secret, if they are wanted. Throws
+  /// `std::runtime_error` with one clear line if the server or its certificate does not agree.
+  [[nodiscard]] virtual Awaitable<void> introduce() = 0;
+
+  /// What TLS agreed on during `introduce`; empty without TLS.
+  [[nodiscard]] virtual TlsAgreement agreed() const = 0;
+
+  /// Puts the server under load until the measurement admits no more. Gives the error that ended it
+  /// early, `asio::error::eof` if the server closed the connection; throws as `introduce` does. The
+  /// client outlives what this returns.
+  [[nodiscard]] virtual Awaitable<std::error_code> run() = 0;
 
   /// Cuts short the hold time that is running, if one is.
-  void end_hold() { hold_timer_.cancel(); }
+  virtual void end_hold() = 0;
 
-  /// Closes the connection, which ends `run`.
-  void close();
-
- private:
-  enum class Step { kAcquire, kRelease };
-
-  [[nodiscard]] Awaitable<std::error_code> exchange(Step step, std::string_view requests,
-                                                    std::size_t replies);
-  [[nodiscard]] std::size_t take_replies(Step step, std::size_t at_most);
-  [[nodiscard]] bool take_reply(Step step, std::string_view reply);
-  void record(Step step, std::size_t succeeded);
-  [[nodiscard]] std::string_view key(std::size_t slot) const;
-  [[nodiscard]] std::string_view acquires(std::size_t cycles) const;
-
-  const Options& options_;
-  const Wire& wire_;
-  Measurement& measurement_;
-  Socket socket_;
-  Timer hold_timer_;
-
-  std::string keys_;      ///< the keys of all slots, one behind the other
-  std::string acquires_;  ///< the acquires of all slots; all are of the same size
-  std::string releases_;  ///< the releases of what this batch was granted
-  LineBuffer input_;
-
-  std::size_t slot_ = 0;     ///< whose acquire is answered next
-  std::size_t granted_ = 0;  ///< how many of this batch's acquires were granted
-  TimePoint now_{};          ///< when the last replies arrived or the last hold ended
-  TimePoint batch_sent_{};
-  TimePoint step_sent_{};
+  /// Closes the connection, which ends `run` and `introduce`.
+  virtual void close() = 0;
 };
 
 }  // namespace dflockd::bench

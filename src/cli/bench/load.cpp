@@ -9,7 +9,11 @@
 #include <asio/co_spawn.hpp>
 #include <asio/detached.hpp>
 
+#include "cli/bench/handshake_client.hpp"
+#include "cli/bench/lock_client.hpp"
+#include "cli/bench/plain_stream.hpp"
 #include "cli/bench/progress.hpp"
+#include "cli/bench/tls_stream.hpp"
 
 namespace dflockd::bench {
 namespace {
@@ -31,12 +35,6 @@ void raise_descriptor_limit() {
   setrlimit(RLIMIT_NOFILE, &limit);  // without it, connecting tells what went wrong
 }
 
-std::string address(const Options& options) {
-  const bool is_ipv6 = options.host.find(':') != std::string::npos;
-  const std::string host = is_ipv6 ? "[" + options.host + "]" : options.host;
-  return host + ":" + std::to_string(options.port);
-}
-
 }  // namespace
 
 Load::Load(Options options)
@@ -47,7 +45,9 @@ Load::Load(Options options)
       io_(ASIO_CONCURRENCY_HINT_UNSAFE),
       signals_(io_),
       phase_timer_(io_.get_executor()),
-      progress_timer_(io_.get_executor()) {}
+      progress_timer_(io_.get_executor()) {
+  if (options_.tls) tls_.emplace(options_);
+}
 
 const Result& Load::run() {
   if (options_.server_pid) server_clock_ = ProcessClock::of(*options_.server_pid);
@@ -70,7 +70,7 @@ void Load::connect() {
   if (error) throw std::runtime_error("cannot resolve " + options_.host + ": " + error.message());
 
   for (std::size_t number = 0; number < options_.connections; ++number) {
-    Client& client = clients_.emplace_back(io_, options_, wire_, measurement_, number);
+    Client& client = *clients_.emplace_back(make_client(number));
     for (const auto& entry : found) {
       client.connect(entry.endpoint(), error);
       if (!error) break;
@@ -80,7 +80,41 @@ void Load::connect() {
                                std::to_string(options_.connections) + " to " + server_ + ": " +
                                error.message());
     }
+    if (options_.tls || options_.auth_token) introduce(client);
   }
+  if (options_.tls) measurement_.agreed(clients_.front()->agreed());
+}
+
+std::unique_ptr<Client> Load::make_client(std::size_t number) {
+  if (options_.handshakes) {
+    return std::make_unique<HandshakeClient>(io_, *tls_, options_, measurement_);
+  }
+  if (options_.tls) {
+    return std::make_unique<LockClient<TlsStream>>(io_, &*tls_, options_, wire_, measurement_,
+                                                   number);
+  }
+  return std::make_unique<LockClient<PlainStream>>(io_, nullptr, options_, wire_, measurement_,
+                                                   number);
+}
+
+/// Waits until the client and the server know each other.
+void Load::introduce(Client& client) {
+  bool overdue = false;
+  std::exception_ptr failure;
+  phase_timer_.expires_after(kGrace);
+  phase_timer_.async_wait([&](std::error_code cancelled) {
+    if (cancelled) return;
+    overdue = true;
+    client.close();
+  });
+  asio::co_spawn(io_, client.introduce(), [&](const std::exception_ptr& thrown) {
+    failure = thrown;
+    phase_timer_.cancel();
+  });
+  io_.run();
+  io_.restart();
+  if (overdue) throw std::runtime_error(silence(kGrace));
+  if (failure) std::rethrow_exception(failure);
 }
 
 void Load::start() {
@@ -93,11 +127,10 @@ void Load::start() {
   // First, because without a warm-up the measurement begins before the first client does.
   asio::co_spawn(io_, conduct(), asio::detached);
   if (Progress::is_wanted(options_)) asio::co_spawn(io_, show_progress(), asio::detached);
-  for (Client& client : clients_) {
+  for (const auto& client : clients_) {
     ++running_;
-    asio::co_spawn(io_, client.run(), [this](const std::exception_ptr& thrown, auto error) {
-      if (thrown) std::rethrow_exception(thrown);
-      client_ended(error);
+    asio::co_spawn(io_, client->run(), [this](const std::exception_ptr& thrown, auto error) {
+      client_ended(thrown, error);
     });
   }
 }
@@ -122,13 +155,17 @@ Awaitable<void> Load::wait_for_count() {
     const std::uint64_t replies = measurement_.replies();
     co_await sleep(patience);
     if (running_ > 0 && !interrupted_ && measurement_.replies() == replies) {
-      fail(server_ + " has answered nothing for " + std::to_string(patience.count()) + " s");
+      fail(silence(patience));
     }
   }
 }
 
+std::string Load::silence(seconds patience) const {
+  return server_ + " has answered nothing for " + std::to_string(patience.count()) + " s";
+}
+
 Awaitable<void> Load::show_progress() {
-  Progress progress(measurement_);
+  Progress progress(measurement_, options_);
   while (!measurement_.is_draining()) {
     std::error_code cancelled;
     progress_timer_.expires_after(seconds(1));
@@ -152,12 +189,12 @@ void Load::end_measuring() {
   measurement_.end(Clock::now());
   if (server_clock_) measurement_.server_used(server_cpu() - server_cpu_at_begin_);
   progress_timer_.cancel();
-  for (Client& client : clients_) client.end_hold();
+  for (const auto& client : clients_) client->end_hold();
 }
 
 void Load::shut_down() {
   signals_.cancel();
-  for (Client& client : clients_) client.close();
+  for (const auto& client : clients_) client->close();
 }
 
 void Load::interrupt() {
@@ -166,12 +203,20 @@ void Load::interrupt() {
   phase_timer_.cancel();
 }
 
-void Load::client_ended(std::error_code error) {
+void Load::client_ended(const std::exception_ptr& thrown, std::error_code error) {
   --running_;
-  if (error && !measurement_.is_draining()) {
-    fail(error == asio::error::eof ? server_ + " closed the connection"
-                                   : "connection to " + server_ + " lost: " + error.message());
+  std::string why;
+  if (error == asio::error::eof) {
+    why = server_ + " closed the connection";
+  } else if (error) {
+    why = "connection to " + server_ + " lost: " + error.message();
   }
+  try {
+    if (thrown) std::rethrow_exception(thrown);
+  } catch (const std::runtime_error& failure) {
+    why = failure.what();
+  }
+  if (!why.empty() && !measurement_.is_draining()) fail(why);
   if (running_ == 0) phase_timer_.cancel();
 }
 

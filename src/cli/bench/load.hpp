@@ -7,10 +7,12 @@
 // on the thread that calls it.
 #pragma once
 
-#include <deque>
+#include <exception>
+#include <memory>
 #include <optional>
 #include <string>
 #include <system_error>
+#include <vector>
 
 #include <asio/signal_set.hpp>
 
@@ -19,6 +21,7 @@
 #include "cli/bench/net.hpp"
 #include "cli/bench/options.hpp"
 #include "cli/bench/process_clock.hpp"
+#include "cli/bench/tls_context.hpp"
 #include "cli/bench/wire.hpp"
 
 namespace dflockd::bench {
@@ -33,6 +36,8 @@ class Load {
 
  private:
   void connect();
+  [[nodiscard]] std::unique_ptr<Client> make_client(std::size_t number);
+  void introduce(Client& client);
   void start();
   [[nodiscard]] Awaitable<void> conduct();
   [[nodiscard]] Awaitable<void> wait_for_count();
@@ -42,7 +47,8 @@ class Load {
   void end_measuring();
   void shut_down();
   void interrupt();
-  void client_ended(std::error_code error);
+  void client_ended(const std::exception_ptr& thrown, std::error_code error);
+  [[nodiscard]] std::string silence(std::chrono::seconds patience) const;
   void fail(const std::string& message);
   [[nodiscard]] std::chrono::nanoseconds server_cpu();
 
@@ -51,12 +57,13 @@ class Load {
   const std::string server_;  ///< host and port, for messages
   std::optional<ProcessClock> server_clock_;
   Measurement measurement_;
+  std::optional<TlsContext> tls_;
 
   asio::io_context io_;
   asio::signal_set signals_;
   Timer phase_timer_;
   Timer progress_timer_;
-  std::deque<Client> clients_;
+  std::vector<std::unique_ptr<Client>> clients_;
   std::size_t running_ = 0;  ///< clients that have not ended
   bool interrupted_ = false;
   std::chrono::nanoseconds server_cpu_at_begin_{0};

@@ -23,7 +23,10 @@ int run(const Options& options) {
     throw std::runtime_error(std::to_string(result.errors) +
                              " unexpected replies; the first: " + result.first_error);
   }
-  if (result.cycles() == 0) throw std::runtime_error("no cycle was completed");
+  if (result.cycles() == 0) {
+    throw std::runtime_error(options.handshakes ? "no handshake was completed"
+                                                : "no cycle was completed");
+  }
   return 0;
 }
 

@@ -6,9 +6,7 @@
 #include <cstdio>
 
 namespace dflockd::bench {
-namespace {
 
-/// The reply as it may stand in a terminal or in JSON: cut short, control and other bytes in hex.
 std::string printable(std::string_view reply) {
   constexpr std::size_t kLongest = 120;
   if (reply.ends_with('\r')) reply.remove_suffix(1);
@@ -24,8 +22,6 @@ std::string printable(std::string_view reply) {
   }
   return reply.size() > kLongest ? out + "..." : out;
 }
-
-}  // namespace
 
 void Measurement::begin(TimePoint now) {
   assert(phase_ == Phase::kWarmingUp);
@@ -55,6 +51,13 @@ void Measurement::released(Histogram::Duration latency, Histogram::Duration cycl
   if (!is_measuring()) return;
   result_.release.record(latency, times);
   result_.cycle.record(cycle, times);
+}
+
+void Measurement::visited(Histogram::Duration handshake, Histogram::Duration whole, bool resumed) {
+  if (!is_measuring()) return;
+  result_.handshake.record(handshake);
+  result_.cycle.record(whole);
+  if (resumed) ++result_.resumed;
 }
 
 void Measurement::unexpected(std::string_view what, std::string_view reply) {

@@ -1,8 +1,10 @@
 #include "cli/bench/options.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <concepts>
+#include <fstream>
 #include <functional>
 #include <iomanip>
 #include <limits>
@@ -29,8 +31,8 @@ constexpr const char* kDescription =
 
 constexpr const char* kExitStatus =
     "Exit status: 0; 1 if a reply was not the expected one, no cycle was completed, or the server\n"
-    "could not be reached, went away or stopped answering; 2 if a flag is wrong. Ctrl-C ends the\n"
-    "measurement early and prints its result.";
+    "could not be reached or verified, refused the secret, went away or stopped answering; 2 if a\n"
+    "flag is wrong. Ctrl-C ends the measurement early and prints its result.";
 
 template <typename Value>
 struct Choice {
@@ -125,6 +127,43 @@ void add_server_flags(CLI::App& app, Options& options) {
                     [&options](auto pid) { options.server_pid = pid; });
 }
 
+/// The secret in a file, without the white space around it.
+std::string read_secret(const std::string& flag, const std::string& path) {
+  constexpr std::size_t kLongest = 65'536;
+  constexpr const char* kWhiteSpace = " \t\n\v\f\r";
+  std::ifstream file(path);
+  std::string text(kLongest + 64, '\0');  // with some white space
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<std::size_t>(file.gcount()));
+  text.erase(0, std::min(text.find_first_not_of(kWhiteSpace), text.size()));
+  text.resize(text.find_last_not_of(kWhiteSpace) + 1);
+  if (text.empty() || text.size() > kLongest || text.find('\n') != std::string::npos) {
+    refuse(flag, path, "a file with one line of 1 to 65536 bytes");
+  }
+  return text;
+}
+
+void add_security_flags(CLI::App& app, Options& options) {
+  app.add_flag("--tls", options.tls, "speak TLS")->disable_flag_override();
+  CLI::Option* const authorities =
+      app.add_option("--tls-ca", options.tls_ca,
+                     "authorities that may have signed its certificate (default: the system's)")
+          ->type_name("FILE")
+          ->check(CLI::ExistingFile)
+          ->needs("--tls");
+  app.add_flag("--tls-insecure", options.tls_insecure, "do not verify the server's certificate")
+      ->disable_flag_override()
+      ->needs("--tls")
+      ->excludes(authorities);
+  app.add_option_function<std::string>(
+         "--auth-token-file",
+         [&options](const std::string& path) {
+           options.auth_token = read_secret("--auth-token-file", path);
+         },
+         "holds the secret that each connection sends first")
+      ->type_name("FILE");
+}
+
 void add_load_flags(CLI::App& app, Options& options) {
   add_number<std::size_t>(app, {"--connections", "N", "how many connections"}, 1, 50'000,
                           [&options](auto number) { options.connections = number; })
@@ -152,6 +191,27 @@ void add_load_flags(CLI::App& app, Options& options) {
       ->disable_flag_override();
 }
 
+/// After the flags of the load, most of which have no meaning here.
+void add_handshake_flags(CLI::App& app, Options& options) {
+  CLI::Option* const handshakes =
+      app.add_flag("--handshakes", options.handshakes,
+                   "measure TLS handshakes, each on a new connection, instead of cycles")
+          ->disable_flag_override()
+          ->needs("--tls");
+  for (const char* const flag :
+       {"--pipeline", "--keys", "--semaphore", "--hold", "--timeout", "--lease"}) {
+    handshakes->excludes(flag);
+  }
+  app.add_flag("--resume", options.resume, "resume the session of the connection before")
+      ->disable_flag_override()
+      ->needs(handshakes);
+  app.add_flag_callback(
+         "--no-ping", [&options] { options.ping = false; },
+         "no ping after the handshake, for servers that do not speak dflockd's protocol")
+      ->disable_flag_override()
+      ->needs(handshakes);
+}
+
 void add_length_flags(CLI::App& app, Options& options) {
   constexpr double kDay = 86'400;
   CLI::Option* const duration =
@@ -162,9 +222,9 @@ void add_length_flags(CLI::App& app, Options& options) {
       add_number<double>(app, {"--warmup", "S", "seconds of load before measuring"}, 0, kDay,
                          [&options](double s) { options.warmup = from_seconds(s); })
           ->default_str("0");
-  add_number<std::uint64_t>(app, {"--count", "N", "measure this many cycles instead of a duration"},
-                            1, std::numeric_limits<std::int64_t>::max(),
-                            [&options](auto count) { options.count = count; })
+  add_number<std::uint64_t>(
+      app, {"--count", "N", "measure this many cycles or handshakes instead of a duration"}, 1,
+      std::numeric_limits<std::int64_t>::max(), [&options](auto count) { options.count = count; })
       ->excludes(duration)
       ->excludes(warmup);
 }
@@ -187,6 +247,7 @@ void check_together(const CLI::App& app, const Options& options) {
   if (options.semaphore) needs_dflockd("--semaphore");
   if (options.keys == Keys::kShared) needs_dflockd("--keys shared");
   if (app.count("--timeout") > 0) needs_dflockd("--timeout");
+  if (options.auth_token) needs_dflockd("--auth-token-file");
 
   if (options.keys == Keys::kShared && options.pipeline > 1) {
     refuse("--pipeline", std::to_string(options.pipeline), "1 with --keys shared");
@@ -211,17 +272,26 @@ std::string name(Keys keys) {
   return name_in<Keys>(kKeys, keys);
 }
 
+std::string address(const Options& options) {
+  const bool is_ipv6 = options.host.find(':') != std::string::npos;
+  const std::string host = is_ipv6 ? "[" + options.host + "]" : options.host;
+  return host + ":" + std::to_string(options.port);
+}
+
 std::variant<Options, int> parse_options(int argc, const char* const* argv, std::ostream& out,
                                          std::ostream& err) {
   Options options;
   CLI::App app(kDescription, "dflockd-bench");
   add_server_flags(app, options);
+  add_security_flags(app, options);
   add_load_flags(app, options);
+  add_handshake_flags(app, options);
   add_length_flags(app, options);
   add_output_flags(app, options);
   try {
     app.parse(argc, argv);
     check_together(app, options);
+    if (options.protocol != Protocol::kDflockd) options.ping = false;
   } catch (const CLI::Success& success) {  // --help or --version
     return app.exit(success, out, err);
   } catch (const CLI::ParseError& error) {

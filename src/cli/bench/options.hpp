@@ -25,6 +25,11 @@ struct Options {
   std::uint16_t port = 6388;
   Protocol protocol = Protocol::kDflockd;
 
+  bool tls = false;
+  std::string tls_ca;         ///< authorities in PEM; empty: the system's
+  bool tls_insecure = false;  ///< do not verify the server's certificate
+  std::optional<std::string> auth_token;
+
   std::size_t connections = 100;
   std::size_t pipeline = 1;  ///< requests that a connection has in flight; a key for each
   Keys keys = Keys::kOwn;
@@ -32,6 +37,10 @@ struct Options {
   std::chrono::nanoseconds hold{0};        ///< between a grant and its release
   std::chrono::seconds timeout{10};
   std::optional<std::chrono::seconds> lease;
+
+  bool handshakes = false;  ///< connect, shake hands and leave, over and over, instead of cycles
+  bool resume = false;      ///< resume the last session instead of a full handshake
+  bool ping = true;         ///< one on each connection of `handshakes`
 
   std::chrono::nanoseconds warmup{0};
   std::chrono::nanoseconds duration = std::chrono::seconds(10);  ///< unless `count` is given
@@ -42,6 +51,9 @@ struct Options {
   bool json = false;
   bool quiet = false;
 };
+
+/// Host and port, for messages: "127.0.0.1:6388", "[::1]:6388".
+[[nodiscard]] std::string address(const Options& options);
 
 /// Reads the command line. Gives the options, or the status to exit with once `--help` or
 /// `--version` has been answered on `out` or the first mistake told in one line on `err`.

@@ -21,8 +21,11 @@ bool Progress::is_wanted(const Options& options) {
   return !options.quiet && isatty(STDERR_FILENO) == 1;
 }
 
-Progress::Progress(const Measurement& measurement)
-    : measurement_(measurement), started_(Clock::now()), shown_(started_) {}
+Progress::Progress(const Measurement& measurement, const Options& options)
+    : measurement_(measurement),
+      unit_(options.handshakes ? " handshakes/s, " : " cycles/s, "),
+      started_(Clock::now()),
+      shown_(started_) {}
 
 Progress::~Progress() {
   std::cerr << kEraseLine << std::flush;
@@ -34,8 +37,7 @@ void Progress::show() {
   const double rate = double(result.cycles() - shown_cycles_) / seconds_between(shown_, now);
   std::cerr << kEraseLine << decimal(seconds_between(started_, now), 0) << " s: ";
   if (measurement_.is_measuring()) {
-    std::cerr << decimal(rate, 0) << " cycles/s, " << decimal(double(result.errors), 0)
-              << " errors";
+    std::cerr << decimal(rate, 0) << unit_ << decimal(double(result.errors), 0) << " errors";
   } else {
     std::cerr << "warming up";
   }

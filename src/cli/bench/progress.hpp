@@ -14,7 +14,7 @@ class Progress {
   [[nodiscard]] static bool is_wanted(const Options& options);
 
   /// Shows the progress of `measurement`, which must outlive it.
-  explicit Progress(const Measurement& measurement);
+  Progress(const Measurement& measurement, const Options& options);
 
   /// Erases the line.
   ~Progress();
@@ -27,6 +27,7 @@ class Progress {
 
  private:
   const Measurement& measurement_;
+  const char* const unit_;
   TimePoint started_;
   TimePoint shown_;
   std::uint64_t shown_cycles_ = 0;

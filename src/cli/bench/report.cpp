@@ -49,9 +49,25 @@ double cpu_utilisation(const Result& result) {
   return per(seconds(*result.server_cpu), seconds(result.elapsed));
 }
 
+/// What is counted, and how one of it is called.
+const char* units(const Options& options) {
+  return options.handshakes ? "handshakes" : "cycles";
+}
+const char* unit(const Options& options) {
+  return options.handshakes ? "handshake" : "cycle";
+}
+
+std::string describe_handshakes(const Options& options) {
+  std::string text = options.resume ? " at a time, resumed handshakes" : " at a time, handshakes";
+  if (options.auth_token) text += ", the secret";
+  return text + (options.ping ? ", a ping each" : "");
+}
+
 std::string describe(const Options& options) {
   std::string text = decimal(double(options.connections), 0);
-  text += options.connections == 1 ? " connection, " : " connections, ";
+  text += options.connections == 1 ? " connection" : " connections";
+  if (options.handshakes) return text + describe_handshakes(options);
+  text += ", ";
   text += options.keys == Keys::kShared ? "one shared key" : "own keys";
   text += ", pipeline " + decimal(double(options.pipeline), 0);
   if (options.semaphore) text += ", semaphore of " + decimal(double(*options.semaphore), 0);
@@ -71,6 +87,10 @@ void print_latencies(std::ostream& out, const char* label, const Histogram& hist
     out << std::setw(12) << decimal(value, 1);
   }
   out << '\n';
+}
+
+const char* json_bool(bool value) {
+  return value ? "true" : "false";
 }
 
 /// Escapes what JSON wants escaped. `text` has no control characters.
@@ -98,11 +118,27 @@ void print_json_options(std::ostream& out, const Options& options) {
   out << "\"version\":" << json_string(DFLOCKD_VERSION)
       << ",\"protocol\":" << json_string(name(options.protocol))
       << ",\"host\":" << json_string(options.host) << ",\"port\":" << options.port
-      << ",\"connections\":" << options.connections << ",\"pipeline\":" << options.pipeline
-      << ",\"keys\":" << json_string(name(options.keys)) << ",\"semaphore\":";
-  options.semaphore ? out << *options.semaphore : out << "null";
-  out << ",\"hold_ms\":" << seconds(options.hold) * 1e3
-      << ",\"busy_poll\":" << (options.busy_poll ? "true" : "false");
+      << ",\"connections\":" << options.connections;
+  if (options.handshakes) {
+    out << ",\"resume\":" << json_bool(options.resume) << ",\"ping\":" << json_bool(options.ping);
+  } else {
+    out << ",\"pipeline\":" << options.pipeline << ",\"keys\":" << json_string(name(options.keys))
+        << ",\"semaphore\":";
+    options.semaphore ? out << *options.semaphore : out << "null";
+    out << ",\"hold_ms\":" << seconds(options.hold) * 1e3;
+  }
+  out << ",\"busy_poll\":" << json_bool(options.busy_poll);
+}
+
+void print_json_tls(std::ostream& out, const Options& options, const Result& result) {
+  out << ",\"tls\":";
+  if (!result.tls) {
+    out << "null";
+    return;
+  }
+  out << "{\"version\":" << json_string(result.tls->version)
+      << ",\"cipher\":" << json_string(result.tls->cipher)
+      << ",\"verified\":" << json_bool(!options.tls_insecure) << '}';
 }
 
 }  // namespace
@@ -110,26 +146,38 @@ void print_json_options(std::ostream& out, const Options& options) {
 const char* const kJsonKeys = R"(The JSON object has these keys:
   version, protocol, host, port, connections, pipeline, keys, semaphore (or null), hold_ms,
   busy_poll               the load
+  tls                     null, or version, cipher and verified: what the first connection agreed on
   elapsed_s               how long was measured
   cycles                  acquires that were granted and then released
   cycles_per_s            the throughput
   errors, first_error     replies that were not the expected ones; the first, or null
   server_cpu_us_per_cycle, server_cpu_utilisation
                           with --server-pid, otherwise null; 1 is one core, fully used
-  latency_us              acquire, release and cycle, each with p50, p90, p99, p99_9 and max)";
+  latency_us              acquire, release and cycle, each with p50, p90, p99, p99_9 and max
+With --handshakes it has resume and ping instead of pipeline, keys, semaphore and hold_ms;
+handshakes, handshakes_per_s, server_cpu_us_per_handshake and resumed instead of those with cycles;
+and latency_us of handshake and visit, which lasts until the connection is closed.)";
 
 void print_text(std::ostream& out, const Options& options, const Result& result) {
-  out << name(options.protocol) << " at " << options.host << " port " << options.port << ": "
-      << describe(options) << "\n\n";
+  const bool is_known = !options.handshakes || options.ping;
+  out << (is_known ? name(options.protocol) : "server") << " at " << options.host << " port "
+      << options.port << ": " << describe(options) << "\n\n";
 
+  if (result.tls) {
+    print_label(out, "TLS");
+    out << result.tls->version << ", " << result.tls->cipher
+        << (options.tls_insecure ? ", not verified\n" : ", verified\n");
+  }
   print_label(out, "measured");
-  out << decimal(seconds(result.elapsed), 2) << " s, " << decimal(double(result.cycles()), 0)
-      << " cycles, " << decimal(double(result.errors), 0) << " errors\n";
+  out << decimal(seconds(result.elapsed), 2) << " s, " << decimal(double(result.cycles()), 0) << ' '
+      << units(options) << ", ";
+  if (options.resume) out << decimal(double(result.resumed), 0) << " resumed, ";
+  out << decimal(double(result.errors), 0) << " errors\n";
   print_label(out, "throughput");
-  out << decimal(cycles_per_second(result), 0) << " cycles/s\n";
+  out << decimal(cycles_per_second(result), 0) << ' ' << units(options) << "/s\n";
   if (result.server_cpu) {
     print_label(out, "server CPU");
-    out << decimal(cpu_us_per_cycle(result), 3) << " µs a cycle, "
+    out << decimal(cpu_us_per_cycle(result), 3) << " µs a " << unit(options) << ", "
         << decimal(cpu_utilisation(result) * 100, 1) << " % of a core\n";
   }
 
@@ -139,6 +187,11 @@ void print_text(std::ostream& out, const Options& options, const Result& result)
   out << (in_milliseconds ? "\nlatency, ms " : "\nlatency, µs ");
   for (const Percentile& percentile : kPercentiles) out << std::setw(12) << percentile.title;
   out << '\n';
+  if (options.handshakes) {
+    print_latencies(out, "handshake", result.handshake, units_per_second);
+    print_latencies(out, "visit", result.cycle, units_per_second);
+    return;
+  }
   print_latencies(out, "acquire", result.acquire, units_per_second);
   print_latencies(out, "release", result.release, units_per_second);
   print_latencies(out, "cycle", result.cycle, units_per_second);
@@ -147,19 +200,29 @@ void print_text(std::ostream& out, const Options& options, const Result& result)
 void print_json(std::ostream& out, const Options& options, const Result& result) {
   out << std::fixed << std::setprecision(3) << '{';
   print_json_options(out, options);
-  out << ",\"elapsed_s\":" << seconds(result.elapsed) << ",\"cycles\":" << result.cycles()
-      << ",\"cycles_per_s\":" << cycles_per_second(result) << ",\"errors\":" << result.errors
+  print_json_tls(out, options, result);
+  out << ",\"elapsed_s\":" << seconds(result.elapsed) << ",\"" << units(options)
+      << "\":" << result.cycles() << ",\"" << units(options)
+      << "_per_s\":" << cycles_per_second(result);
+  if (options.handshakes) out << ",\"resumed\":" << result.resumed;
+  out << ",\"errors\":" << result.errors
       << ",\"first_error\":" << (result.errors > 0 ? json_string(result.first_error) : "null")
-      << ",\"server_cpu_us_per_cycle\":";
+      << ",\"server_cpu_us_per_" << unit(options) << "\":";
   result.server_cpu ? out << cpu_us_per_cycle(result) : out << "null";
   out << ",\"server_cpu_utilisation\":";
   result.server_cpu ? out << cpu_utilisation(result) : out << "null";
   out << ",\"latency_us\":{";
-  print_json_latencies(out, "acquire", result.acquire);
-  out << ',';
-  print_json_latencies(out, "release", result.release);
-  out << ',';
-  print_json_latencies(out, "cycle", result.cycle);
+  if (options.handshakes) {
+    print_json_latencies(out, "handshake", result.handshake);
+    out << ',';
+    print_json_latencies(out, "visit", result.cycle);
+  } else {
+    print_json_latencies(out, "acquire", result.acquire);
+    out << ',';
+    print_json_latencies(out, "release", result.release);
+    out << ',';
+    print_json_latencies(out, "cycle", result.cycle);
+  }
   out << "}}\n";
 }
 

@@ -1,10 +1,14 @@
-#include "cli/bench/client.hpp"
+#include "cli/bench/lock_client.hpp"
 
 #include <algorithm>
 #include <cassert>
+#include <type_traits>
 
 #include <asio/error.hpp>
-#include <asio/write.hpp>
+
+#include "cli/bench/introduction.hpp"
+#include "cli/bench/plain_stream.hpp"
+#include "cli/bench/tls_stream.hpp"
 
 namespace dflockd::bench {
 namespace {
@@ -13,14 +17,28 @@ constexpr std::size_t kLongestRequest = 256;
 constexpr std::size_t kUsualReply = 64;
 constexpr std::size_t kSmallestInput = 4096;
 
+template <class Stream>
+constexpr bool kIsTls = std::is_same_v<Stream, TlsStream>;
+
+template <class Stream>
+Stream make_stream(asio::io_context& io, const TlsContext* tls) {
+  if constexpr (kIsTls<Stream>) {
+    return TlsStream(io, *tls);
+  } else {
+    assert(tls == nullptr);
+    return PlainStream(io);
+  }
+}
+
 }  // namespace
 
-Client::Client(asio::io_context& io, const Options& options, const Wire& wire,
-               Measurement& measurement, std::size_t number)
+template <class Stream>
+LockClient<Stream>::LockClient(asio::io_context& io, const TlsContext* tls, const Options& options,
+                               const Wire& wire, Measurement& measurement, std::size_t number)
     : options_(options),
       wire_(wire),
       measurement_(measurement),
-      socket_(io.get_executor()),
+      stream_(make_stream<Stream>(io, tls)),
       hold_timer_(io.get_executor()),
       input_(std::max(kSmallestInput, options.pipeline * kUsualReply)) {
   const std::size_t first_key = options.keys == Keys::kOwn ? number * options.pipeline : 0;
@@ -31,14 +49,29 @@ Client::Client(asio::io_context& io, const Options& options, const Wire& wire,
   releases_.reserve(options.pipeline * kLongestRequest);
 }
 
-void Client::connect(const asio::ip::tcp::endpoint& server, std::error_code& error) {
-  socket_.close(error);
-  socket_.connect(server, error);
-  if (!error) socket_.set_option(asio::ip::tcp::no_delay(true), error);
-  if (!error) socket_.non_blocking(true, error);
+template <class Stream>
+void LockClient<Stream>::connect(const asio::ip::tcp::endpoint& server, std::error_code& error) {
+  Socket& socket = stream_.socket();
+  socket.close(error);
+  socket.connect(server, error);
+  if (!error) socket.set_option(asio::ip::tcp::no_delay(true), error);
+  if (!error) socket.non_blocking(true, error);
 }
 
-Awaitable<std::error_code> Client::run() {
+template <class Stream>
+Awaitable<void> LockClient<Stream>::introduce() {
+  if constexpr (kIsTls<Stream>) co_await shake_hands(stream_, options_);
+  if (options_.auth_token) co_await authenticate(stream_, options_);
+}
+
+template <class Stream>
+TlsAgreement LockClient<Stream>::agreed() const {
+  if constexpr (kIsTls<Stream>) return stream_.agreed();
+  return {};
+}
+
+template <class Stream>
+Awaitable<std::error_code> LockClient<Stream>::run() {
   now_ = Clock::now();
   while (const std::size_t cycles = measurement_.admit(options_.pipeline)) {
     slot_ = granted_ = 0;
@@ -57,34 +90,32 @@ Awaitable<std::error_code> Client::run() {
   co_return std::error_code();
 }
 
-void Client::close() {
+template <class Stream>
+void LockClient<Stream>::close() {
   end_hold();
   std::error_code ignored;  // nothing is left to be done with this connection
-  socket_.close(ignored);
+  stream_.socket().close(ignored);
 }
 
-Awaitable<std::error_code> Client::exchange(Step step, std::string_view requests,
-                                            std::size_t replies) {
+template <class Stream>
+Awaitable<std::error_code> LockClient<Stream>::exchange(Step step, std::string_view requests,
+                                                        std::size_t replies) {
   std::error_code error;
   step_sent_ = now_;
-  const std::size_t written = socket_.write_some(asio::buffer(requests), error);
-  if (error == asio::error::would_block) error.clear();
-  if (!error && written < requests.size()) {
-    co_await asio::async_write(socket_, asio::buffer(requests.substr(written)), into(error));
-  }
+  if (!stream_.send(requests, error)) co_await stream_.send_rest(error);
 
   while (!error && replies > 0) {
     const std::span<char> space = input_.space();
     if (space.empty()) co_return std::make_error_code(std::errc::message_size);
-    input_.commit(
-        co_await socket_.async_read_some(asio::buffer(space.data(), space.size()), into(error)));
+    input_.commit(co_await stream_.read_some(space, error));
     now_ = Clock::now();
     replies -= take_replies(step, replies);
   }
   co_return error;
 }
 
-std::size_t Client::take_replies(Step step, std::size_t at_most) {
+template <class Stream>
+std::size_t LockClient<Stream>::take_replies(Step step, std::size_t at_most) {
   std::size_t taken = 0;
   std::size_t succeeded = 0;
   while (taken < at_most) {
@@ -97,7 +128,8 @@ std::size_t Client::take_replies(Step step, std::size_t at_most) {
   return taken;
 }
 
-bool Client::take_reply(Step step, std::string_view reply) {
+template <class Stream>
+bool LockClient<Stream>::take_reply(Step step, std::string_view reply) {
   if (step == Step::kRelease) {
     if (wire_.is_released(reply)) return true;
     measurement_.unexpected("release", reply);
@@ -115,7 +147,8 @@ bool Client::take_reply(Step step, std::string_view reply) {
   return true;
 }
 
-void Client::record(Step step, std::size_t succeeded) {
+template <class Stream>
+void LockClient<Stream>::record(Step step, std::size_t succeeded) {
   switch (step) {
     case Step::kAcquire:
       return measurement_.acquired(now_ - step_sent_, succeeded);
@@ -124,13 +157,18 @@ void Client::record(Step step, std::size_t succeeded) {
   }
 }
 
-std::string_view Client::key(std::size_t slot) const {
+template <class Stream>
+std::string_view LockClient<Stream>::key(std::size_t slot) const {
   return std::string_view(keys_).substr(slot * kKeySize, kKeySize);
 }
 
-std::string_view Client::acquires(std::size_t cycles) const {
+template <class Stream>
+std::string_view LockClient<Stream>::acquires(std::size_t cycles) const {
   assert(cycles <= options_.pipeline);
   return std::string_view(acquires_).substr(0, acquires_.size() / options_.pipeline * cycles);
 }
+
+template class LockClient<PlainStream>;
+template class LockClient<TlsStream>;
 
 }  // namespace dflockd::bench
