@@ -16,7 +16,7 @@ packages="build-essential cmake ninja-build git python3
 case "${1-}" in
   '') ;;
   lint) packages="$packages clang-format-14 clang-tidy-16" ;;
-  bench) packages="$packages redis-server memcached openssl stunnel4 util-linux" ;;
+  bench) packages="$packages redis-server memcached stunnel4 util-linux" ;;
   package) packages="$packages lintian mandoc man-db systemd zsh fish util-linux" ;;
   package-boot) packages="$packages mmdebstrap systemd-container" ;;
   *)
