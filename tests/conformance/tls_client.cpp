@@ -122,7 +122,11 @@ void TlsClient::decrypt() {
 
 bool TlsClient::receive(Clock::time_point deadline) {
   if (ended_) return false;
-  if (!wait_for(POLLIN, deadline)) throw std::runtime_error("no reply in time");
+  // The server may be waiting for what has not been sent yet.
+  const bool sent = flush(Clock::now());
+  if (!wait_for(static_cast<short>(sent ? POLLIN : POLLIN | POLLOUT), deadline)) {
+    throw std::runtime_error("no reply in time");
+  }
   std::string bytes;
   const Arrival arrival = receive_raw(bytes);
   if (arrival == Arrival::kEnd) ended_ = true;

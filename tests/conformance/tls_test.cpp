@@ -5,7 +5,6 @@
 #include <csignal>
 #include <regex>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -224,34 +223,6 @@ TEST_P(TlsWithManyLocksForASecond, peer_that_does_not_read_is_closed_and_frees_w
 
 // --- Nobody keeps the others waiting ---
 
-/// The slowest answer that `other` gets to its pings until `until`.
-Duration slowest_ping(TlsClient& other, Clock::time_point until) {
-  Duration slowest{0};
-  while (Clock::now() < until) {
-    const auto asked = Clock::now();
-    if (other.ping() != "ok") throw std::runtime_error("no pong");
-    slowest = std::max(slowest, Clock::now() - asked);
-  }
-  return slowest;
-}
-
-TEST_P(Tls, client_that_sends_as_fast_as_it_can_does_not_hold_up_others) {
-  TlsClient other = connect();
-  TlsClient fast = connect();
-  const auto until = Clock::now() + 1s;
-  std::thread sender([&] {
-    std::string pings;
-    for (int i = 0; i < 20'000; ++i) pings += request_bytes("ping", "_", "_");
-    while (Clock::now() < until) {
-      fast.send_some(pings, 1ms);
-      while (fast.has_input()) fast.read_line();
-    }
-  });
-  const Duration slowest = slowest_ping(other, until);
-  sender.join();
-  EXPECT_LT(slowest, within(250ms));
-}
-
 /// Has so many pings answered that the system takes in megabytes for this connection.
 void grow_buffers(TlsClient& client) {
   constexpr int kPings = 500'000;
@@ -264,14 +235,15 @@ void grow_buffers(TlsClient& client) {
   }
 }
 
-// Such records carry no request, so that OpenSSL returns nothing however many arrive.
+// Such records carry no request, so that OpenSSL returns nothing however many arrive. The server
+// wakes up to find them, and behind them the request of another client.
 TEST(TlsFlood, of_key_updates_does_not_hold_up_others) {
   TlsServer server;
   TlsClient flooding(server, server.trusting(TLS1_3_VERSION));
   TlsClient other(server, server.trusting());
   EXPECT_EQ(other.ping(), "ok");
   grow_buffers(flooding);
-  std::string flood = flooding.key_updates(40'000);
+  std::string flood = flooding.key_updates(kSanitized ? 10'000 : 40'000);
   flood += flooding.encrypted(request_bytes("ping", "_", "_"));
   server.signal(SIGSTOP);
   flooding.send_raw(flood);
@@ -281,7 +253,7 @@ TEST(TlsFlood, of_key_updates_does_not_hold_up_others) {
   EXPECT_EQ(other.read_line(), "ok");
   const Duration others = Clock::now() - start;
   EXPECT_EQ(flooding.read_line(), "ok");
-  EXPECT_LT(others, (Clock::now() - start) / 2);
+  EXPECT_LT(others, (Clock::now() - start) / 4);
 }
 
 // --- Draining ---
