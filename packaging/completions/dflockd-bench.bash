@@ -14,6 +14,10 @@ _dflockd_bench() {
     --host)
       mapfile -t COMPREPLY < <(compgen -A hostname -- "$current")
       ;;
+    --tls-ca | --auth-token-file)
+      compopt -o filenames
+      mapfile -t COMPREPLY < <(compgen -f -- "$current")
+      ;;
     --protocol)
       mapfile -t COMPREPLY < <(compgen -W 'dflockd redis memcached' -- "$current")
       ;;
@@ -21,14 +25,15 @@ _dflockd_bench() {
       mapfile -t COMPREPLY < <(compgen -W 'own shared' -- "$current")
       ;;
     --server-pid)
-      mapfile -t COMPREPLY < <(compgen -W "$(pgrep -x 'dflockd|redis-server|memcached')" -- "$current")
+      mapfile -t COMPREPLY < <(compgen -W "$(pidof dflockd redis-server memcached)" -- "$current")
       ;;
     --port | --connections | --pipeline | --semaphore | --hold | --timeout | --lease | --duration | \
       --warmup | --count) ;;
     *)
-      mapfile -t COMPREPLY < <(compgen -W '--host --port --protocol --server-pid --connections
-        --pipeline --keys --semaphore --hold --timeout --lease --busy-poll --duration --warmup
-        --count --json --quiet --version --help' -- "$current")
+      mapfile -t COMPREPLY < <(compgen -W '--host --port --protocol --server-pid --tls --tls-ca
+        --tls-insecure --auth-token-file --connections --pipeline --keys --semaphore --hold --timeout
+        --lease --handshakes --resume --no-ping --busy-poll --duration --warmup --count --json --quiet
+        --version --help' -- "$current")
       ;;
   esac
 }
