@@ -141,7 +141,9 @@ std::string TlsStream::why(const std::error_code& error) {
 
 net::AwaitableOf<std::size_t> TlsStream::async_read_some(std::span<char> space,
                                                          std::error_code& error) {
-  const std::size_t size = read_buffered(space, error);
+  error = asio::error::would_block;
+  wants_write_ = false;
+  const std::size_t size = has_nothing_buffered() ? 0 : read_buffered(space, error);
   if (error != asio::error::would_block) {
     // Others have their turn, however fast this peer sends.
     co_await asio::post(socket_.get_executor(), net::kUseAwaitable);
@@ -161,6 +163,12 @@ std::size_t TlsStream::read_some(std::span<char> space, std::error_code& error) 
 void TlsStream::begin_receiving() {
   drained_ = false;
   slice_ = 0;
+}
+
+/// Whether reading could only tell that it would block.
+bool TlsStream::has_nothing_buffered() const {
+  const bool ended = (SSL_get_shutdown(ssl_.get()) & SSL_RECEIVED_SHUTDOWN) != 0;
+  return drained_ && !ended && !failure_ && SSL_has_pending(ssl_.get()) == 0;
 }
 
 /// Reads what has been received, and no more from the socket than it is known to have.

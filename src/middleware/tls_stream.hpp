@@ -80,6 +80,7 @@ class TlsStream {
   struct Transport;
 
   net::AwaitableOf<std::size_t> async_write_bytes(std::string_view bytes, std::error_code& error);
+  [[nodiscard]] bool has_nothing_buffered() const;
   std::size_t read_buffered(std::span<char> space, std::error_code& error);
   void begin_receiving();
   void say_goodbye();
@@ -97,7 +98,7 @@ class TlsStream {
   bool wants_write_ = false;
   bool drained_ = false;   ///< nothing is to be received, unless the socket says so again
   std::size_t slice_ = 0;  ///< how much was received since it last said so
-  bool ended_ = false;    ///< the peer has closed the connection beneath
+  bool ended_ = false;     ///< the peer has closed the connection beneath
 };
 
 }  // namespace dflockd::middleware

@@ -1,6 +1,7 @@
 #include "reactor/connection.hpp"
 
 #include <algorithm>
+#include <array>
 #include <exception>
 #include <new>
 #include <utility>
@@ -26,6 +27,7 @@ static_assert(kInputLimit > protocol::kMaxFrame);
 
 /// How much of what a client goes on sending is thrown away after the last reply.
 constexpr std::size_t kLingerLimit = 1024UL * 1024;
+constexpr std::size_t kDiscardedAtOnce = 1024;
 
 /// How long a connection that was denied stays.
 constexpr auto kDenialPause = std::chrono::milliseconds(100);
@@ -84,7 +86,7 @@ net::Awaitable Connection<Stream>::serve(std::unique_ptr<Connection> self) {
   }
   if (!self->left_) self->leave();
   if (next == Next::kDeny && !self->ended_) co_await self->hold_back();
-  if (is_last(next) && !self->ended_) co_await self->linger();
+  if (next == Next::kClose && !self->ended_) co_await self->linger();
 }
 
 /// The TLS handshake, which must be over within the read timeout.
@@ -123,8 +125,10 @@ typename Connection<Stream>::Next Connection<Stream>::handle_requests() {
 
     const protocol::Request request = protocol::parse(frame.lines);
     if (must_authenticate(request)) {
-      if (!authenticate(request, frame.lines.argument)) return deny();
-      input_.consume(frame.size);
+      const bool is_auth = request.command == protocol::Command::kAuth;
+      const bool authenticated = authenticate(request, frame.lines.argument);
+      input_.wipe(frame.size);
+      if (!authenticated) return deny(is_auth ? "wrong_secret" : "no_auth");
       continue;
     }
     const std::size_t reply_start = replies.size();
@@ -159,10 +163,9 @@ bool Connection<Stream>::authenticate(const protocol::Request& request, std::str
 
 /// Says `error_auth`, and that is all.
 template <class Stream>
-typename Connection<Stream>::Next Connection<Stream>::deny() {
+typename Connection<Stream>::Next Connection<Stream>::deny(const char* why) {
   ending_ = "auth_failed";
-  server_.warn(Server::Complaint::kAuth, service_.info(owner_),
-               timed_out_ ? "read_timeout" : "wrong_secret");
+  server_.warn(Server::Complaint::kAuth, service_.info(owner_), why);
   protocol::append_status(server_.replies(), protocol::Status::kAuth);
   return Next::kDeny;
 }
@@ -170,7 +173,7 @@ typename Connection<Stream>::Next Connection<Stream>::deny() {
 /// Says `error` for the last time.
 template <class Stream>
 typename Connection<Stream>::Next Connection<Stream>::refuse(const char* why) {
-  if (!authenticated_) return deny();
+  if (!authenticated_) return deny(why);
   ending_ = why;
   protocol::append_status(server_.replies(), protocol::Status::kError);
   return Next::kClose;
@@ -228,8 +231,9 @@ template <class Stream>
 void Connection<Stream>::take_reception(std::error_code error, std::size_t size) {
   service_.refresh_clock();
   if (size > 0) {
-    timed_out_ = false;
     input_.received(size);
+    if (!authenticated_) return;  // the read timeout is for the whole of it
+    timed_out_ = false;
     server_.watch().touch(*this, service_.now());
   } else if (error == asio::error::eof) {
     end("peer_left");
@@ -465,34 +469,43 @@ net::Awaitable Connection<Stream>::hold_back() {
   std::error_code ignored;
   co_await pause.async_wait(net::into(ignored));
   service_.refresh_clock();
+  if (ended_) co_return;
+  stream_.end_sending();
+  discard_input();
 }
 
-/// Gives the peer time to read the last reply: closing with unread input would reset the
-/// connection, and the reply could be lost.
+/// Gives the peer time to read the last reply.
 template <class Stream>
 net::Awaitable Connection<Stream>::linger() {
-  std::error_code error;
   stream_.end_sending();
   server_.watch().watch_sending(*this, service_.now());
   suspended_in_ = Suspension::kLingering;
-  input_.consume(input_.unread().size());
-  const std::span<char> space = input_.space();
-  const asio::mutable_buffer rest(space.data(), space.size());
-  std::size_t discarded = 0;
-  while (!error && !hung_up_ && discarded < kLingerLimit) {
-    discarded += co_await socket().async_read_some(rest, net::into(error));
+  std::error_code error;
+  std::array<char, kDiscardedAtOnce> rest;
+  for (std::size_t discarded = 0; !error && !hung_up_ && discarded < kLingerLimit;) {
+    discarded += co_await socket().async_read_some(asio::buffer(rest), net::into(error));
   }
-  for (error.clear(); !error && discarded < kLingerLimit;) {
-    discarded += socket().read_some(rest, error);
+  discard_input();
+}
+
+/// Throws away what has arrived: closing with unread input would reset the connection, and the last
+/// reply could be lost.
+template <class Stream>
+void Connection<Stream>::discard_input() {
+  std::error_code error;
+  std::array<char, kDiscardedAtOnce> rest;
+  for (std::size_t discarded = 0; !error && discarded < kLingerLimit;) {
+    discarded += socket().read_some(asio::buffer(rest), error);
   }
 }
 
 template <class Stream>
 void Connection<Stream>::log_request(const protocol::Lines& lines, std::string_view reply) const {
   // Whoever sends a secret to a server that wants none may have put it on the wrong line, too.
-  const std::string_view key = lines.command == "auth" ? "_" : lines.key;
+  const std::string_view command = first_word(lines.command);
+  const std::string_view key = command == "auth" ? "_" : lines.key;
   logging::debug("request", {{"connection", service_.info(owner_).connection_id},
-                             {"command", lines.command},
+                             {"command", command},
                              {"key", key},
                              {"reply", blocked_ ? "blocked" : first_word(reply)}});
 }

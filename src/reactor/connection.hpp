@@ -76,7 +76,7 @@ class Connection final : public Watched, private Waiter {
   [[nodiscard]] bool must_authenticate(const protocol::Request& request) const;
   [[nodiscard]] bool authenticate(const protocol::Request& request, std::string_view argument);
   Next refuse(const char* why);
-  Next deny();
+  Next deny(const char* why);
   void take_answer(std::string& replies);
   [[nodiscard]] bool expects_nothing() const;
   void take_reception(std::error_code error, std::size_t size);
@@ -91,6 +91,7 @@ class Connection final : public Watched, private Waiter {
 
   net::Awaitable hold_back();
   net::Awaitable linger();
+  void discard_input();
   void end(const char* why);
   void abandon(const char* why);
   void leave();

@@ -10,6 +10,8 @@
 #include <span>
 #include <string_view>
 
+#include <string.h>
+
 namespace dflockd::reactor {
 
 class InputBuffer {
@@ -32,6 +34,13 @@ class InputBuffer {
       data_.reset();
       capacity_ = 0;
     }
+  }
+
+  /// Drops the first `size` unread bytes, and leaves nothing of them in memory.
+  void wipe(std::size_t size) {
+    assert(size <= end_ - begin_);
+    ::explicit_bzero(data_.get() + begin_, size);
+    consume(size);
   }
 
   /// Room to receive into, never empty. The buffer must not be full.

@@ -111,10 +111,10 @@ net::Awaitable Listener::run() {
       try {
         admit(std::move(socket));
       } catch (const std::exception& failure) {
-        warn(failure.what());  // no memory or no descriptor; others are being served
+        note_failure(failure.what());  // no memory or no descriptor; others are being served
       }
     } else if (error != asio::error::operation_aborted) {
-      warn(error.message());
+      note_failure(error.message());
       pause_.expires_after(kPause);
       co_await pause_.async_wait(net::into(error));
     }
@@ -138,10 +138,16 @@ void Listener::close() {
   pause_.cancel();
 }
 
-void Listener::warn(std::string_view error) {
-  if (const auto count = failures_.note(steady_now())) {
-    logging::warn("cannot_accept", {{"listener", name_}, {"error", error}, {"count", *count}});
-  }
+void Listener::tick(std::chrono::nanoseconds now) {
+  if (const auto count = failures_.overdue(now)) warn("more_of_them", *count);
+}
+
+void Listener::note_failure(std::string_view error) {
+  if (const auto count = failures_.note(steady_now())) warn(error, *count);
+}
+
+void Listener::warn(std::string_view error, std::uint64_t count) const {
+  logging::warn("cannot_accept", {{"listener", name_}, {"error", error}, {"count", count}});
 }
 
 }  // namespace dflockd::reactor

@@ -51,6 +51,9 @@ class Listener {
   /// Accepts until `close`.
   net::Awaitable run();
 
+  /// Logs the failures that nothing has told of, if it is time. To be called once in a while.
+  void tick(std::chrono::nanoseconds now);
+
   /// Accepts no more, and lets go of the port. May be called again.
   void close();
 
@@ -58,7 +61,8 @@ class Listener {
   void adopt(int descriptor);
   void listen(const ListenAddress& address);
   void admit(net::Socket socket);
-  void warn(std::string_view error);
+  void note_failure(std::string_view error);
+  void warn(std::string_view error, std::uint64_t count) const;
 
   const std::string_view name_;
   asio::io_context& context_;

@@ -135,6 +135,7 @@ net::Awaitable Server::tick() {
     service_.tick();
     watch_.tick(service_.now());
     gate_.tick(service_.now());
+    listener_.tick(service_.now());
     warn_of_others(service_.now());
     renew_ticket_keys();
     supervision_.tick(service_.now(), {.connections = watch_.size(), .held = service_.held()});
@@ -206,6 +207,7 @@ void Server::continue_draining() {
 void Server::stop() {
   stopped_ = true;
   gate_.tick(locks::kNever);
+  listener_.tick(locks::kNever);
   warn_of_others(locks::kNever);
   std::error_code ignored;
   listener_.close();
