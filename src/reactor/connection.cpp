@@ -481,9 +481,11 @@ net::Awaitable Connection<Stream>::linger() {
   server_.watch().watch_sending(*this, service_.now());
   suspended_in_ = Suspension::kLingering;
   std::error_code error;
-  std::array<char, kDiscardedAtOnce> rest;
+  input_.consume(input_.unread().size());
+  const std::span<char> rest = input_.space();
   for (std::size_t discarded = 0; !error && !hung_up_ && discarded < kLingerLimit;) {
-    discarded += co_await socket().async_read_some(asio::buffer(rest), net::into(error));
+    discarded +=
+        co_await socket().async_read_some(asio::buffer(rest.data(), rest.size()), net::into(error));
   }
   discard_input();
 }
