@@ -107,12 +107,6 @@ void log_start(const config::Config& config, bool auth, std::uint64_t descriptor
                              {"descriptors", descriptors}});
 }
 
-void log_certificate(const middleware::CertificateInfo& certificate) {
-  logging::info("tls_certificate", {{"subject", certificate.subject},
-                                    {"not_after", certificate.not_after},
-                                    {"sha256", certificate.sha256}});
-}
-
 /// Anybody who can reach the server could use it up, or listen in.
 void warn_beyond_loopback(const config::Config& config, bool auth) {
   const std::pair<const char*, std::size_t> caps[] = {

@@ -101,6 +101,12 @@ void set_log_level(const config::Config& config) {
   logging::set_level(kLevels[static_cast<std::size_t>(config.log_level)]);
 }
 
+void log_certificate(const middleware::CertificateInfo& certificate) {
+  logging::info("tls_certificate", {{"subject", certificate.subject},
+                                    {"not_after", certificate.not_after},
+                                    {"sha256", certificate.sha256}});
+}
+
 Reloader::Reloader(std::span<const char* const> arguments, config::Config config,
                    middleware::Credentials& credentials)
     : arguments_(arguments), config_(std::move(config)), credentials_(credentials) {
@@ -141,6 +147,7 @@ void Reloader::reload_or_throw() {
   // At whichever level lets the line through.
   if (config.log_level < config_.log_level) set_log_level(config);
   logging::info("reloaded", {{"changed", changed}});
+  if (fresh.tls) log_certificate(fresh.tls->certificate());
   set_log_level(config);
 
   credentials_ = std::move(fresh);

@@ -16,6 +16,9 @@ namespace dflockd {
 
 void set_log_level(const config::Config& config);
 
+/// Tells in the log which certificate is shown, and until when it is valid.
+void log_certificate(const middleware::CertificateInfo& certificate);
+
 class Reloader {
  public:
   /// `arguments` are the command line's, `config` what they gave, without the secret: that must not
