@@ -11,16 +11,20 @@ namespace {
 /// How many buckets a tick looks at.
 constexpr int kSlice = 1024;
 
+/// Beyond that a limit is none.
+constexpr std::size_t kMost = 1'000'000'000;
+
 std::chrono::nanoseconds time_of_a_token(const RateLimiter::Rate& rate) {
   if (rate.per_second == 0) return std::chrono::nanoseconds::zero();
-  const std::chrono::nanoseconds second = std::chrono::seconds(1);
-  return std::max(second / rate.per_second, std::chrono::nanoseconds(1));
+  constexpr std::chrono::nanoseconds kSecond = std::chrono::seconds(1);
+  return kSecond / static_cast<std::int64_t>(std::min(rate.per_second, kMost));
 }
 
 }  // namespace
 
 RateLimiter::RateLimiter(const Rate& rate)
-    : token_(time_of_a_token(rate)), depth_(token_ * std::max<std::size_t>(rate.burst, 1)) {}
+    : token_(time_of_a_token(rate)),
+      depth_(token_ * static_cast<std::int64_t>(std::clamp<std::size_t>(rate.burst, 1, kMost))) {}
 
 std::optional<std::chrono::nanoseconds> RateLimiter::take(const asio::ip::address& peer,
                                                           std::chrono::nanoseconds now) {
