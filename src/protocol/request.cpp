@@ -136,11 +136,11 @@ Command command_of(char letter) {
   }
 }
 
+}  // namespace
+
 bool is_key(std::string_view key) {
   return !key.empty() && key.size() <= kMaxKey && std::ranges::none_of(key, kIsBarredFromKeys);
 }
-
-}  // namespace
 
 std::optional<Token> parse_token(std::string_view word) {
   Token token;

@@ -60,6 +60,9 @@ struct Lines {
 /// The token that `word` is, or nothing if it is not 32 lowercase hex characters. Pure.
 [[nodiscard]] std::optional<Token> parse_token(std::string_view word);
 
+/// Whether `key` may name a lock: 1 to `kMaxKey` bytes, without space, tab, CR and LF. Pure.
+[[nodiscard]] bool is_key(std::string_view key);
+
 /// Parses the lines of a request. Whatever is wrong with them gives `Command::kInvalid`. Pure and
 /// thread-safe; allocates nothing.
 [[nodiscard]] Request parse(const Lines& lines);
