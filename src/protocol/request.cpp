@@ -138,6 +138,13 @@ Command command_of(char letter) {
 
 }  // namespace
 
+std::span<const std::string_view> command_names() {
+  static constexpr std::array<std::string_view, 9> kNames{
+      "invalid", "acquire", "release", "renew", "enqueue", "wait", "auth", "ping", "stats"};
+  static_assert(static_cast<std::size_t>(Command::kStats) + 1 == kNames.size());
+  return kNames;
+}
+
 bool is_key(std::string_view key) {
   return !key.empty() && key.size() <= kMaxKey && std::ranges::none_of(key, kIsBarredFromKeys);
 }

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string_view>
 
 namespace dflockd::protocol {
@@ -30,6 +31,9 @@ enum class Command : std::uint8_t {
   kPing,
   kStats,
 };
+
+/// What the commands are called in metrics, by their number: "acquire". Live for ever.
+[[nodiscard]] std::span<const std::string_view> command_names();
 
 /// A token as it stands in requests and replies: 32 lowercase hex characters, fence first.
 struct Token {

@@ -49,7 +49,7 @@ net::AwaitableOf<bool> HttpTurn::wait(locks::Answer& answer) {
   blocked_ = !answer_;
   bool go_on = true;
   while (go_on && !answer_) go_on = co_await called();
-  blocked_ = false;
+  blocked_ = !answer_;
   if (answer_) answer = *answer_;
   co_return go_on;
 }

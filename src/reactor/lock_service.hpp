@@ -121,6 +121,9 @@ class LockService final : private locks::Events {
     return table_.visit_keys(cursor, slots, std::forward<Visitor>(visit));
   }
 
+  /// How many of each there are now.
+  [[nodiscard]] const locks::TableCounts& counts() const { return table_.counts(); }
+
   /// How many grants are held now.
   [[nodiscard]] std::size_t held() const { return table_.held(); }
 

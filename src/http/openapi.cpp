@@ -1,0 +1,6 @@
+#include "http/openapi.hpp"
+namespace dflockd::http {
+std::string_view openapi_document() {
+  return "{}";
+}
+}  // namespace dflockd::http
