@@ -108,16 +108,17 @@ void Histogram::observe(std::chrono::nanoseconds time) {
   sum_ += seconds;
 }
 
-std::string Metrics::to_text(const Gauges& gauges) const {
+std::string Metrics::to_text(const Gauges& gauges, const LockMetrics& locks,
+                             const Rejections& rejections) const {
   Families families;
   add_gauges(families, gauges);
   add_commands(families, commands);
-  families.counter("dflockd_grants_total", "Locks and slots granted.", to_double(grants.value()));
+  families.counter("dflockd_grants_total", "Locks and slots granted.", to_double(locks.grants));
   families.counter("dflockd_lease_expirations_total", "Leases that ran out.",
-                   to_double(lease_expirations.value()));
+                   to_double(locks.lease_expirations.value()));
   Families::add_to(families.add("dflockd_grant_wait_seconds", "Time from a request to its grant.",
                                 MetricType::Histogram),
-                   grant_wait);
+                   locks.grant_wait);
   Families::add_to(families.add("dflockd_loop_lag_seconds", "How late the event loop's tick ran.",
                                 MetricType::Histogram),
                    loop_lag);
@@ -137,10 +138,10 @@ std::string Metrics::to_text(const Gauges& gauges) const {
                       {"path", std::string(route)},
                       {"status", std::to_string(status)}});
   }
-  MetricFamily& rejections = families.add("dflockd_connections_rejected_total",
-                                          "Connections that were refused.", MetricType::Counter);
-  for (const auto& [reason, counter] : rejected_) {
-    Families::add_to(rejections, to_double(counter.value()), {{"reason", std::string(reason)}});
+  MetricFamily& rejected = families.add("dflockd_connections_rejected_total",
+                                        "Connections that were refused.", MetricType::Counter);
+  for (const auto& [reason, count] : rejections) {
+    Families::add_to(rejected, to_double(count), {{"reason", std::string(reason)}});
   }
   MetricFamily& failures = families.add(
       "dflockd_auth_failures_total", "Clients that did not know the secret.", MetricType::Counter);

@@ -1,9 +1,9 @@
 // What is counted while the server runs, and the text that Prometheus reads.
 //
 //   Metrics metrics;
-//   metrics.grants.add();
-//   metrics.http_requests.of(method, route, status).add();
-//   const std::string text = metrics.to_text(gauges);
+//   metrics.commands.of(command, status).add();
+//   metrics.http_requests(method, route, status).add();
+//   const std::string text = metrics.to_text(gauges, locks);
 //
 // Counting is an addition to a number, at the place where the thing happens. prometheus-cpp's own
 // counters are atomics behind a map of labels, for threads that we do not have; its text serializer
@@ -21,6 +21,7 @@
 #include <string>
 #include <string_view>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 namespace dflockd::metrics {
@@ -43,6 +44,11 @@ class Histogram {
                                       0.5,    1.0,    5.0,   10.0,  30.0, 60.0, 300.0};
 
   void observe(std::chrono::nanoseconds time);
+  /// The same for a time of zero, which takes no search.
+  void observe_none() {
+    ++buckets_.front();
+    ++count_;
+  }
 
   [[nodiscard]] std::uint64_t count() const { return count_; }
   [[nodiscard]] double sum() const { return sum_; }
@@ -66,6 +72,9 @@ struct Gauges {
   std::size_t semaphore_holders = 0;
   std::size_t semaphore_waiters = 0;
 };
+
+/// Connections that were refused, by the reason.
+using Rejections = std::vector<std::pair<std::string_view, std::uint64_t>>;
 
 /// Counters by two labels whose values are numbered: what is counted for every request.
 class CounterTable {
@@ -91,6 +100,13 @@ class CounterTable {
   std::vector<Counter> counters_;
 };
 
+/// What the lock service counts.
+struct LockMetrics {
+  std::uint64_t grants = 0;
+  Counter lease_expirations;
+  Histogram grant_wait;  ///< from a request to its grant, which may be at once
+};
+
 class Metrics {
  public:
   /// The names of the commands of the line protocol and of the statuses of their replies.
@@ -98,10 +114,7 @@ class Metrics {
       : commands(command_names, status_names) {}
 
   CounterTable commands;
-  Counter grants;
-  Counter lease_expirations;
-  Histogram grant_wait;  ///< from the request to the grant, of those that had to wait too
-  Histogram loop_lag;    ///< how late the reactor's tick ran
+  Histogram loop_lag;  ///< how late the reactor's tick ran
 
   // The labels must be literals.
 
@@ -110,16 +123,15 @@ class Metrics {
   }
   /// From a whole request to its response.
   Histogram& http_duration(std::string_view route) { return http_durations_[route]; }
-  Counter& rejected(std::string_view reason) { return rejected_[reason]; }
   Counter& auth_failures(std::string_view transport) { return auth_failures_[transport]; }
 
   /// Everything in the text format, version 0.0.4.
-  [[nodiscard]] std::string to_text(const Gauges& gauges) const;
+  [[nodiscard]] std::string to_text(const Gauges& gauges, const LockMetrics& locks,
+                                    const Rejections& rejections) const;
 
  private:
   std::map<std::tuple<std::string_view, std::string_view, int>, Counter> http_requests_;
   std::map<std::string_view, Histogram> http_durations_;
-  std::map<std::string_view, Counter> rejected_;
   std::map<std::string_view, Counter> auth_failures_;
 };
 

@@ -25,7 +25,8 @@ enum class Status : std::uint8_t {
   kNotEnqueued,
   kLeaseExpired,
   kDraining,
-  kAuth,  ///< not authenticated
+  kAuth,      ///< not authenticated
+  kAcquired,  ///< what `append_acquired` begins with
 };
 
 /// At least as long as any reply of the functions below, its line end included.

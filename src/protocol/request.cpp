@@ -138,11 +138,12 @@ Command command_of(char letter) {
 
 }  // namespace
 
-std::span<const std::string_view> command_names() {
-  static constexpr std::array<std::string_view, 9> kNames{
-      "invalid", "acquire", "release", "renew", "enqueue", "wait", "auth", "ping", "stats"};
-  static_assert(static_cast<std::size_t>(Command::kStats) + 1 == kNames.size());
-  return kNames;
+std::span<const std::string_view> labels() {
+  static constexpr std::array<std::string_view, 18> kLabels{
+      "invalid", "invalid", "l",  "sl",   "r",    "sr",   "n",    "sn",    "e",
+      "se",      "w",       "sw", "auth", "auth", "ping", "ping", "stats", "stats"};
+  static_assert(label(Command::kStats, true) + 1 == kLabels.size());
+  return kLabels;
 }
 
 bool is_key(std::string_view key) {
@@ -176,6 +177,7 @@ Request parse(const Lines& lines) {
     if (!is_key(lines.key) || !read_arguments(lines.argument, request)) {
       request.command = Command::kInvalid;
     }
+    request.semaphore = request.semaphore && request.command != Command::kInvalid;
   }
   return request;
 }

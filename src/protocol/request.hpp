@@ -32,8 +32,8 @@ enum class Command : std::uint8_t {
   kStats,
 };
 
-/// What the commands are called in metrics, by their number: "acquire". Live for ever.
-[[nodiscard]] std::span<const std::string_view> command_names();
+/// What metrics call a request, by its `label`: "l", "sl", "invalid". Live for ever.
+[[nodiscard]] std::span<const std::string_view> labels();
 
 /// A token as it stands in requests and replies: 32 lowercase hex characters, fence first.
 struct Token {
@@ -60,6 +60,11 @@ struct Lines {
   std::string_view key;
   std::string_view argument;
 };
+
+/// The number of what metrics call the request. Pure.
+[[nodiscard]] constexpr std::size_t label(Command command, bool semaphore) {
+  return 2 * static_cast<std::size_t>(command) + (semaphore ? 1 : 0);
+}
 
 /// The token that `word` is, or nothing if it is not 32 lowercase hex characters. Pure.
 [[nodiscard]] std::optional<Token> parse_token(std::string_view word);

@@ -108,7 +108,15 @@ typename Connection<Stream>::Next Connection<Stream>::handle_requests() {
     }
     const std::size_t reply_start = replies.size();
     const bool is_stats = request.command == protocol::Command::kStats;
-    if (!is_stats) blocked_ = !execute(request, service_, owner_, replies);
+    const std::size_t label = protocol::label(request.command, request.semaphore);
+    const std::optional<protocol::Status> status =
+        is_stats ? protocol::Status::kOk : execute(request, service_, owner_, replies);
+    if (status) {
+      count(label, *status);
+    } else {
+      blocked_ = true;
+      blocked_label_ = static_cast<std::uint8_t>(label);
+    }
     if (logging::enabled(logging::Level::kDebug)) {
       log_request(frame.lines, is_stats ? protocol::text(protocol::Status::kOk)
                                         : std::string_view(replies).substr(reply_start));
@@ -132,6 +140,7 @@ bool Connection<Stream>::authenticate(const protocol::Request& request, std::str
   const bool accepted = server_.authenticator().accepts(argument);
   if (!accepted || request.command != protocol::Command::kAuth) return false;
   authenticated_ = true;
+  count(protocol::label(request.command, false), protocol::Status::kOk);
   protocol::append_status(server_.replies(), protocol::Status::kOk);
   return true;
 }
@@ -141,6 +150,7 @@ template <class Stream>
 typename Connection<Stream>::Next Connection<Stream>::deny(const char* why) {
   ending_ = "auth_failed";
   server_.warn(Server::Complaint::kAuth, service_.info(owner_), why);
+  server_.metrics().auth_failures("tcp").add();
   protocol::append_status(server_.replies(), protocol::Status::kAuth);
   return Next::kDeny;
 }
@@ -157,7 +167,7 @@ typename Connection<Stream>::Next Connection<Stream>::refuse(const char* why) {
 /// Appends the reply to the request that blocked.
 template <class Stream>
 void Connection<Stream>::take_answer(std::string& replies) {
-  append_answer(replies, answer_);
+  count(blocked_label_, append_answer(replies, answer_));
   answered_ = false;
   blocked_ = false;
   watch_.touch(*this, service_.now());
@@ -394,6 +404,11 @@ void Connection<Stream>::leave_early() {
   } else {
     leave();
   }
+}
+
+template <class Stream>
+void Connection<Stream>::count(std::size_t label, protocol::Status status) {
+  server_.metrics().commands.of(label, static_cast<std::size_t>(status)).add();
 }
 
 template <class Stream>

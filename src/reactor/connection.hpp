@@ -24,6 +24,7 @@
 #include "middleware/tls_stream.hpp"
 #include "net/net.hpp"
 #include "protocol/framer.hpp"
+#include "protocol/reply.hpp"
 #include "reactor/input_buffer.hpp"
 #include "reactor/lock_service.hpp"
 #include "reactor/stats_reporter.hpp"
@@ -100,6 +101,7 @@ class Connection final : public StreamConnection<Stream>, private Waiter {
   [[nodiscard]] bool idle() const;
   [[nodiscard]] bool has_more_to_do();
   [[nodiscard]] bool peer_gone() noexcept;
+  void count(std::size_t label, protocol::Status status);
   void log_request(const protocol::Lines& lines, std::string_view reply) const;
 
   const locks::OwnerId owner_;
@@ -110,6 +112,7 @@ class Connection final : public StreamConnection<Stream>, private Waiter {
   std::size_t sent_ = 0;
   locks::Answer answer_;                   ///< to the blocked request, once `answered_`
   StatsReporter::Asker* asker_ = nullptr;  ///< while it waits for a report
+  std::uint8_t blocked_label_ = 0;         ///< of the request that waits, for the metrics
   bool authenticated_;                     ///< or need not
   bool blocked_ = false;                   ///< a request waits for its answer
   bool answered_ = false;                  ///< and it is there, not sent yet

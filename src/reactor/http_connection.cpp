@@ -208,6 +208,7 @@ net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>
   if ((match == nullptr || match->route->needs_auth) && !is_authorized()) {
     server_.warn(Server::Complaint::kAuth, info_,
                  request.authorization ? "wrong_secret" : "no_auth");
+    server_.metrics().auth_failures("http").add();
     co_await hold_back();
     co_return unauthorized();
   }

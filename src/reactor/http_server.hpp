@@ -48,6 +48,8 @@ class HttpServer {
   bool drain() { return watch_.drain(); }
   void stop();
 
+  [[nodiscard]] const middleware::Gate& gate() const { return gate_; }
+
   // --- For connections ---
 
   [[nodiscard]] Server& server() { return server_; }

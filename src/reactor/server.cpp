@@ -58,7 +58,7 @@ Server::Server(asio::io_context& context, ServerOptions options,
       watch_(context, {.read = options_.read_timeout, .write = options_.write_timeout}),
       gate_("tcp", options_.caps),
       listener_(context, "tcp", options_.address, gate_, welcome_to(Protocol::kLines)),
-      metrics_(protocol::command_names(), protocol::status_names()),
+      metrics_(protocol::labels(), protocol::status_names()),
       started_at_(service.now()),
       tick_timer_(context.get_executor()),
       stats_reporter_(context, service, [this] { return clients(); }),
@@ -86,6 +86,17 @@ int Server::run() {
   return exit_status_;
 }
 
+metrics::Rejections Server::rejections() const {
+  const middleware::Gate::Refused refused = gate_.refused();
+  metrics::Rejections rejections{{"max_connections", refused.max_connections},
+                                 {"max_connections_per_ip", refused.max_connections_per_ip}};
+  if (http_) {
+    rejections.emplace_back("http_max_connections_per_ip",
+                            http_->gate().refused().max_connections_per_ip);
+  }
+  return rejections;
+}
+
 std::string Server::metrics_text() const {
   const locks::TableCounts& counts = service_.counts();
   return metrics_.to_text({.ready = !draining_,
@@ -95,7 +106,8 @@ std::string Server::metrics_text() const {
                            .locks_held = counts.locks_held,
                            .lock_waiters = counts.lock_waiters,
                            .semaphore_holders = counts.semaphore_holders,
-                           .semaphore_waiters = counts.semaphore_waiters});
+                           .semaphore_waiters = counts.semaphore_waiters},
+                          service_.metrics(), rejections());
 }
 
 std::size_t Server::clients() const {
@@ -182,6 +194,7 @@ net::Awaitable Server::tick() {
     co_await tick_timer_.async_wait(net::into(stopped));
     if (stopped) continue;
     service_.refresh_clock();
+    metrics_.loop_lag.observe(service_.now() - tick_timer_.expiry().time_since_epoch());
     service_.tick();
     watch_.tick(service_.now());
     gate_.tick(service_.now());

@@ -118,6 +118,7 @@ class Server {
              middleware::Gate::Pass pass, Protocol protocol);
   template <class Connection>
   void serve(std::unique_ptr<Connection> connection, ConnectionWatch& watch, std::uint64_t id);
+  [[nodiscard]] metrics::Rejections rejections() const;
   net::Awaitable tick();
   net::Awaitable handle_signals();
   void renew_ticket_keys();
