@@ -26,6 +26,15 @@ bool is_control(char c) {
   return (byte < 0x20 && c != '\t') || byte == 0x7f;
 }
 
+/// Whether a line feed at `from` or behind it does not follow a carriage return.
+bool has_bare_line_feed(std::string_view text, std::size_t from) {
+  for (std::size_t at = text.find('\n', from); at != std::string_view::npos;
+       at = text.find('\n', at + 1)) {
+    if (at == 0 || text[at - 1] != '\r') return true;
+  }
+  return false;
+}
+
 std::string lower(std::string_view text) {
   std::string result(text);
   for (char& c : result) {
@@ -102,16 +111,17 @@ std::size_t RequestReader::read_head(std::string_view unread) {
   const std::size_t from = looked_at_ > kHeadEnd.size() ? looked_at_ - kHeadEnd.size() : 0;
   const std::size_t end = unread.find(kHeadEnd, from);
   const std::size_t size = end == std::string_view::npos ? unread.size() : end + kHeadEnd.size();
+  // A client that ends its lines otherwise would wait for ever for the end of its head. Comes
+  // first: what is refused, and how, must not depend on how the bytes arrive.
+  if (has_bare_line_feed(unread.substr(0, std::min(size, kMaxHead + 1)), looked_at_)) {
+    refuse(400, "bad_request", "a line does not end with CR and LF");
+    return 0;
+  }
   if (size > kMaxHead) {
     refuse(431, "headers_too_large", "the head is over 64 KiB long");
     return 0;
   }
   if (end == std::string_view::npos) {
-    // A client that ends its lines otherwise would wait for ever for the end of its head.
-    const std::size_t bare = unread.find('\n', looked_at_);
-    if (bare != std::string_view::npos && (bare == 0 || unread[bare - 1] != '\r')) {
-      refuse(400, "bad_request", "a line does not end with CR and LF");
-    }
     looked_at_ = unread.size();
     return 0;
   }
