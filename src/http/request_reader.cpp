@@ -104,7 +104,10 @@ std::size_t RequestReader::read(std::string_view unread) {
 
 std::size_t RequestReader::read_head(std::string_view unread) {
   // Empty lines in front of a request line are to be ignored (RFC 9112, 2.2).
-  if (looked_at_ == 0 && unread.starts_with(kLineEnd)) return kLineEnd.size();
+  if (looked_at_ == 0 && unread.starts_with(kLineEnd)) {
+    state_ = State::kIdle;  // also if the CR had come alone
+    return kLineEnd.size();
+  }
   if (!unread.empty()) state_ = State::kPartial;
   if (looked_at_ == 0 && unread == "\r") return 0;
 
