@@ -35,6 +35,13 @@ bool has_bare_line_feed(std::string_view text, std::size_t from) {
   return false;
 }
 
+/// A method, a target and a version. The parser would take more than one space between them, tabs
+/// in the target, and versions such as "Http/1.1" and "ICE/1.0".
+bool is_request_line(std::string_view line) {
+  return std::ranges::count(line, ' ') == 2 && line.find('\t') == std::string_view::npos &&
+         (line.ends_with(" HTTP/1.1") || line.ends_with(" HTTP/1.0"));
+}
+
 std::string lower(std::string_view text) {
   std::string result(text);
   for (char& c : result) {
@@ -144,6 +151,9 @@ bool RequestReader::check_head(std::string_view head) {
     const std::string_view line = head.substr(start, end - start);
     if (std::ranges::any_of(line, is_control)) {
       return refuse(400, "bad_request", "a control character in the head");
+    }
+    if (first && !is_request_line(line)) {
+      return refuse(400, "bad_request", "the request line is not 'METHOD target HTTP/1.1'");
     }
     if (!first && !take_field(line)) return false;
     first = false;
@@ -314,11 +324,8 @@ int RequestReader::on_url(http_parser* parser, const char* at, std::size_t size)
 int RequestReader::on_headers_complete(http_parser* parser) {
   RequestReader& self = reader_of(parser);
   parser->upgrade = 0;  // to no other protocol: the request is answered as it is
-  const bool is_1_1 = parser->http_major == 1 && parser->http_minor == 1;
-  const bool is_1_0 = parser->http_major == 1 && parser->http_minor == 0;
-  if (!is_1_1 && !is_1_0) {
-    self.refuse(400, "bad_request", "expected HTTP/1.1 or HTTP/1.0");
-  } else if (is_1_1 && self.hosts_ == 0) {
+  const bool is_1_0 = parser->http_minor == 0;
+  if (!is_1_0 && self.hosts_ == 0) {
     self.refuse(400, "bad_request", "the Host field is missing");
   } else if (self.chunked_ && (is_1_0 || self.has_length_)) {
     self.refuse(400, "bad_request", "chunked together with a length or HTTP/1.0");
