@@ -42,17 +42,24 @@ bool is_request_line(std::string_view line) {
          (line.ends_with(" HTTP/1.1") || line.ends_with(" HTTP/1.0"));
 }
 
+std::string_view trimmed(std::string_view text) {
+  const std::size_t start = std::min(text.find_first_not_of(" \t"), text.size());
+  return text.substr(start, text.find_last_not_of(" \t") + 1 - start);
+}
+
+/// Hex digits, with a semicolon before anything else. The parser would skip what follows a space.
+bool is_chunk_line(std::string_view line) {
+  const std::size_t end = line.find_first_not_of("0123456789abcdefABCDEF");
+  if (end == 0 || line.empty()) return false;
+  return end == std::string_view::npos || trimmed(line.substr(end)).starts_with(';');
+}
+
 std::string lower(std::string_view text) {
   std::string result(text);
   for (char& c : result) {
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
   }
   return result;
-}
-
-std::string_view trimmed(std::string_view text) {
-  const std::size_t start = std::min(text.find_first_not_of(" \t"), text.size());
-  return text.substr(start, text.find_last_not_of(" \t") + 1 - start);
 }
 
 Method to_method(unsigned int method) {
@@ -266,6 +273,10 @@ std::size_t RequestReader::read_line(std::string_view unread) {
   const std::string_view line = unread.substr(0, end - 1);
   if (std::ranges::any_of(line, is_control)) {
     refuse(400, "bad_request", "a control character in the chunked coding");
+    return size;
+  }
+  if (part_ == Part::kChunkLine && !is_chunk_line(line)) {
+    refuse(400, "bad_request", "the size of a chunk is not a hex number");
     return size;
   }
   if (part_ == Part::kTrailers) {
