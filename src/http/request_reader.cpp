@@ -257,7 +257,7 @@ std::size_t RequestReader::read_line(std::string_view unread) {
     refuse(400, "bad_request", "the line of a chunk's size is over 256 bytes long");
     return 0;
   }
-  if (head_size_ + size > kMaxHead) {
+  if (part_ == Part::kTrailers && head_size_ + size > kMaxHead) {
     refuse(431, "headers_too_large", "the head is over 64 KiB long");
     return 0;
   }
