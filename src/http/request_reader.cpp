@@ -231,7 +231,7 @@ bool RequestReader::start_body() {
 std::size_t RequestReader::read_body(std::string_view unread) {
   if (part_ == Part::kBody) {
     // The parser stops at the end of the request.
-    const std::size_t left = static_cast<std::size_t>(parser_.content_length);
+    const auto left = static_cast<std::size_t>(parser_.content_length);
     const std::string_view bytes = unread.substr(0, left);
     feed(bytes);
     return bytes.size();
