@@ -93,6 +93,10 @@ class Reader final : public nlohmann::json_sax<Json> {
 
 std::variant<Body, Failure> parse_body(std::string_view text,
                                        std::initializer_list<std::string_view> allowed) {
+  // The parser would take it for the end of the text, and not look at what follows.
+  if (const std::size_t at = text.find('\0'); at != std::string_view::npos) {
+    return Failure{.detail = "the body is not JSON: a null byte at byte " + std::to_string(at + 1)};
+  }
   Reader reader(allowed);
   if (!Json::sax_parse(text, &reader)) return Failure{.detail = reader.problem};
   return std::move(reader.body);

@@ -26,17 +26,40 @@ bool is_control(char c) {
   return (byte < 0x20 && c != '\t') || byte == 0x7f;
 }
 
+/// Whether a line feed at `from` or behind it does not follow a carriage return.
+bool has_bare_line_feed(std::string_view text, std::size_t from) {
+  for (std::size_t at = text.find('\n', from); at != std::string_view::npos;
+       at = text.find('\n', at + 1)) {
+    if (at == 0 || text[at - 1] != '\r') return true;
+  }
+  return false;
+}
+
+/// A method, a target and a version. The parser would take more than one space between them, tabs
+/// in the target, and versions such as "Http/1.1" and "ICE/1.0".
+bool is_request_line(std::string_view line) {
+  return std::ranges::count(line, ' ') == 2 && line.find('\t') == std::string_view::npos &&
+         (line.ends_with(" HTTP/1.1") || line.ends_with(" HTTP/1.0"));
+}
+
+std::string_view trimmed(std::string_view text) {
+  const std::size_t start = std::min(text.find_first_not_of(" \t"), text.size());
+  return text.substr(start, text.find_last_not_of(" \t") + 1 - start);
+}
+
+/// Hex digits, with a semicolon before anything else. The parser would skip what follows a space.
+bool is_chunk_line(std::string_view line) {
+  const std::size_t end = line.find_first_not_of("0123456789abcdefABCDEF");
+  if (end == 0 || line.empty()) return false;
+  return end == std::string_view::npos || trimmed(line.substr(end)).starts_with(';');
+}
+
 std::string lower(std::string_view text) {
   std::string result(text);
   for (char& c : result) {
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
   }
   return result;
-}
-
-std::string_view trimmed(std::string_view text) {
-  const std::size_t start = std::min(text.find_first_not_of(" \t"), text.size());
-  return text.substr(start, text.find_last_not_of(" \t") + 1 - start);
 }
 
 Method to_method(unsigned int method) {
@@ -95,23 +118,27 @@ std::size_t RequestReader::read(std::string_view unread) {
 
 std::size_t RequestReader::read_head(std::string_view unread) {
   // Empty lines in front of a request line are to be ignored (RFC 9112, 2.2).
-  if (looked_at_ == 0 && unread.starts_with(kLineEnd)) return kLineEnd.size();
+  if (looked_at_ == 0 && unread.starts_with(kLineEnd)) {
+    state_ = State::kIdle;  // also if the CR had come alone
+    return kLineEnd.size();
+  }
   if (!unread.empty()) state_ = State::kPartial;
   if (looked_at_ == 0 && unread == "\r") return 0;
 
   const std::size_t from = looked_at_ > kHeadEnd.size() ? looked_at_ - kHeadEnd.size() : 0;
   const std::size_t end = unread.find(kHeadEnd, from);
   const std::size_t size = end == std::string_view::npos ? unread.size() : end + kHeadEnd.size();
+  // A client that ends its lines otherwise would wait for ever for the end of its head. Comes
+  // first: what is refused, and how, must not depend on how the bytes arrive.
+  if (has_bare_line_feed(unread.substr(0, std::min(size, kMaxHead + 1)), looked_at_)) {
+    refuse(400, "bad_request", "a line does not end with CR and LF");
+    return 0;
+  }
   if (size > kMaxHead) {
     refuse(431, "headers_too_large", "the head is over 64 KiB long");
     return 0;
   }
   if (end == std::string_view::npos) {
-    // A client that ends its lines otherwise would wait for ever for the end of its head.
-    const std::size_t bare = unread.find('\n', looked_at_);
-    if (bare != std::string_view::npos && (bare == 0 || unread[bare - 1] != '\r')) {
-      refuse(400, "bad_request", "a line does not end with CR and LF");
-    }
     looked_at_ = unread.size();
     return 0;
   }
@@ -131,6 +158,9 @@ bool RequestReader::check_head(std::string_view head) {
     const std::string_view line = head.substr(start, end - start);
     if (std::ranges::any_of(line, is_control)) {
       return refuse(400, "bad_request", "a control character in the head");
+    }
+    if (first && !is_request_line(line)) {
+      return refuse(400, "bad_request", "the request line is not 'METHOD target HTTP/1.1'");
     }
     if (!first && !take_field(line)) return false;
     first = false;
@@ -201,7 +231,7 @@ bool RequestReader::start_body() {
 std::size_t RequestReader::read_body(std::string_view unread) {
   if (part_ == Part::kBody) {
     // The parser stops at the end of the request.
-    const std::size_t left = static_cast<std::size_t>(parser_.content_length);
+    const auto left = static_cast<std::size_t>(parser_.content_length);
     const std::string_view bytes = unread.substr(0, left);
     feed(bytes);
     return bytes.size();
@@ -227,7 +257,7 @@ std::size_t RequestReader::read_line(std::string_view unread) {
     refuse(400, "bad_request", "the line of a chunk's size is over 256 bytes long");
     return 0;
   }
-  if (head_size_ + size > kMaxHead) {
+  if (part_ == Part::kTrailers && head_size_ + size > kMaxHead) {
     refuse(431, "headers_too_large", "the head is over 64 KiB long");
     return 0;
   }
@@ -243,6 +273,10 @@ std::size_t RequestReader::read_line(std::string_view unread) {
   const std::string_view line = unread.substr(0, end - 1);
   if (std::ranges::any_of(line, is_control)) {
     refuse(400, "bad_request", "a control character in the chunked coding");
+    return size;
+  }
+  if (part_ == Part::kChunkLine && !is_chunk_line(line)) {
+    refuse(400, "bad_request", "the size of a chunk is not a hex number");
     return size;
   }
   if (part_ == Part::kTrailers) {
@@ -301,11 +335,8 @@ int RequestReader::on_url(http_parser* parser, const char* at, std::size_t size)
 int RequestReader::on_headers_complete(http_parser* parser) {
   RequestReader& self = reader_of(parser);
   parser->upgrade = 0;  // to no other protocol: the request is answered as it is
-  const bool is_1_1 = parser->http_major == 1 && parser->http_minor == 1;
-  const bool is_1_0 = parser->http_major == 1 && parser->http_minor == 0;
-  if (!is_1_1 && !is_1_0) {
-    self.refuse(400, "bad_request", "expected HTTP/1.1 or HTTP/1.0");
-  } else if (is_1_1 && self.hosts_ == 0) {
+  const bool is_1_0 = parser->http_minor == 0;
+  if (!is_1_0 && self.hosts_ == 0) {
     self.refuse(400, "bad_request", "the Host field is missing");
   } else if (self.chunked_ && (is_1_0 || self.has_length_)) {
     self.refuse(400, "bad_request", "chunked together with a length or HTTP/1.0");
