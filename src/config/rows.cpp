@@ -8,9 +8,7 @@
 #include <system_error>
 #include <utility>
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-
+#include "config/host.hpp"
 #include "config/refusal.hpp"
 #include "config/token.hpp"
 
@@ -150,22 +148,6 @@ std::optional<std::uint64_t> read_number(std::string_view text, std::uint64_t le
     return std::nullopt;
   }
   return number;
-}
-
-/// Whether all characters may stand in a host name; every IPv4 address is one too.
-bool is_host_name(std::string_view text) {
-  return !text.empty() && std::ranges::all_of(text, [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-           c == '.' || c == '_';
-  });
-}
-
-/// Whether it is an IPv6 address, with or without a zone: "fe80::1%eth0".
-bool is_ipv6_address(const std::string& text) {
-  const std::size_t percent = text.find('%');
-  in6_addr address{};
-  return ::inet_pton(AF_INET6, text.substr(0, percent).c_str(), &address) == 1 &&
-         (percent == std::string::npos || is_host_name(text.substr(percent + 1)));
 }
 
 std::string from_to(std::string_view what, std::uint64_t least, std::uint64_t most) {
