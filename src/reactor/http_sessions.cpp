@@ -149,7 +149,7 @@ void HttpSessions::close(HttpSession& session) {
 
 void HttpSessions::tick() {
   while (!by_activity_.empty() &&
-         service_.now() - by_activity_.front()->active_at_ >= 2 * options_.idle_timeout) {
+         (service_.now() - by_activity_.front()->active_at_) / 2 >= options_.idle_timeout) {
     HttpSession& idle = *by_activity_.front();
     if (idle.turns_.empty()) {
       close(idle);
