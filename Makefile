@@ -1,5 +1,5 @@
 # A thin front for the CMake presets. `make run` and `make test` are all that a new machine needs.
-.PHONY: help build debug run test asan bench format format-check tidy install package package-test package-boot-test clean
+.PHONY: help build debug run test asan bench format format-check tidy openapi-lint install package package-test package-boot-test clean
 
 PREFIX ?= /usr/local
 ARGS ?=
@@ -47,6 +47,9 @@ tidy: ## run clang-tidy over the sources
 	@$(DEPS) lint
 	@cmake --preset release
 	@packaging/tidy.sh build/release
+
+openapi-lint: ## lint the description of the HTTP API; needs npx
+	@tests/openapi/lint.sh
 
 install: build ## install into PREFIX (default /usr/local), under DESTDIR if it is set
 	@cmake --install build/release --prefix $(PREFIX)
