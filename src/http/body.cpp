@@ -23,6 +23,9 @@ constexpr std::array kNumbers{
 };
 constexpr std::string_view kToken = "token";
 
+/// How much of a field's name is shown.
+constexpr std::size_t kShown = 64;
+
 /// Hears what the parser finds, and stops it at the first thing that is not allowed.
 class Reader final : public nlohmann::json_sax<Json> {
  public:
@@ -33,7 +36,7 @@ class Reader final : public nlohmann::json_sax<Json> {
 
   bool key(string_t& name) override {
     if (std::ranges::find(allowed_, std::string_view(name)) == allowed_.end()) {
-      return refuse("unknown field " + to_json_string(name));
+      return refuse("unknown field " + to_json_string(std::string_view(name).substr(0, kShown)));
     }
     field_ = name;
     return true;

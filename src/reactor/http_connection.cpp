@@ -1,6 +1,7 @@
 #include "reactor/http_connection.hpp"
 
 #include <chrono>
+#include <new>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -247,7 +248,7 @@ net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>
       if (match.route->operation == Operation::kPingSession) {
         http_.sessions().touch(*session);
       } else {
-        http_.sessions().close(*session);
+        http_.sessions().end(*session);
       }
       co_return no_content();
     }
@@ -262,7 +263,12 @@ Response HttpConnection<Stream>::open_session() {
     return http::to_response(*failure);
   }
   if (server_.draining()) return draining();
-  const auto opened = http_.sessions().open(peer_);
+  std::variant<std::shared_ptr<HttpSession>, HttpSessions::Refusal> opened;
+  try {
+    opened = http_.sessions().open(peer_);
+  } catch (const std::bad_alloc&) {
+    return http::to_response({503, "out_of_memory", "no memory for a session"});
+  }
   if (const auto* const refusal = std::get_if<HttpSessions::Refusal>(&opened)) {
     const bool per_ip = *refusal == HttpSessions::Refusal::kMaxSessionsPerIp;
     return http::to_response(

@@ -93,7 +93,10 @@ HttpSessions::HttpSessions(asio::io_context& context, LockService& service, cons
     : context_(context), service_(service), options_(options) {}
 
 HttpSessions::~HttpSessions() {
-  while (!by_id_.empty()) close(*by_id_.begin()->second);
+  while (!by_id_.empty()) {
+    const std::shared_ptr<HttpSession> session = by_id_.begin()->second;
+    close(*session);
+  }
 }
 
 std::variant<std::shared_ptr<HttpSession>, HttpSessions::Refusal> HttpSessions::open(
@@ -127,34 +130,45 @@ void HttpSessions::touch(HttpSession& session) {
   by_activity_.push_back(session);
 }
 
-void HttpSessions::close(HttpSession& session) {
-  if (std::exchange(session.closed_, true)) return;
-  const std::shared_ptr<HttpSession> alive = by_id_.at(session.id_);
-  by_activity_.remove(session);
-  by_id_.erase(session.id_);
-  const auto count = per_address_.find(session.peer_);
-  if (--count->second == 0) per_address_.erase(count);
+void HttpSessions::end(HttpSession& session) {
+  if (forget(session)) service_.release_owner(session.owner_);
+}
 
+void HttpSessions::close(HttpSession& session) {
   std::vector<std::uint64_t> untold;  // a grant whose response has not been written
   for (HttpTurn* turn = session.turns_.front(); turn != nullptr;
        turn = session.turns_.next(*turn)) {
     if (turn->answer_ && turn->answer_->outcome == locks::Outcome::kGranted) {
       untold.push_back(turn->answer_->token.fence);
     }
+  }
+  if (forget(session)) service_.close_owner(session.owner_, untold);
+}
+
+/// Takes a session out and calls the requests that are waiting on it. False if that was done
+/// before. The session itself lives for as long as somebody refers to it, the caller among them.
+bool HttpSessions::forget(HttpSession& session) {
+  if (std::exchange(session.closed_, true)) return false;
+  by_activity_.remove(session);
+  const auto count = per_address_.find(session.peer_);
+  if (--count->second == 0) per_address_.erase(count);
+  for (HttpTurn* turn = session.turns_.front(); turn != nullptr;
+       turn = session.turns_.next(*turn)) {
     turn->call();
   }
-  service_.close_owner(session.owner_, untold);
   logging::debug("session_closed", {{"peer", session.peer_.to_string()}});
+  by_id_.erase(session.id_);
+  return true;
 }
 
 void HttpSessions::tick() {
   while (!by_activity_.empty() &&
          (service_.now() - by_activity_.front()->active_at_) / 2 >= options_.idle_timeout) {
-    HttpSession& idle = *by_activity_.front();
-    if (idle.turns_.empty()) {
-      close(idle);
+    const std::shared_ptr<HttpSession> idle = find(by_activity_.front()->id_);
+    if (idle->turns_.empty()) {
+      close(*idle);
     } else {
-      touch(idle);  // a request in flight keeps it alive
+      touch(*idle);  // a request in flight keeps it alive
     }
   }
 }

@@ -123,8 +123,12 @@ class HttpSessions {
   /// The session is in use: its idle time starts again.
   void touch(HttpSession& session);
 
-  /// Ends a session: releases what it holds, cancels its waits, and calls the requests that are
-  /// waiting on it.
+  /// Ends a session at its client's wish: releases what it holds, cancels its waits, and calls the
+  /// requests that are waiting on it.
+  void end(HttpSession& session);
+
+  /// The same for a session whose client is gone, as when a TCP client disconnects: what it holds
+  /// stays if the service keeps grants.
   void close(HttpSession& session);
 
   /// Closes what has been idle for too long. To be called some times a second.
@@ -140,6 +144,7 @@ class HttpSessions {
   friend class HttpSession;
   friend class HttpTurn;
 
+  bool forget(HttpSession& session);
   std::string new_id();
 
   asio::io_context& context_;

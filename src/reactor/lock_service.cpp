@@ -73,6 +73,12 @@ void LockService::close_owner(OwnerId owner, std::span<const std::uint64_t> unto
   after_request();
 }
 
+void LockService::release_owner(OwnerId owner) {
+  owners_[owner.index].waiter = nullptr;
+  table_.close_owner(now_, owner);
+  after_request();
+}
+
 void LockService::cancel_wait(OwnerId owner) {
   table_.cancel_wait(now_, owner);
   after_request();

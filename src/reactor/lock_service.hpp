@@ -78,6 +78,10 @@ class LockService final : private locks::Events {
   /// order. See `locks::LockTable::close_owner_keeping_grants`.
   void close_owner(locks::OwnerId owner, std::span<const std::uint64_t> untold);
 
+  /// Ends an owner and releases all that it was granted, whether or not grants outlive their
+  /// owners.
+  void release_owner(locks::OwnerId owner);
+
   /// See `locks::LockTable::cancel_wait`.
   void cancel_wait(locks::OwnerId owner);
 
