@@ -9,6 +9,7 @@
 #include <poll.h>
 
 #include <asio/buffer.hpp>
+#include <asio/post.hpp>
 #include <fmt/format.h>
 
 #include "http/body.hpp"
@@ -109,8 +110,7 @@ net::Awaitable HttpConnection<Stream>::serve(std::unique_ptr<HttpConnection> sel
         self->reader_.next();
         break;
       case http::RequestReader::State::kRefused:
-        self->keep_alive_ = false;
-        co_await self->send(http::to_response(self->reader_.failure()));
+        co_await self->refuse(self->reader_.failure());
         break;
       case http::RequestReader::State::kIdle:
       case http::RequestReader::State::kPartial:
@@ -129,9 +129,8 @@ net::Awaitable HttpConnection<Stream>::serve(std::unique_ptr<HttpConnection> sel
 template <class Stream>
 net::Awaitable HttpConnection<Stream>::receive() {
   if (timed_out_) {
-    keep_alive_ = false;
-    co_return co_await send(http::to_response(
-        {400, "bad_request", "the request was not whole within the read timeout"}));
+    const Failure late{400, "bad_request", "the request was not whole within the read timeout"};
+    co_return co_await refuse(late);
   }
   if (reader_.take_expectation()) co_await send_all("HTTP/1.1 100 Continue\r\n\r\n");
   if (ended_) co_return;
@@ -144,6 +143,7 @@ net::Awaitable HttpConnection<Stream>::receive() {
   std::error_code error;
   std::size_t size = 0;
   if (hung_up_ || (server_.draining() && is_idle())) {
+    co_await asio::post(socket().get_executor(), net::kUseAwaitable);  // after the others
     size = stream_.read_some(space, error);
     if (error == asio::error::would_block) end(hung_up_ ? "peer_left" : "draining");
   } else {
@@ -175,6 +175,15 @@ bool HttpConnection<Stream>::peer_gone() noexcept {
 }
 
 // --- Answering ---
+
+/// Answers what is no request, for the last time.
+template <class Stream>
+net::Awaitable HttpConnection<Stream>::refuse(const http::Failure& failure) {
+  keep_alive_ = false;
+  route_ = "-";
+  began_ = service_.now();
+  co_await send(http::to_response(failure));
+}
 
 template <class Stream>
 net::Awaitable HttpConnection<Stream>::respond() {

@@ -77,6 +77,7 @@ class HttpConnection final : public StreamConnection<Stream> {
   [[nodiscard]] const OwnerInfo& info() const override { return info_; }
 
   net::Awaitable receive();
+  net::Awaitable refuse(const http::Failure& failure);
   net::Awaitable respond();
   net::AwaitableOf<Answer> answer();
   net::AwaitableOf<Answer> answer(const http::Match& match);

@@ -42,8 +42,6 @@ class HttpServer {
   void start();
   /// To be called at every tick.
   void tick(locks::Instant now);
-  /// Accepts no more.
-  void close() { listener_.close(); }
   /// See `ConnectionWatch::drain`.
   bool drain() { return watch_.drain(); }
   void stop();

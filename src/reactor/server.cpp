@@ -251,8 +251,9 @@ void Server::start_draining(int signal) {
   if (options_.shutdown_timeout > std::chrono::seconds::zero()) {
     drain_deadline_ = locks::later(service_.now(), options_.shutdown_timeout);
   }
+  // The HTTP listener stays open: probes learn there that the server is not ready, and sessions
+  // need a connection to release what they hold.
   listener_.close();
-  if (http_) http_->close();
   service_.start_draining();
   continue_draining();
 }
