@@ -330,7 +330,8 @@ template <class Stream>
 bool HttpConnection<Stream>::is_authorized() const {
   if (!server_.authenticator().required()) return true;
   constexpr std::string_view kScheme = "bearer ";
-  const std::string_view given = reader_.request().authorization.value_or("");
+  const std::optional<std::string>& field = reader_.request().authorization;
+  const std::string_view given = field ? std::string_view(*field) : std::string_view();
   std::string scheme(given.substr(0, kScheme.size()));
   for (char& c : scheme) {
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
