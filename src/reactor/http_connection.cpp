@@ -53,6 +53,18 @@ Response too_many(std::chrono::nanoseconds wait) {
   return response;
 }
 
+// In functions of their own: GCC 12 destroys the temporaries of an expression with `co_await` twice
+// if they come from braces.
+
+Response too_slow() {
+  return http::to_response(
+      {400, "bad_request", "the request was not whole within the read timeout"});
+}
+
+Response out_of_memory() {
+  return http::to_response({503, "out_of_memory", "no memory for a report"});
+}
+
 Response unauthorized() {
   Response response =
       http::to_response({401, "unauthorized", "expected 'Authorization: Bearer' with the secret"});
@@ -129,8 +141,8 @@ template <class Stream>
 net::Awaitable HttpConnection<Stream>::receive() {
   if (timed_out_) {
     keep_alive_ = false;
-    co_return co_await send(http::to_response(
-        {400, "bad_request", "the request was not whole within the read timeout"}));
+    const Response response = too_slow();
+    co_return co_await send(response);
   }
   if (reader_.take_expectation()) co_await send_all("HTTP/1.1 100 Continue\r\n\r\n");
   if (ended_) co_return;
@@ -417,7 +429,8 @@ net::Awaitable HttpConnection<Stream>::send_stats() {
   service_.refresh_clock();
   if (ended_) co_return;
   if (report == nullptr) {
-    co_return co_await send(http::to_response({503, "out_of_memory", "no memory for a report"}));
+    const Response response = out_of_memory();
+    co_return co_await send(response);
   }
   std::size_t size = 0;
   for (const std::string& piece : *report) size += piece.size();
