@@ -392,13 +392,19 @@ void HttpConnection<Stream>::add_cors(Response& response) const {
 
 // --- Sending ---
 
+/// A client of HTTP/1.0 expects the connection to end unless it is told otherwise.
+template <class Stream>
+void HttpConnection<Stream>::add_keep_alive(Response& response) const {
+  if (reader_.request().http_1_0 && keep_alive_) response.headers += "Connection: keep-alive\r\n";
+}
+
 template <class Stream>
 net::Awaitable HttpConnection<Stream>::send(const Response& response) {
   const http::Request& request = reader_.request();
   std::string out;
   Response whole = response;
   add_cors(whole);
-  if (request.http_1_0 && keep_alive_) whole.headers += "Connection: keep-alive\r\n";
+  add_keep_alive(whole);
   http::append_response(out, whole, request.method == Method::kHead, keep_alive_);
   count(response.status, out.size());
   co_await send_all(out);
@@ -437,6 +443,7 @@ net::Awaitable HttpConnection<Stream>::send_stats() {
   size -= kBeforeJson + kBehindJson;
   Response head;
   add_cors(head);
+  add_keep_alive(head);
   std::string out = fmt::format(
       "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{}{}\r\n", size,
       head.headers, keep_alive_ ? "" : "Connection: close\r\n");

@@ -92,6 +92,7 @@ class HttpConnection final : public StreamConnection<Stream> {
   [[nodiscard]] bool is_authorized() const;
   [[nodiscard]] http::Response to_response(const http::NoMatch& none) const;
   void add_cors(http::Response& response) const;
+  void add_keep_alive(http::Response& response) const;
   [[nodiscard]] bool is_idle() const;
   [[nodiscard]] bool peer_gone() noexcept;
   void count(int status, std::size_t size);
