@@ -120,8 +120,7 @@ net::Awaitable HttpConnection<Stream>::serve(std::unique_ptr<HttpConnection> sel
         self->reader_.next();
         break;
       case http::RequestReader::State::kRefused:
-        self->keep_alive_ = false;
-        co_await self->send(http::to_response(self->reader_.failure()));
+        co_await self->refuse(http::to_response(self->reader_.failure()));
         break;
       case http::RequestReader::State::kIdle:
       case http::RequestReader::State::kPartial:
@@ -140,9 +139,8 @@ net::Awaitable HttpConnection<Stream>::serve(std::unique_ptr<HttpConnection> sel
 template <class Stream>
 net::Awaitable HttpConnection<Stream>::receive() {
   if (timed_out_) {
-    keep_alive_ = false;
     const Response response = too_slow();
-    co_return co_await send(response);
+    co_return co_await refuse(response);
   }
   if (reader_.take_expectation()) co_await send_all("HTTP/1.1 100 Continue\r\n\r\n");
   if (ended_) co_return;
@@ -408,6 +406,16 @@ net::Awaitable HttpConnection<Stream>::send(const Response& response) {
   http::append_response(out, whole, request.method == Method::kHead, keep_alive_);
   count(response.status, out.size());
   co_await send_all(out);
+}
+
+/// Answers what is not a whole request, so that no other can follow. It has no route, and takes no
+/// time.
+template <class Stream>
+net::Awaitable HttpConnection<Stream>::refuse(const Response& response) {
+  keep_alive_ = false;
+  route_ = "-";
+  began_ = service_.now();
+  co_await send(response);
 }
 
 /// `bytes` must live until it is over.

@@ -84,6 +84,7 @@ class HttpConnection final : public StreamConnection<Stream> {
   net::AwaitableOf<Answer> carry_out_in_turn(const LockOperation& operation, HttpTurn& turn);
   net::Awaitable send_stats();
   net::Awaitable send(const http::Response& response);
+  net::Awaitable refuse(const http::Response& response);
   net::Awaitable send_all(std::string_view bytes);
 
   [[nodiscard]] http::Response open_session();
