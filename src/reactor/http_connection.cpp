@@ -55,6 +55,18 @@ Response too_many(std::chrono::nanoseconds wait) {
   return response;
 }
 
+// In functions of their own: GCC 12 destroys the temporaries of an expression with `co_await` twice
+// if they come from braces.
+
+Response too_slow() {
+  return http::to_response(
+      {400, "bad_request", "the request was not whole within the read timeout"});
+}
+
+Response out_of_memory() {
+  return http::to_response({503, "out_of_memory", "no memory for a report"});
+}
+
 Response unauthorized() {
   Response response =
       http::to_response({401, "unauthorized", "expected 'Authorization: Bearer' with the secret"});
@@ -110,7 +122,7 @@ net::Awaitable HttpConnection<Stream>::serve(std::unique_ptr<HttpConnection> sel
         self->reader_.next();
         break;
       case http::RequestReader::State::kRefused:
-        co_await self->refuse(self->reader_.failure());
+        co_await self->refuse(http::to_response(self->reader_.failure()));
         break;
       case http::RequestReader::State::kIdle:
       case http::RequestReader::State::kPartial:
@@ -129,8 +141,8 @@ net::Awaitable HttpConnection<Stream>::serve(std::unique_ptr<HttpConnection> sel
 template <class Stream>
 net::Awaitable HttpConnection<Stream>::receive() {
   if (timed_out_) {
-    const Failure late{400, "bad_request", "the request was not whole within the read timeout"};
-    co_return co_await refuse(late);
+    const Response response = too_slow();
+    co_return co_await refuse(response);
   }
   if (reader_.take_expectation()) co_await send_all("HTTP/1.1 100 Continue\r\n\r\n");
   if (ended_) co_return;
@@ -175,15 +187,6 @@ bool HttpConnection<Stream>::peer_gone() noexcept {
 }
 
 // --- Answering ---
-
-/// Answers what is no request, for the last time.
-template <class Stream>
-net::Awaitable HttpConnection<Stream>::refuse(const http::Failure& failure) {
-  keep_alive_ = false;
-  route_ = "-";
-  began_ = service_.now();
-  co_await send(http::to_response(failure));
-}
 
 template <class Stream>
 net::Awaitable HttpConnection<Stream>::respond() {
@@ -345,7 +348,8 @@ template <class Stream>
 bool HttpConnection<Stream>::is_authorized() const {
   if (!server_.authenticator().required()) return true;
   constexpr std::string_view kScheme = "bearer ";
-  const std::string_view given = reader_.request().authorization.value_or("");
+  const std::optional<std::string>& field = reader_.request().authorization;
+  const std::string_view given = field ? std::string_view(*field) : std::string_view();
   std::string scheme(given.substr(0, kScheme.size()));
   for (char& c : scheme) {
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
@@ -394,16 +398,32 @@ void HttpConnection<Stream>::add_cors(Response& response) const {
 
 // --- Sending ---
 
+/// A client of HTTP/1.0 expects the connection to end unless it is told otherwise.
+template <class Stream>
+void HttpConnection<Stream>::add_keep_alive(Response& response) const {
+  if (reader_.request().http_1_0 && keep_alive_) response.headers += "Connection: keep-alive\r\n";
+}
+
 template <class Stream>
 net::Awaitable HttpConnection<Stream>::send(const Response& response) {
   const http::Request& request = reader_.request();
   std::string out;
   Response whole = response;
   add_cors(whole);
-  if (request.http_1_0 && keep_alive_) whole.headers += "Connection: keep-alive\r\n";
+  add_keep_alive(whole);
   http::append_response(out, whole, request.method == Method::kHead, keep_alive_);
   count(response.status, out.size());
   co_await send_all(out);
+}
+
+/// Answers what is not a whole request, so that no other can follow. It has no route, and takes no
+/// time.
+template <class Stream>
+net::Awaitable HttpConnection<Stream>::refuse(const Response& response) {
+  keep_alive_ = false;
+  route_ = "-";
+  began_ = service_.now();
+  co_await send(response);
 }
 
 /// `bytes` must live until it is over.
@@ -431,13 +451,15 @@ net::Awaitable HttpConnection<Stream>::send_stats() {
   service_.refresh_clock();
   if (ended_) co_return;
   if (report == nullptr) {
-    co_return co_await send(http::to_response({503, "out_of_memory", "no memory for a report"}));
+    const Response response = out_of_memory();
+    co_return co_await send(response);
   }
   std::size_t size = 0;
   for (const std::string& piece : *report) size += piece.size();
   size -= kBeforeJson + kBehindJson;
   Response head;
   add_cors(head);
+  add_keep_alive(head);
   std::string out = fmt::format(
       "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{}{}\r\n", size,
       head.headers, keep_alive_ ? "" : "Connection: close\r\n");

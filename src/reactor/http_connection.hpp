@@ -77,7 +77,6 @@ class HttpConnection final : public StreamConnection<Stream> {
   [[nodiscard]] const OwnerInfo& info() const override { return info_; }
 
   net::Awaitable receive();
-  net::Awaitable refuse(const http::Failure& failure);
   net::Awaitable respond();
   net::AwaitableOf<Answer> answer();
   net::AwaitableOf<Answer> answer(const http::Match& match);
@@ -85,6 +84,7 @@ class HttpConnection final : public StreamConnection<Stream> {
   net::AwaitableOf<Answer> carry_out_in_turn(const LockOperation& operation, HttpTurn& turn);
   net::Awaitable send_stats();
   net::Awaitable send(const http::Response& response);
+  net::Awaitable refuse(const http::Response& response);
   net::Awaitable send_all(std::string_view bytes);
 
   [[nodiscard]] http::Response open_session();
@@ -93,6 +93,7 @@ class HttpConnection final : public StreamConnection<Stream> {
   [[nodiscard]] bool is_authorized() const;
   [[nodiscard]] http::Response to_response(const http::NoMatch& none) const;
   void add_cors(http::Response& response) const;
+  void add_keep_alive(http::Response& response) const;
   [[nodiscard]] bool is_idle() const;
   [[nodiscard]] bool peer_gone() noexcept;
   void count(int status, std::size_t size);
