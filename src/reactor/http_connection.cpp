@@ -93,13 +93,12 @@ bool may_block(Operation operation) {
 }  // namespace
 
 template <class Stream>
-HttpConnection<Stream>::HttpConnection(HttpServer& http, OwnerInfo info,
-                                       const asio::ip::address& peer, middleware::Gate::Pass pass,
-                                       typename Stream::Origin origin)
+HttpConnection<Stream>::HttpConnection(HttpServer& http, OwnerInfo info, asio::ip::address peer,
+                                       middleware::Gate::Pass pass, typename Stream::Origin origin)
     : Base(http.server(), http.watch(), std::move(pass), std::move(origin)),
       http_(http),
       info_(std::move(info)),
-      peer_(peer),
+      peer_(std::move(peer)),
       input_(kInputLimit) {}
 
 template <class Stream>

@@ -34,7 +34,7 @@ class HttpConnection final : public StreamConnection<Stream> {
 
  public:
   /// `http` must outlive the connection.
-  HttpConnection(HttpServer& http, OwnerInfo info, const asio::ip::address& peer,
+  HttpConnection(HttpServer& http, OwnerInfo info, asio::ip::address peer,
                  middleware::Gate::Pass pass, typename Stream::Origin origin);
   ~HttpConnection() override;
 
