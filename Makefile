@@ -1,8 +1,9 @@
 # A thin front for the CMake presets. `make run` and `make test` are all that a new machine needs.
-.PHONY: help build debug run test asan bench format format-check tidy install package package-test package-boot-test clean
+.PHONY: help build debug run test asan fuzz bench format format-check tidy openapi-lint install package package-test package-boot-test clean
 
 PREFIX ?= /usr/local
 ARGS ?=
+SECONDS ?= 60
 DEPS = packaging/install-deps.sh
 SOURCES = $(shell git ls-files -co --exclude-standard '*.cpp' '*.hpp')
 
@@ -31,6 +32,15 @@ asan: ## run every test under AddressSanitizer and UndefinedBehaviorSanitizer
 	@cmake --build --preset asan
 	@ctest --preset asan
 
+fuzz: ## feed what may be HTTP requests to their reader for SECONDS, 60 by default
+	@$(DEPS) fuzz
+	@cmake --preset fuzz
+	@cmake --build --preset fuzz
+	@mkdir -p build/fuzz/corpus/http
+	@build/fuzz/http_request_fuzz -max_total_time=$(SECONDS) -timeout=10 -print_final_stats=1 \
+	  -dict=tests/fuzz/http.dict -artifact_prefix=build/fuzz/ \
+	  build/fuzz/corpus/http tests/fuzz/corpus/http
+
 bench: build ## compare with an epoll floor, Redis and memcached on the same load
 	@$(DEPS) bench
 	@tests/bench/compare $(ARGS)
@@ -47,6 +57,9 @@ tidy: ## run clang-tidy over the sources
 	@$(DEPS) lint
 	@cmake --preset release
 	@packaging/tidy.sh build/release
+
+openapi-lint: ## lint the description of the HTTP API; needs npx
+	@tests/openapi/lint.sh
 
 install: build ## install into PREFIX (default /usr/local), under DESTDIR if it is set
 	@cmake --install build/release --prefix $(PREFIX)

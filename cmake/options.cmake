@@ -14,6 +14,10 @@ if(DFLOCKD_SANITIZE)
   target_link_options(dflockd_options INTERFACE -fsanitize=address,undefined)
 endif()
 
+if(DFLOCKD_FUZZ)
+  target_compile_options(dflockd_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
 # Standalone asio: header-only, and marked as a system header so that our warnings stay ours.
 add_library(dflockd_asio INTERFACE)
 # Whether asio 1.22 finds std::aligned_alloc depends on what was included before it, and then files

@@ -1,5 +1,6 @@
 // dflockd: reads the configuration, builds the rooms, runs the loop.
 
+#include <array>
 #include <chrono>
 #include <csignal>
 #include <cstdint>
@@ -7,6 +8,7 @@
 #include <cstdlib>
 #include <exception>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -95,6 +97,7 @@ void log_start(const config::Config& config, bool auth, std::uint64_t descriptor
                              {"tls", !config.tls_cert.empty()},
                              {"client_certificates", !config.tls_client_ca.empty()},
                              {"auth", auth},
+                             {"http_port", config.http_port},
                              {"max_connections", config.max_connections},
                              {"max_connections_per_ip", config.max_connections_per_ip},
                              {"max_locks", config.max_locks},
@@ -107,19 +110,59 @@ void log_start(const config::Config& config, bool auth, std::uint64_t descriptor
                              {"descriptors", descriptors}});
 }
 
+/// A cap that is 0 for none, and the flag that sets it.
+using Cap = std::pair<const char*, std::size_t>;
+
 /// Anybody who can reach the server could use it up, or listen in.
-void warn_beyond_loopback(const config::Config& config, bool auth) {
-  const std::pair<const char*, std::size_t> caps[] = {
-      {"--max-connections", config.max_connections},
-      {"--max-connections-per-ip", config.max_connections_per_ip},
-      {"--max-locks", config.max_locks},
-      {"--max-waiters", config.max_waiters}};
+void warn_beyond_loopback(std::span<const Cap> caps) {
   for (const auto& [flag, cap] : caps) {
     if (cap == 0) logging::warn("unbounded_beyond_loopback", {{"flag", flag}});
   }
-  if (auth && config.tls_cert.empty()) {
-    logging::warn("auth_token_without_tls", {{"flag", "--tls-cert"}});
+}
+
+void warn_beyond_loopback(const config::Config& config, bool auth, const reactor::Server& server) {
+  const auto is_beyond = [](const asio::ip::tcp::endpoint& endpoint) {
+    return !net::canonical(endpoint.address()).is_loopback();
+  };
+  const bool lines = is_beyond(server.endpoint());
+  const bool http = server.http() != nullptr && is_beyond(server.http()->endpoint());
+  if (lines) {
+    warn_beyond_loopback(
+        std::array<Cap, 2>{{{"--max-connections", config.max_connections},
+                            {"--max-connections-per-ip", config.max_connections_per_ip}}});
   }
+  if (http) {
+    warn_beyond_loopback(
+        std::array<Cap, 4>{{{"--http-max-sessions", config.http_max_sessions},
+                            {"--http-max-sessions-per-ip", config.http_max_sessions_per_ip},
+                            {"--http-max-connections-per-ip", config.http_max_connections_per_ip},
+                            {"--http-rate-limit-per-ip", config.http_rate_limit_per_ip}}});
+  }
+  if (lines || http) {
+    warn_beyond_loopback(std::array<Cap, 2>{
+        {{"--max-locks", config.max_locks}, {"--max-waiters", config.max_waiters}}});
+    if (auth && config.tls_cert.empty()) {
+      logging::warn("auth_token_without_tls", {{"flag", "--tls-cert"}});
+    }
+  }
+}
+
+/// The HTTP listener that is wanted: by a port, or by a socket that was handed down.
+std::optional<reactor::HttpOptions> http_options(const config::Config& config,
+                                                 std::optional<int> inherited) {
+  if (config.http_port == 0 && !inherited) return std::nullopt;
+  const std::size_t rate = config.http_rate_limit_per_ip;
+  const std::size_t burst = config.http_rate_limit_burst;
+  return reactor::HttpOptions{
+      .address = {.host = config.http_host.empty() ? config.host : config.http_host,
+                  .port = config.http_port,
+                  .descriptor = inherited},
+      .caps = {.max_connections_per_ip = config.http_max_connections_per_ip},
+      .rate = {.per_second = rate, .burst = burst == 0 ? rate : burst},
+      .sessions = {.idle_timeout = config.http_session_idle_timeout,
+                   .max_sessions = config.http_max_sessions,
+                   .max_sessions_per_ip = config.http_max_sessions_per_ip},
+      .allowed_origins = config.http_cors_allowed_origins};
 }
 
 int serve(const config::Config& config, middleware::Credentials& credentials, Reloader& reloader) {
@@ -140,14 +183,13 @@ int serve(const config::Config& config, middleware::Credentials& credentials, Re
       {.address = {.host = config.host, .port = config.port, .descriptor = inherited.take("tcp")},
        .caps = {.max_connections = config.max_connections,
                 .max_connections_per_ip = config.max_connections_per_ip},
+       .http = http_options(config, inherited.take("http")),
        .read_timeout = config.read_timeout,
        .write_timeout = config.write_timeout,
        .shutdown_timeout = config.shutdown_timeout},
       credentials, service, manager);
   server.on_reload([&reloader] { reloader.reload(); });
-  if (!net::canonical(server.endpoint().address()).is_loopback()) {
-    warn_beyond_loopback(config, credentials.authenticator.required());
-  }
+  warn_beyond_loopback(config, credentials.authenticator.required(), server);
   return server.run();
 }
 

@@ -24,7 +24,7 @@ _dflockd() {
       mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$current")
       return
       ;;
-    --host)
+    --host | --http-host)
       mapfile -t COMPREPLY < <(compgen -A hostname -W '127.0.0.1 0.0.0.0 ::1 ::' -- "$current")
       return
       ;;
@@ -37,7 +37,10 @@ _dflockd() {
       ;;
     --port | --read-timeout | --write-timeout | --shutdown-timeout | --max-connections | \
       --max-connections-per-ip | --default-lease-ttl | --lease-sweep-interval | --gc-interval | \
-      --gc-max-idle | --max-locks | --max-waiters | --auth-token)
+      --gc-max-idle | --max-locks | --max-waiters | --auth-token | --http-port | \
+      --http-session-idle-timeout | --http-max-sessions | --http-max-sessions-per-ip | \
+      --http-max-connections-per-ip | --http-rate-limit-per-ip | --http-rate-limit-burst | \
+      --http-cors-allowed-origins)
       return
       ;;
   esac
@@ -50,6 +53,9 @@ _dflockd() {
     --max-waiters --fence-state-file
     --tls-cert --tls-key --tls-client-ca
     --auth-token --auth-token-file
+    --http-port --http-host --http-session-idle-timeout --http-max-sessions
+    --http-max-sessions-per-ip --http-max-connections-per-ip --http-rate-limit-per-ip
+    --http-rate-limit-burst --http-cors-allowed-origins
     --log-level --log-format --debug
     --config --check-config --version --help' -- "$current")
 }

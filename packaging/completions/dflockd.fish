@@ -27,6 +27,16 @@ complete -c dflockd -l tls-client-ca -r -F -d 'Let in only clients with a certif
 complete -c dflockd -l auth-token -x -d 'Shared secret that clients must send first; visible in ps'
 complete -c dflockd -l auth-token-file -r -F -d 'File with that secret on its only line'
 
+complete -c dflockd -l http-port -x -d 'TCP port of the HTTP API; 0 = off'
+complete -c dflockd -l http-host -x -a '(__fish_print_hostnames)' -d 'Bind address of the HTTP API; none = as --host'
+complete -c dflockd -l http-session-idle-timeout -x -d 'Time without a request; after twice that a session ends'
+complete -c dflockd -l http-max-sessions -x -d 'Sessions at a time; 0 = no cap'
+complete -c dflockd -l http-max-sessions-per-ip -x -d 'Sessions of one IP address at a time; 0 = no cap'
+complete -c dflockd -l http-max-connections-per-ip -x -d 'HTTP connections of one IP address at a time; 0 = no cap'
+complete -c dflockd -l http-rate-limit-per-ip -x -d 'Requests a second of one IP address; 0 = no limit'
+complete -c dflockd -l http-rate-limit-burst -x -d 'Requests that may come at once under the limit; 0 = the rate'
+complete -c dflockd -l http-cors-allowed-origins -x -d 'Whose web pages may ask, separated by commas; * = any'
+
 complete -c dflockd -l log-level -x -a 'debug info warn error' -d 'From which level on lines are logged'
 complete -c dflockd -l log-format -x -a 'text json' -d 'What a log line looks like'
 complete -c dflockd -l debug -a 'true false yes no on off' -d 'The same as --log-level debug'

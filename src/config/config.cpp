@@ -77,9 +77,13 @@ class Collector {
 
   /// Call it when all sources have been read: refuses what does not make sense alone.
   void check_pairs() const {
-    require(settings_.tls_cert, "tls-cert", settings_.tls_key, "--tls-key");
-    require(settings_.tls_key, "tls-key", settings_.tls_cert, "--tls-cert");
-    require(settings_.tls_client_ca, "tls-client-ca", settings_.tls_cert, "--tls-cert");
+    const bool has_cert = !settings_.tls_cert.empty();
+    const bool has_key = !settings_.tls_key.empty();
+    require(has_cert, "tls-cert", has_key, "--tls-key");
+    require(has_key, "tls-key", has_cert, "--tls-cert");
+    require(!settings_.tls_client_ca.empty(), "tls-client-ca", has_cert, "--tls-cert");
+    require(settings_.http_rate_limit_burst > 0, "http-rate-limit-burst",
+            settings_.http_rate_limit_per_ip > 0, "--http-rate-limit-per-ip");
   }
 
   /// Call it when all sources have been read: finds the secret, and reads the file that holds it.
@@ -142,9 +146,8 @@ class Collector {
     return true;
   }
 
-  void require(const std::filesystem::path& given, std::string_view name,
-               const std::filesystem::path& needed, const std::string& flag) const {
-    if (!given.empty() && needed.empty()) {
+  void require(bool given, std::string_view name, bool needed, const std::string& flag) const {
+    if (given && !needed) {
       throw Refusal(where(name) + ": " + flag + " is needed too");
     }
   }

@@ -62,6 +62,16 @@ struct Config {
   Secret auth_token;
   std::filesystem::path auth_token_file;  ///< the file that it was read from; empty = none
 
+  std::uint16_t http_port = 0;  ///< 0 = no HTTP
+  std::string http_host;        ///< as `host`; empty = the same as `host`
+  std::chrono::seconds http_session_idle_timeout{20};
+  std::size_t http_max_sessions = 0;                   ///< 0 = no cap
+  std::size_t http_max_sessions_per_ip = 0;            ///< 0 = no cap
+  std::size_t http_max_connections_per_ip = 0;         ///< 0 = no cap
+  std::size_t http_rate_limit_per_ip = 0;              ///< requests a second; 0 = no limit
+  std::size_t http_rate_limit_burst = 0;               ///< 0 = the rate; 0 if that is 0
+  std::vector<std::string> http_cors_allowed_origins;  ///< "*" = any; empty = no CORS
+
   LogLevel log_level = LogLevel::kInfo;
   LogFormat log_format = LogFormat::kText;
 };

@@ -8,9 +8,8 @@
 #include <system_error>
 #include <utility>
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-
+#include "config/host.hpp"
+#include "config/origins.hpp"
 #include "config/refusal.hpp"
 #include "config/token.hpp"
 
@@ -21,6 +20,7 @@ constexpr std::string_view kNetwork = "Network";
 constexpr std::string_view kLockTable = "Lock table";
 constexpr std::string_view kTls = "TLS";
 constexpr std::string_view kAuthentication = "Authentication";
+constexpr std::string_view kHttp = "HTTP";
 constexpr std::string_view kLogging = "Logging";
 constexpr std::string_view kConfiguration = "Configuration";
 
@@ -72,7 +72,27 @@ constexpr std::array kRows{
     Row{"auth-token-file", kAuthentication, Path{&Settings::auth_token_file},
         "file with that secret on its only line", "DFLOCKD_AUTH_TOKEN_FILE"},
 
-    // The HTTP rows belong here, a group of their own.
+    Row{"http-port", kHttp, Port{&Settings::http_port}, "TCP port of the HTTP API; 0 = off",
+        "DFLOCKD_HTTP_PORT"},
+    Row{"http-host", kHttp, Host{.field = &Settings::http_host, .may_be_empty = true},
+        "bind address of the HTTP API; none = as --host", "DFLOCKD_HTTP_HOST"},
+    Row{"http-session-idle-timeout", kHttp, Seconds{&Settings::http_session_idle_timeout, 1},
+        "time without a request; after twice that a session ends", "DFLOCKD_HTTP_SESSION_IDLE_S"},
+    Row{"http-max-sessions", kHttp, Count{&Settings::http_max_sessions},
+        "sessions at a time; 0 = no cap", "DFLOCKD_HTTP_MAX_SESSIONS"},
+    Row{"http-max-sessions-per-ip", kHttp, Count{&Settings::http_max_sessions_per_ip},
+        "sessions of one IP address at a time; 0 = no cap", "DFLOCKD_HTTP_MAX_SESSIONS_PER_IP"},
+    Row{"http-max-connections-per-ip", kHttp, Count{&Settings::http_max_connections_per_ip},
+        "HTTP connections of one IP address at a time; 0 = no cap",
+        "DFLOCKD_HTTP_MAX_CONNECTIONS_PER_IP"},
+    Row{"http-rate-limit-per-ip", kHttp, Count{&Settings::http_rate_limit_per_ip},
+        "requests a second of one IP address; 0 = no limit", "DFLOCKD_HTTP_RATE_LIMIT_PER_IP"},
+    Row{"http-rate-limit-burst", kHttp, Count{&Settings::http_rate_limit_burst},
+        "requests that may come at once under the limit; 0 = the rate",
+        "DFLOCKD_HTTP_RATE_LIMIT_BURST"},
+    Row{"http-cors-allowed-origins", kHttp, Origins{&Settings::http_cors_allowed_origins},
+        "whose web pages may ask, separated by commas; * = any",
+        "DFLOCKD_HTTP_CORS_ALLOWED_ORIGINS"},
 
     Row{"log-level", kLogging, Level{&Settings::log_level}, "debug, info, warn or error",
         "DFLOCKD_LOG_LEVEL"},
@@ -152,22 +172,6 @@ std::optional<std::uint64_t> read_number(std::string_view text, std::uint64_t le
   return number;
 }
 
-/// Whether all characters may stand in a host name; every IPv4 address is one too.
-bool is_host_name(std::string_view text) {
-  return !text.empty() && std::ranges::all_of(text, [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-           c == '.' || c == '_';
-  });
-}
-
-/// Whether it is an IPv6 address, with or without a zone: "fe80::1%eth0".
-bool is_ipv6_address(const std::string& text) {
-  const std::size_t percent = text.find('%');
-  in6_addr address{};
-  return ::inet_pton(AF_INET6, text.substr(0, percent).c_str(), &address) == 1 &&
-         (percent == std::string::npos || is_host_name(text.substr(percent + 1)));
-}
-
 std::string from_to(std::string_view what, std::uint64_t least, std::uint64_t most) {
   return std::string(what) + " from " + std::to_string(least) + " to " + std::to_string(most);
 }
@@ -192,7 +196,8 @@ struct Reader {
     return number(kind.field, 0, std::numeric_limits<std::uint16_t>::max());
   }
   bool operator()(const Host& kind) {
-    const bool valid = is_host_name(text) || is_ipv6_address(std::string(text));
+    const bool valid =
+        text.empty() ? kind.may_be_empty : is_host_name(text) || is_ipv6_address(std::string(text));
     if (valid) {
       settings.*kind.field = text;
     }
@@ -209,6 +214,13 @@ struct Reader {
     }
     return valid;
   }
+  bool operator()(const Origins& kind) {
+    const auto origins = read_origins(text);
+    if (origins) {
+      settings.*kind.field = *origins;
+    }
+    return origins.has_value();
+  }
   bool operator()(const Boolean& kind) { return read_name(kBooleans, text, settings.*kind.field); }
   bool operator()(const Switch& kind) { return read_name(kBooleans, text, settings.*kind.field); }
   bool operator()(const Level& kind) { return read_name(kLevels, text, settings.*kind.field); }
@@ -223,13 +235,17 @@ struct Allowed {
   std::string operator()(const Port&) {
     return from_to("an integer", 0, std::numeric_limits<std::uint16_t>::max());
   }
-  std::string operator()(const Host&) {
-    return "an IPv4 or IPv6 address or a host name, without a port";
+  std::string operator()(const Host& kind) {
+    return std::string("an IPv4 or IPv6 address or a host name, without a port") +
+           (kind.may_be_empty ? ", or nothing" : "");
   }
   std::string operator()(const Path&) { return "the path of a file"; }
   std::string operator()(const Token&) {
     return from_to("a token", 1, kMaxTokenSize) +
            " bytes long, without a newline, without white space at either end";
+  }
+  std::string operator()(const Origins&) {
+    return "origins separated by commas, each * or scheme://host[:port] without a slash behind it";
   }
   std::string operator()(const Boolean&) { return "true or false, 1 or 0, yes or no, on or off"; }
   std::string operator()(const Switch&) { return (*this)(Boolean{}); }
@@ -250,6 +266,7 @@ struct Shower {
   std::string operator()(const Token& kind) {
     return std::string((settings.*kind.field).empty() ? "" : kMask);
   }
+  std::string operator()(const Origins& kind) { return show_origins(settings.*kind.field); }
   std::string operator()(const Boolean& kind) { return name_of(kBooleans, settings.*kind.field); }
   std::string operator()(const Switch& kind) { return name_of(kBooleans, settings.*kind.field); }
   std::string operator()(const Level& kind) { return name_of(kLevels, settings.*kind.field); }
@@ -263,6 +280,7 @@ struct Placeholder {
   std::string operator()(const Host&) { return "ADDRESS"; }
   std::string operator()(const Path&) { return "FILE"; }
   std::string operator()(const Token&) { return "TOKEN"; }
+  std::string operator()(const Origins&) { return "ORIGINS"; }
   std::string operator()(const Boolean&) { return ""; }
   std::string operator()(const Switch&) { return ""; }
   std::string operator()(const Level&) { return "LEVEL"; }
@@ -297,8 +315,8 @@ std::string show(const Value& value, const Settings& settings) {
 
 bool is_text(const Value& value) {
   return std::holds_alternative<Host>(value) || std::holds_alternative<Path>(value) ||
-         is_secret(value) || std::holds_alternative<Level>(value) ||
-         std::holds_alternative<Format>(value);
+         is_secret(value) || std::holds_alternative<Origins>(value) ||
+         std::holds_alternative<Level>(value) || std::holds_alternative<Format>(value);
 }
 
 bool is_secret(const Value& value) {

@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 
 #include "config/config.hpp"
 
@@ -44,6 +45,7 @@ struct Port {
 /// Where to listen: an IPv4 or IPv6 address or a host name, without a port.
 struct Host {
   std::string Settings::*field;
+  bool may_be_empty = false;
 };
 
 /// The path of a file; empty for none.
@@ -54,6 +56,11 @@ struct Path {
 /// A secret, which is never shown; empty for none.
 struct Token {
   Secret Settings::*field;
+};
+
+/// Origins of web pages in a list with commas; empty for none.
+struct Origins {
+  std::vector<std::string> Settings::*field;
 };
 
 /// On or off. On the command line --name, --name=VALUE and --no-name all work.
@@ -74,7 +81,8 @@ struct Format {
   LogFormat Settings::*field;
 };
 
-using Value = std::variant<Seconds, Count, Port, Host, Path, Token, Boolean, Switch, Level, Format>;
+using Value =
+    std::variant<Seconds, Count, Port, Host, Path, Token, Origins, Boolean, Switch, Level, Format>;
 
 enum class Scope {
   kSetting,      ///< part of the effective configuration, from any source

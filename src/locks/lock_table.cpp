@@ -296,6 +296,7 @@ void LockTable::grant(Claim& claim) {
   Key& key = *claim.key;
   assert(fences_left() > 0 && key.holder_count < key.limit && !key.idle);
   claim.token.fence = next_fence_++;
+  ++grants_;
   claim.state = ClaimState::kHeld;
   claim.granted_at = now_;
   deadlines_.set(claim, later(now_, claim.lease));

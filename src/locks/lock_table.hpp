@@ -131,6 +131,8 @@ class LockTable {
   // --- Observation ---
 
   [[nodiscard]] const TableCounts& counts() const { return counts_; }
+  /// How many grants there have been.
+  [[nodiscard]] std::uint64_t grants() const { return grants_; }
 
   /// How many grants are held. O(1).
   [[nodiscard]] std::size_t held() const { return counts_.locks_held + counts_.semaphore_holders; }
@@ -197,6 +199,7 @@ class LockTable {
   std::uint64_t fence_end_ = 0;
   bool draining_ = false;
   TableCounts counts_;
+  std::uint64_t grants_ = 0;
 
   SlotPool<Key> key_pool_;
   SlotPool<Claim> claim_pool_;

@@ -47,6 +47,7 @@ void Gate::leave(Pass::Count address) {
 
 std::nullopt_t Gate::refuse(Refusals& refusals, const asio::ip::address& peer,
                             std::chrono::nanoseconds now) {
+  ++refusals.count;
   refusals.last = net::canonical(peer);
   if (const auto count = refusals.log.note(now)) warn(refusals, *count);
   return std::nullopt;

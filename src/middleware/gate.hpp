@@ -63,6 +63,13 @@ class Gate {
   /// Logs the refusals that nothing has told of yet, if it is time. To be called once in a while.
   void tick(std::chrono::nanoseconds now);
 
+  /// How many connections each cap has refused so far.
+  struct Refused {
+    std::uint64_t max_connections;
+    std::uint64_t max_connections_per_ip;
+  };
+  [[nodiscard]] Refused refused() const { return {over_cap_.count, over_cap_per_ip_.count}; }
+
   /// How many passes there are.
   [[nodiscard]] std::size_t connections() const { return connections_; }
 
@@ -76,6 +83,7 @@ class Gate {
     std::size_t limit;
     asio::ip::address last;  ///< whom it met last
     logging::RateLimited log{};
+    std::uint64_t count = 0;
   };
 
   void leave(Pass::Count address);

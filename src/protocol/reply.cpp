@@ -71,8 +71,19 @@ std::string_view text(Status status) {
       return "error_draining";
     case Status::kAuth:
       return "error_auth";
+    case Status::kAcquired:
+      return "acquired";
   }
   return "error";
+}
+
+std::span<const std::string_view> status_names() {
+  static const auto kNames = [] {
+    std::array<std::string_view, static_cast<std::size_t>(Status::kAcquired) + 1> names;
+    for (std::size_t i = 0; i < names.size(); ++i) names[i] = text(static_cast<Status>(i));
+    return names;
+  }();
+  return kNames;
 }
 
 void append_status(std::string& out, Status status) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,7 +25,8 @@ enum class Status : std::uint8_t {
   kNotEnqueued,
   kLeaseExpired,
   kDraining,
-  kAuth,  ///< not authenticated
+  kAuth,      ///< not authenticated
+  kAcquired,  ///< what `append_acquired` begins with
 };
 
 /// At least as long as any reply of the functions below, its line end included.
@@ -32,6 +34,9 @@ inline constexpr std::size_t kLongestReply = 80;
 
 /// The text of a status: "ok", "error_max_locks". Never null, lives for ever.
 [[nodiscard]] std::string_view text(Status status);
+
+/// The texts of all statuses, by their number. Live for ever.
+[[nodiscard]] std::span<const std::string_view> status_names();
 
 /// Appends the status and a line end.
 void append_status(std::string& out, Status status);

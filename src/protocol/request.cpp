@@ -136,11 +136,19 @@ Command command_of(char letter) {
   }
 }
 
+}  // namespace
+
+std::span<const std::string_view> labels() {
+  static constexpr std::array<std::string_view, 18> kLabels{
+      "invalid", "invalid", "l",  "sl",   "r",    "sr",   "n",    "sn",    "e",
+      "se",      "w",       "sw", "auth", "auth", "ping", "ping", "stats", "stats"};
+  static_assert(label(Command::kStats, true) + 1 == kLabels.size());
+  return kLabels;
+}
+
 bool is_key(std::string_view key) {
   return !key.empty() && key.size() <= kMaxKey && std::ranges::none_of(key, kIsBarredFromKeys);
 }
-
-}  // namespace
 
 std::optional<Token> parse_token(std::string_view word) {
   Token token;
@@ -169,6 +177,7 @@ Request parse(const Lines& lines) {
     if (!is_key(lines.key) || !read_arguments(lines.argument, request)) {
       request.command = Command::kInvalid;
     }
+    request.semaphore = request.semaphore && request.command != Command::kInvalid;
   }
   return request;
 }

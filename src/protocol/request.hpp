@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string_view>
 
 namespace dflockd::protocol {
@@ -31,6 +32,9 @@ enum class Command : std::uint8_t {
   kStats,
 };
 
+/// What metrics call a request, by its `label`: "l", "sl", "invalid". Live for ever.
+[[nodiscard]] std::span<const std::string_view> labels();
+
 /// A token as it stands in requests and replies: 32 lowercase hex characters, fence first.
 struct Token {
   std::uint64_t fence = 0;
@@ -57,8 +61,16 @@ struct Lines {
   std::string_view argument;
 };
 
+/// The number of what metrics call the request. Pure.
+[[nodiscard]] constexpr std::size_t label(Command command, bool semaphore) {
+  return 2 * static_cast<std::size_t>(command) + (semaphore ? 1 : 0);
+}
+
 /// The token that `word` is, or nothing if it is not 32 lowercase hex characters. Pure.
 [[nodiscard]] std::optional<Token> parse_token(std::string_view word);
+
+/// Whether `key` may name a lock: 1 to `kMaxKey` bytes, without space, tab, CR and LF. Pure.
+[[nodiscard]] bool is_key(std::string_view key);
 
 /// Parses the lines of a request. Whatever is wrong with them gives `Command::kInvalid`. Pure and
 /// thread-safe; allocates nothing.

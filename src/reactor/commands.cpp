@@ -41,27 +41,27 @@ Status status_of(Outcome outcome) {
   return Status::kError;
 }
 
+Status append(std::string& out, Status status) {
+  protocol::append_status(out, status);
+  return status;
+}
+
 /// Appends the answer to an acquire or a wait, unless it is still to come.
-bool append_unless_queued(std::string& out, const locks::Answer& answer) {
-  if (answer.outcome == Outcome::kQueued) return false;
-  append_answer(out, answer);
-  return true;
+std::optional<Status> append_unless_queued(std::string& out, const locks::Answer& answer) {
+  if (answer.outcome == Outcome::kQueued) return std::nullopt;
+  return append_answer(out, answer);
 }
 
-void append_enqueued(std::string& out, const locks::Answer& answer) {
-  if (answer.outcome == Outcome::kGranted) {
-    protocol::append_acquired(out, {answer.token.fence, answer.token.salt}, answer.lease);
-  } else {
-    protocol::append_status(out, status_of(answer.outcome));
-  }
+Status append_enqueued(std::string& out, const locks::Answer& answer) {
+  if (answer.outcome != Outcome::kGranted) return append(out, status_of(answer.outcome));
+  protocol::append_acquired(out, {answer.token.fence, answer.token.salt}, answer.lease);
+  return Status::kAcquired;
 }
 
-void append_renewed(std::string& out, std::chrono::seconds remaining) {
-  if (remaining > std::chrono::seconds::zero()) {
-    protocol::append_remaining(out, remaining);
-  } else {
-    protocol::append_status(out, Status::kError);
-  }
+Status append_renewed(std::string& out, std::chrono::seconds remaining) {
+  if (remaining == std::chrono::seconds::zero()) return append(out, Status::kError);
+  protocol::append_remaining(out, remaining);
+  return Status::kOk;
 }
 
 /// Room for any reply, so that what has been carried out can be answered.
@@ -70,8 +70,8 @@ void make_room(std::string& out) {
   if (out.capacity() < needed) out.reserve(std::max(needed, 2 * out.capacity()));
 }
 
-bool carry_out(const protocol::Request& request, LockService& service, locks::OwnerId owner,
-               std::string& out) {
+std::optional<Status> carry_out(const protocol::Request& request, LockService& service,
+                                locks::OwnerId owner, std::string& out) {
   const locks::KeyName key{request.semaphore ? locks::Kind::kSemaphore : locks::Kind::kLock,
                            request.key};
   const locks::Token token{request.token.fence, request.token.salt};
@@ -82,42 +82,34 @@ bool carry_out(const protocol::Request& request, LockService& service, locks::Ow
     case Command::kWait:
       return append_unless_queued(out, service.wait(owner, key, request.timeout));
     case Command::kEnqueue:
-      append_enqueued(out, service.enqueue(owner, key, request.limit, request.lease));
-      return true;
+      return append_enqueued(out, service.enqueue(owner, key, request.limit, request.lease));
     case Command::kRelease:
-      protocol::append_status(out, service.release(key, token) ? Status::kOk : Status::kError);
-      return true;
+      return append(out, service.release(key, token) ? Status::kOk : Status::kError);
     case Command::kRenew:
-      append_renewed(out, service.renew(key, token, request.lease));
-      return true;
+      return append_renewed(out, service.renew(key, token, request.lease));
     case Command::kPing:
-      protocol::append_status(out, Status::kOk);
-      return true;
+      return append(out, Status::kOk);
     default:
-      protocol::append_status(out, Status::kError);
-      return true;
+      return append(out, Status::kError);
   }
 }
 
 }  // namespace
 
-bool execute(const protocol::Request& request, LockService& service, locks::OwnerId owner,
-             std::string& out) {
+std::optional<Status> execute(const protocol::Request& request, LockService& service,
+                              locks::OwnerId owner, std::string& out) {
   try {
     make_room(out);
     return carry_out(request, service, owner, out);
   } catch (const std::bad_alloc&) {
-    protocol::append_status(out, Status::kError);
-    return true;
+    return append(out, Status::kError);
   }
 }
 
-void append_answer(std::string& out, const locks::Answer& answer) {
-  if (answer.outcome == Outcome::kGranted) {
-    protocol::append_grant(out, {answer.token.fence, answer.token.salt}, answer.lease);
-  } else {
-    protocol::append_status(out, status_of(answer.outcome));
-  }
+Status append_answer(std::string& out, const locks::Answer& answer) {
+  if (answer.outcome != Outcome::kGranted) return append(out, status_of(answer.outcome));
+  protocol::append_grant(out, {answer.token.fence, answer.token.salt}, answer.lease);
+  return Status::kOk;
 }
 
 }  // namespace dflockd::reactor

@@ -2,21 +2,24 @@
 // its outcome a reply.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "locks/types.hpp"
+#include "protocol/reply.hpp"
 #include "protocol/request.hpp"
 #include "reactor/lock_service.hpp"
 
 namespace dflockd::reactor {
 
 /// Carries out any request but `auth` and `stats` for `owner` and appends the reply to `out`:
-/// `error` if memory is too short. False if the request blocks: then there is no reply yet, and
-/// `Waiter::wait_over` follows.
-[[nodiscard]] bool execute(const protocol::Request& request, LockService& service,
-                           locks::OwnerId owner, std::string& out);
+/// `error` if memory is too short. Returns what the reply says, or nothing if the request blocks:
+/// then there is no reply yet, and `Waiter::wait_over` follows.
+[[nodiscard]] std::optional<protocol::Status> execute(const protocol::Request& request,
+                                                      LockService& service, locks::OwnerId owner,
+                                                      std::string& out);
 
-/// Appends the reply to a request that blocked and is over.
-void append_answer(std::string& out, const locks::Answer& answer);
+/// Appends the reply to a request that blocked and is over, and returns what it says.
+protocol::Status append_answer(std::string& out, const locks::Answer& answer);
 
 }  // namespace dflockd::reactor

@@ -1,7 +1,6 @@
 #include "reactor/connection.hpp"
 
 #include <algorithm>
-#include <array>
 #include <exception>
 #include <new>
 #include <utility>
@@ -25,13 +24,6 @@ namespace {
 constexpr std::size_t kInputLimit = 1024UL * 1024;
 static_assert(kInputLimit > protocol::kMaxFrame);
 
-/// How much of what a client goes on sending is thrown away after the last reply.
-constexpr std::size_t kLingerLimit = 1024UL * 1024;
-constexpr std::size_t kDiscardedAtOnce = 1024;
-
-/// How long a connection that was denied stays.
-constexpr auto kDenialPause = std::chrono::milliseconds(100);
-
 std::string_view first_word(std::string_view reply) {
   return reply.substr(0, reply.find_first_of(" \n"));
 }
@@ -41,26 +33,22 @@ std::string_view first_word(std::string_view reply) {
 template <class Stream>
 Connection<Stream>::Connection(Server& server, OwnerInfo info, middleware::Gate::Pass pass,
                                typename Stream::Origin origin)
-    : server_(server),
-      service_(server.service()),
-      pass_(std::move(pass)),
-      stream_(std::move(origin)),
+    : Base(server, server.watch(), std::move(pass), std::move(origin)),
       owner_(service_.open_owner(*this, std::move(info))),
       input_(kInputLimit),
-      authenticated_(!server.authenticator().required()) {
-  server_.watch().add(*this, service_.now());
-}
+      authenticated_(!server.authenticator().required()) {}
 
 template <class Stream>
 Connection<Stream>::~Connection() {
   if (!left_) leave();
-  server_.watch().remove(*this);
 }
 
 template <class Stream>
 net::Awaitable Connection<Stream>::serve(std::unique_ptr<Connection> self) {
   Next next = Next::kReceive;
-  if constexpr (Stream::kBeginsWithHandshake) next = co_await self->shake_hands();
+  if constexpr (Stream::kBeginsWithHandshake) {
+    if (!co_await self->shake_hands()) next = Next::kClose;
+  }
   while (!self->ended_ && !self->left_ && !is_last(next)) {
     if (self->blocked_ && self->hung_up_) break;
     next = self->handle_requests();
@@ -85,28 +73,15 @@ net::Awaitable Connection<Stream>::serve(std::unique_ptr<Connection> self) {
     self->take_reception(error, size);
   }
   if (!self->left_) self->leave();
-  if (next == Next::kDeny && !self->ended_) co_await self->hold_back();
-  if (next == Next::kClose && !self->ended_) co_await self->linger();
-}
-
-/// The TLS handshake, which must be over within the read timeout.
-template <class Stream>
-net::AwaitableOf<typename Connection<Stream>::Next> Connection<Stream>::shake_hands() requires
-    Stream::kBeginsWithHandshake {
-  std::error_code error;
-  suspended_in_ = Suspension::kShakingHands;
-  co_await stream_.handshake(error);
-  suspended_in_ = Suspension::kNone;
-  service_.refresh_clock();
-  if (!error) {
-    server_.watch().touch(*this, service_.now());
-    co_return Next::kReceive;
+  if (next == Next::kDeny && !self->ended_) {
+    co_await self->hold_back();
+    if (!self->ended_) self->stream_.end_sending();
+    if (!self->ended_) self->discard_input();
   }
-  if (!ended_) {
-    server_.warn(Server::Complaint::kHandshake, service_.info(owner_), stream_.why(error));
-    ending_ = "tls_handshake_failed";
+  if (next == Next::kClose && !self->ended_) {
+    self->input_.consume(self->input_.unread().size());
+    co_await self->linger(self->input_.space());
   }
-  co_return Next::kClose;
 }
 
 // --- Requests ---
@@ -133,7 +108,15 @@ typename Connection<Stream>::Next Connection<Stream>::handle_requests() {
     }
     const std::size_t reply_start = replies.size();
     const bool is_stats = request.command == protocol::Command::kStats;
-    if (!is_stats) blocked_ = !execute(request, service_, owner_, replies);
+    const std::size_t label = protocol::label(request.command, request.semaphore);
+    const std::optional<protocol::Status> status =
+        is_stats ? protocol::Status::kOk : execute(request, service_, owner_, replies);
+    if (status) {
+      count(label, *status);
+    } else {
+      blocked_ = true;
+      blocked_label_ = static_cast<std::uint8_t>(label);
+    }
     if (logging::enabled(logging::Level::kDebug)) {
       log_request(frame.lines, is_stats ? protocol::text(protocol::Status::kOk)
                                         : std::string_view(replies).substr(reply_start));
@@ -157,6 +140,7 @@ bool Connection<Stream>::authenticate(const protocol::Request& request, std::str
   const bool accepted = server_.authenticator().accepts(argument);
   if (!accepted || request.command != protocol::Command::kAuth) return false;
   authenticated_ = true;
+  count(protocol::label(request.command, false), protocol::Status::kOk);
   protocol::append_status(server_.replies(), protocol::Status::kOk);
   return true;
 }
@@ -166,6 +150,7 @@ template <class Stream>
 typename Connection<Stream>::Next Connection<Stream>::deny(const char* why) {
   ending_ = "auth_failed";
   server_.warn(Server::Complaint::kAuth, service_.info(owner_), why);
+  server_.metrics().auth_failures("tcp").add();
   protocol::append_status(server_.replies(), protocol::Status::kAuth);
   return Next::kDeny;
 }
@@ -182,10 +167,10 @@ typename Connection<Stream>::Next Connection<Stream>::refuse(const char* why) {
 /// Appends the reply to the request that blocked.
 template <class Stream>
 void Connection<Stream>::take_answer(std::string& replies) {
-  append_answer(replies, answer_);
+  count(blocked_label_, append_answer(replies, answer_));
   answered_ = false;
   blocked_ = false;
-  server_.watch().touch(*this, service_.now());
+  watch_.touch(*this, service_.now());
   if (logging::enabled(logging::Level::kDebug)) {
     logging::debug("unblocked", {{"connection", service_.info(owner_).connection_id},
                                  {"reply", first_word(replies)}});
@@ -234,7 +219,7 @@ void Connection<Stream>::take_reception(std::error_code error, std::size_t size)
     input_.received(size);
     if (!authenticated_) return;  // the read timeout is for the whole of it
     timed_out_ = false;
-    server_.watch().touch(*this, service_.now());
+    watch_.touch(*this, service_.now());
   } else if (error == asio::error::eof) {
     end("peer_left");
   } else if (error != asio::error::operation_aborted && error != asio::error::would_block) {
@@ -298,21 +283,6 @@ net::Awaitable Connection<Stream>::send_stats() {
   co_await send_slowly(pieces);
 }
 
-/// Sends all of `buffers` under the write timeout. Returns how much was sent.
-template <class Stream>
-template <class Buffers>
-net::AwaitableOf<std::size_t> Connection<Stream>::send_slowly(const Buffers& buffers) {
-  server_.watch().watch_sending(*this, service_.now());
-  suspended_in_ = Suspension::kSending;
-  std::error_code error;
-  const std::size_t sent = co_await stream_.async_write(buffers, error);
-  suspended_in_ = Suspension::kNone;
-  service_.refresh_clock();
-  server_.watch().watch_receiving(*this, service_.now());
-  if (error) end("connection_lost");
-  co_return sent;
-}
-
 /// The fences of the grants that have not been handed to the socket, in ascending order.
 template <class Stream>
 std::vector<std::uint64_t> Connection<Stream>::untold() const {
@@ -334,14 +304,13 @@ std::vector<std::uint64_t> Connection<Stream>::untold() const {
 template <class Stream>
 void Connection<Stream>::on_silence() {
   if (suspended_in_ == Suspension::kShakingHands) {
-    server_.warn(Server::Complaint::kHandshake, service_.info(owner_), "read_timeout");
-    abandon("tls_handshake_timeout");
+    end_handshake();
     return;
   }
   const bool between_requests = input_.empty();
   if (suspended_in_ != Suspension::kReceiving || blocked_ ||
       (between_requests && service_.has_claims(owner_))) {
-    server_.watch().touch(*this, service_.now());
+    watch_.touch(*this, service_.now());
     return;
   }
   timed_out_ = true;
@@ -350,9 +319,7 @@ void Connection<Stream>::on_silence() {
 
 template <class Stream>
 void Connection<Stream>::on_stuck() {
-  if (suspended_in_ == Suspension::kSending && !left_) {
-    server_.warn(Server::Complaint::kUnread, service_.info(owner_), "replies_not_read");
-  }
+  if (!left_) return end_stuck();
   abandon("write_timeout");
 }
 
@@ -391,6 +358,7 @@ bool Connection<Stream>::busy() const {
     case Suspension::kLingering:
       return false;
     case Suspension::kNone:
+    case Suspension::kWaiting:
     case Suspension::kReporting:
     case Suspension::kSending:
       return true;
@@ -408,30 +376,6 @@ bool Connection<Stream>::idle() const {
 template <class Stream>
 bool Connection<Stream>::has_more_to_do() {
   return !blocked_ && (!input_.empty() || stream_.has_unread());
-}
-
-/// Nothing more is to be received or sent. The first reason given counts.
-template <class Stream>
-void Connection<Stream>::end(const char* why) {
-  if (!std::exchange(ended_, true)) ending_ = why;
-}
-
-/// Ends the connection whatever its coroutine waits for, which cancelling would not do between two
-/// writes.
-template <class Stream>
-void Connection<Stream>::abandon(const char* why) {
-  end(why);
-  std::error_code ignored;
-  socket().close(ignored);
-}
-
-/// Wakes the coroutine up unless it is busy replying, so that it looks at what has changed.
-template <class Stream>
-void Connection<Stream>::interrupt() noexcept {
-  if (suspended_in_ == Suspension::kReceiving || suspended_in_ == Suspension::kLingering) {
-    std::error_code ignored;
-    socket().cancel(ignored);
-  }
 }
 
 /// Ends the owner: what it held and waited for goes to others now.
@@ -462,43 +406,9 @@ void Connection<Stream>::leave_early() {
   }
 }
 
-/// Keeps whoever does not know the secret waiting, and nobody else.
 template <class Stream>
-net::Awaitable Connection<Stream>::hold_back() {
-  net::Timer pause(socket().get_executor(), kDenialPause);
-  std::error_code ignored;
-  co_await pause.async_wait(net::into(ignored));
-  service_.refresh_clock();
-  if (ended_) co_return;
-  stream_.end_sending();
-  discard_input();
-}
-
-/// Gives the peer time to read the last reply.
-template <class Stream>
-net::Awaitable Connection<Stream>::linger() {
-  stream_.end_sending();
-  server_.watch().watch_sending(*this, service_.now());
-  suspended_in_ = Suspension::kLingering;
-  std::error_code error;
-  input_.consume(input_.unread().size());
-  const std::span<char> rest = input_.space();
-  for (std::size_t discarded = 0; !error && !hung_up_ && discarded < kLingerLimit;) {
-    discarded +=
-        co_await socket().async_read_some(asio::buffer(rest.data(), rest.size()), net::into(error));
-  }
-  discard_input();
-}
-
-/// Throws away what has arrived: closing with unread input would reset the connection, and the last
-/// reply could be lost.
-template <class Stream>
-void Connection<Stream>::discard_input() {
-  std::error_code error;
-  std::array<char, kDiscardedAtOnce> rest;
-  for (std::size_t discarded = 0; !error && discarded < kLingerLimit;) {
-    discarded += socket().read_some(asio::buffer(rest), error);
-  }
+void Connection<Stream>::count(std::size_t label, protocol::Status status) {
+  server_.metrics().commands.of(label, static_cast<std::size_t>(status)).add();
 }
 
 template <class Stream>

@@ -20,22 +20,23 @@
 #include <string_view>
 #include <vector>
 
-#include "middleware/gate.hpp"
 #include "middleware/plain_stream.hpp"
 #include "middleware/tls_stream.hpp"
 #include "net/net.hpp"
 #include "protocol/framer.hpp"
-#include "reactor/connection_watch.hpp"
+#include "protocol/reply.hpp"
 #include "reactor/input_buffer.hpp"
 #include "reactor/lock_service.hpp"
 #include "reactor/stats_reporter.hpp"
+#include "reactor/stream_connection.hpp"
 
 namespace dflockd::reactor {
 
-class Server;
-
 template <class Stream>
-class Connection final : public Watched, private Waiter {
+class Connection final : public StreamConnection<Stream>, private Waiter {
+  using Base = StreamConnection<Stream>;
+  using typename Base::Suspension;
+
  public:
   /// `server` must outlive the connection.
   Connection(Server& server, OwnerInfo info, middleware::Gate::Pass pass,
@@ -45,7 +46,7 @@ class Connection final : public Watched, private Waiter {
   /// The connection's life. Owns it, and ends with it.
   static net::Awaitable serve(std::unique_ptr<Connection> self);
 
-  [[nodiscard]] net::Socket& socket() { return stream_.socket(); }
+  using Base::socket;
 
   void on_silence() override;
   void on_stuck() override;
@@ -58,19 +59,27 @@ class Connection final : public Watched, private Waiter {
   /// What the coroutine does after the replies so far are written.
   enum class Next : std::uint8_t { kReceive, kSendStats, kClose, kDeny };
   static constexpr bool is_last(Next next) { return next == Next::kClose || next == Next::kDeny; }
-  /// Which operation the coroutine waits for.
-  enum class Suspension : std::uint8_t {
-    kNone,
-    kShakingHands,
-    kReceiving,
-    kReporting,
-    kSending,
-    kLingering,
-  };
+  using Base::abandon;
+  using Base::discard_input;
+  using Base::end;
+  using Base::end_handshake;
+  using Base::end_stuck;
+  using Base::ended_;
+  using Base::ending_;
+  using Base::hold_back;
+  using Base::hung_up_;
+  using Base::interrupt;
+  using Base::linger;
+  using Base::send_slowly;
+  using Base::server_;
+  using Base::service_;
+  using Base::shake_hands;
+  using Base::stream_;
+  using Base::suspended_in_;
+  using Base::watch_;
 
+  [[nodiscard]] const OwnerInfo& info() const override { return service_.info(owner_); }
   void wait_over(const locks::Answer& answer) noexcept override;
-
-  net::AwaitableOf<Next> shake_hands() requires Stream::kBeginsWithHandshake;
 
   Next handle_requests();
   [[nodiscard]] bool must_authenticate(const protocol::Request& request) const;
@@ -85,27 +94,16 @@ class Connection final : public Watched, private Waiter {
   void send_late_reply();
   net::Awaitable send_rest();
   net::Awaitable send_stats();
-  template <class Buffers>
-  net::AwaitableOf<std::size_t> send_slowly(const Buffers& buffers);
   [[nodiscard]] std::vector<std::uint64_t> untold() const;
 
-  net::Awaitable hold_back();
-  net::Awaitable linger();
-  void discard_input();
-  void end(const char* why);
-  void abandon(const char* why);
   void leave();
   void leave_early();
-  void interrupt() noexcept;
   [[nodiscard]] bool idle() const;
   [[nodiscard]] bool has_more_to_do();
   [[nodiscard]] bool peer_gone() noexcept;
+  void count(std::size_t label, protocol::Status status);
   void log_request(const protocol::Lines& lines, std::string_view reply) const;
 
-  Server& server_;
-  LockService& service_;
-  middleware::Gate::Pass pass_;
-  Stream stream_;
   const locks::OwnerId owner_;
   InputBuffer input_;
   protocol::Framer framer_;
@@ -114,15 +112,12 @@ class Connection final : public Watched, private Waiter {
   std::size_t sent_ = 0;
   locks::Answer answer_;                   ///< to the blocked request, once `answered_`
   StatsReporter::Asker* asker_ = nullptr;  ///< while it waits for a report
-  const char* ending_ = "peer_left";       ///< why the connection ends, for the log
-  Suspension suspended_in_ = Suspension::kNone;
-  bool authenticated_;      ///< or need not
-  bool blocked_ = false;    ///< a request waits for its answer
-  bool answered_ = false;   ///< and it is there, not sent yet
-  bool left_ = false;       ///< its owner is closed
-  bool hung_up_ = false;    ///< the peer sends nothing more
-  bool ended_ = false;      ///< nothing more is to be received or sent
-  bool timed_out_ = false;  ///< the read timeout is over
+  std::uint8_t blocked_label_ = 0;         ///< of the request that waits, for the metrics
+  bool authenticated_;                     ///< or need not
+  bool blocked_ = false;                   ///< a request waits for its answer
+  bool answered_ = false;                  ///< and it is there, not sent yet
+  bool left_ = false;                      ///< its owner is closed
+  bool timed_out_ = false;                 ///< the read timeout is over
 };
 
 }  // namespace dflockd::reactor

@@ -19,32 +19,37 @@ void ConnectionWatch::remove(Watched& connection) {
 }
 
 void ConnectionWatch::touch(Watched& connection, locks::Instant now) {
-  move(connection, list_of(connection), now);
+  move(connection, connection.timeout_, now);
 }
 
 void ConnectionWatch::watch_sending(Watched& connection, locks::Instant now) {
-  move(connection, sending_, now);
-  connection.sending_ = true;
+  move(connection, Watched::Timeout::kWrite, now);
 }
 
 void ConnectionWatch::watch_receiving(Watched& connection, locks::Instant now) {
-  move(connection, receiving_, now);
-  connection.sending_ = false;
+  move(connection, Watched::Timeout::kRead, now);
 }
 
-/// Each connection that is overdue moves to the end of its list, so that those which are spared are
-/// looked at again a timeout later.
+void ConnectionWatch::watch_idle(Watched& connection, locks::Instant now) {
+  move(connection, Watched::Timeout::kIdle, now);
+}
+
 void ConnectionWatch::tick(locks::Instant now) {
-  while (!receiving_.empty() && now - receiving_.front()->active_at_ >= timeouts_.read) {
-    Watched& silent = *receiving_.front();
-    touch(silent, now);
-    silent.on_silence();
+  while (Watched* const silent = take_overdue(receiving_, timeouts_.read, now)) {
+    silent->on_silence();
   }
-  while (!sending_.empty() && now - sending_.front()->active_at_ >= timeouts_.write) {
-    Watched& stuck = *sending_.front();
-    touch(stuck, now);
-    stuck.on_stuck();
-  }
+  while (Watched* const idle = take_overdue(idle_, timeouts_.idle, now)) idle->on_silence();
+  while (Watched* const stuck = take_overdue(sending_, timeouts_.write, now)) stuck->on_stuck();
+}
+
+/// The first of a list if its timeout is over. It moves to the end of the list, so that one which
+/// is spared is looked at again a timeout later.
+Watched* ConnectionWatch::take_overdue(ByActivity& list, std::chrono::seconds timeout,
+                                       locks::Instant now) {
+  Watched* const first = list.front();
+  if (first == nullptr || now - first->active_at_ < timeout) return nullptr;
+  touch(*first, now);
+  return first;
 }
 
 bool ConnectionWatch::drain() {
@@ -66,13 +71,22 @@ void ConnectionWatch::stop() {
 }
 
 ConnectionWatch::ByActivity& ConnectionWatch::list_of(const Watched& connection) {
-  return connection.sending_ ? sending_ : receiving_;
+  switch (connection.timeout_) {
+    case Watched::Timeout::kWrite:
+      return sending_;
+    case Watched::Timeout::kIdle:
+      return idle_;
+    case Watched::Timeout::kRead:
+      break;
+  }
+  return receiving_;
 }
 
-void ConnectionWatch::move(Watched& connection, ByActivity& to, locks::Instant now) {
+void ConnectionWatch::move(Watched& connection, Watched::Timeout timeout, locks::Instant now) {
   list_of(connection).remove(connection);
+  connection.timeout_ = timeout;
   connection.active_at_ = now;
-  to.push_back(connection);
+  list_of(connection).push_back(connection);
 }
 
 }  // namespace dflockd::reactor

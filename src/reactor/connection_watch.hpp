@@ -9,6 +9,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 
 #include "locks/intrusive_list.hpp"
 #include "locks/types.hpp"
@@ -24,7 +25,7 @@ class Watched {
   Watched& operator=(const Watched&) = delete;
   virtual ~Watched() = default;
 
-  /// Nothing has been received for the read timeout.
+  /// Nothing has been received for the read timeout, or for the idle timeout.
   virtual void on_silence() = 0;
   /// What is to be sent, or the end of the stream, could not be delivered within the write timeout.
   virtual void on_stuck() = 0;
@@ -48,7 +49,8 @@ class Watched {
   locks::Instant active_at_{0};  ///< when something was last received, or sending got stuck
   locks::Links<Watched> in_watch_;
   locks::Links<Watched> by_activity_;
-  bool sending_ = false;  ///< under the write timeout, not the read timeout
+  /// Under which timeout it is.
+  enum class Timeout : std::uint8_t { kRead, kWrite, kIdle } timeout_ = Timeout::kRead;
 };
 
 class ConnectionWatch {
@@ -56,6 +58,7 @@ class ConnectionWatch {
   struct Timeouts {
     std::chrono::seconds read;
     std::chrono::seconds write;
+    std::chrono::seconds idle{0};  ///< for those under `watch_idle`
   };
 
   ConnectionWatch(asio::io_context& context, const Timeouts& timeouts);
@@ -76,6 +79,8 @@ class ConnectionWatch {
   void watch_sending(Watched& connection, locks::Instant now);
   /// And from now on under the read timeout again.
   void watch_receiving(Watched& connection, locks::Instant now);
+  /// From now on under the idle timeout: between two requests, where that is another one.
+  void watch_idle(Watched& connection, locks::Instant now);
 
   /// Ends what is overdue. To be called some times a second.
   void tick(locks::Instant now);
@@ -92,13 +97,15 @@ class ConnectionWatch {
   using ByActivity = locks::IntrusiveList<Watched, &Watched::by_activity_>;
 
   ByActivity& list_of(const Watched& connection);
-  void move(Watched& connection, ByActivity& to, locks::Instant now);
+  void move(Watched& connection, Watched::Timeout timeout, locks::Instant now);
+  Watched* take_overdue(ByActivity& list, std::chrono::seconds timeout, locks::Instant now);
 
   const Timeouts timeouts_;
   HangupWatch hangups_;
   locks::IntrusiveList<Watched, &Watched::in_watch_> all_;
   ByActivity receiving_;  ///< the longest silent first
   ByActivity sending_;    ///< the longest stuck first
+  ByActivity idle_;       ///< the longest idle first
   std::size_t size_ = 0;
 };
 

@@ -73,6 +73,12 @@ void LockService::close_owner(OwnerId owner, std::span<const std::uint64_t> unto
   after_request();
 }
 
+void LockService::release_owner(OwnerId owner) {
+  owners_[owner.index].waiter = nullptr;
+  table_.close_owner(now_, owner);
+  after_request();
+}
+
 void LockService::cancel_wait(OwnerId owner) {
   table_.cancel_wait(now_, owner);
   after_request();
@@ -81,6 +87,7 @@ void LockService::cancel_wait(OwnerId owner) {
 Answer LockService::acquire(OwnerId owner, const KeyName& key, std::uint32_t limit,
                             std::chrono::seconds timeout, std::chrono::seconds lease) {
   const Answer answer = table_.acquire(now_, owner, request(key, limit, lease), timeout);
+  note(owner, answer);
   after_request();
   return answer;
 }
@@ -94,8 +101,24 @@ Answer LockService::enqueue(OwnerId owner, const KeyName& key, std::uint32_t lim
 
 Answer LockService::wait(OwnerId owner, const KeyName& key, std::chrono::seconds timeout) {
   const Answer answer = table_.wait(now_, owner, key, timeout);
+  note(owner, answer);
   after_request();
   return answer;
+}
+
+/// Takes note of how long a grant takes.
+void LockService::note(OwnerId owner, const Answer& answer) {
+  if (answer.outcome == locks::Outcome::kGranted) {
+    metrics_.grant_wait.observe_none();
+  } else if (answer.outcome == locks::Outcome::kQueued) {
+    owners_[owner.index].waits_since = now_;
+  }
+}
+
+metrics::LockMetrics LockService::metrics() const {
+  metrics::LockMetrics metrics = metrics_;
+  metrics.grants = table_.grants();
+  return metrics;
 }
 
 bool LockService::release(const KeyName& key, const locks::Token& token) {
@@ -137,10 +160,15 @@ void LockService::stop() {
 }
 
 void LockService::wait_over(OwnerId owner, const Answer& answer) noexcept {
-  if (Waiter* waiter = owners_[owner.index].waiter; waiter != nullptr) waiter->wait_over(answer);
+  const OwnerEntry& entry = owners_[owner.index];
+  if (answer.outcome == locks::Outcome::kGranted) {
+    metrics_.grant_wait.observe(now_ - entry.waits_since);
+  }
+  if (entry.waiter != nullptr) entry.waiter->wait_over(answer);
 }
 
 void LockService::lease_expired(OwnerId owner, const KeyName& key) noexcept {
+  metrics_.lease_expirations.add();
   if (!logging::enabled(logging::Level::kDebug)) return;
   const OwnerInfo& holder = info(owner);
   logging::debug("lease_expired", {{"key", key.name},

@@ -18,6 +18,7 @@
 #include "fencing/salt_pool.hpp"
 #include "locks/lock_table.hpp"
 #include "logging/rate_limited.hpp"
+#include "metrics/metrics.hpp"
 #include "net/net.hpp"
 
 namespace dflockd::reactor {
@@ -77,6 +78,10 @@ class LockService final : private locks::Events {
   /// order. See `locks::LockTable::close_owner_keeping_grants`.
   void close_owner(locks::OwnerId owner, std::span<const std::uint64_t> untold);
 
+  /// Ends an owner and releases all that it was granted, whether or not grants outlive their
+  /// owners.
+  void release_owner(locks::OwnerId owner);
+
   /// See `locks::LockTable::cancel_wait`.
   void cancel_wait(locks::OwnerId owner);
 
@@ -121,18 +126,26 @@ class LockService final : private locks::Events {
     return table_.visit_keys(cursor, slots, std::forward<Visitor>(visit));
   }
 
+  /// What has happened so far.
+  [[nodiscard]] metrics::LockMetrics metrics() const;
+
+  /// How many of each there are now.
+  [[nodiscard]] const locks::TableCounts& counts() const { return table_.counts(); }
+
   /// How many grants are held now.
   [[nodiscard]] std::size_t held() const { return table_.held(); }
 
  private:
   struct OwnerEntry {
     OwnerInfo info;
-    Waiter* waiter = nullptr;  ///< null once closed
+    Waiter* waiter = nullptr;       ///< null once closed
+    locks::Instant waits_since{0};  ///< if it waits
   };
 
   void wait_over(locks::OwnerId owner, const locks::Answer& answer) noexcept override;
   void lease_expired(locks::OwnerId owner, const locks::KeyName& key) noexcept override;
 
+  void note(locks::OwnerId owner, const locks::Answer& answer);
   locks::Request request(const locks::KeyName& key, std::uint32_t limit,
                          std::chrono::seconds lease);
   void after_request();
@@ -158,6 +171,7 @@ class LockService final : private locks::Events {
   asio::posix::basic_stream_descriptor<net::Executor> reservation_ready_;
   locks::Instant next_reservation_{0};  ///< not before, after one that failed
   logging::RateLimited failed_reservations_;
+  metrics::LockMetrics metrics_;
 };
 
 }  // namespace dflockd::reactor

@@ -10,7 +10,10 @@
 #include "logging/logging.hpp"
 #include "middleware/plain_stream.hpp"
 #include "net/address.hpp"
+#include "protocol/reply.hpp"
+#include "protocol/request.hpp"
 #include "reactor/connection.hpp"
+#include "reactor/http_connection.hpp"
 
 namespace dflockd::reactor {
 
@@ -20,6 +23,9 @@ using asio::ip::tcp;
 
 /// How often timeouts, leases and idle keys are looked after.
 constexpr auto kTick = std::chrono::milliseconds(50);
+
+/// How long an HTTP connection may be idle between two requests.
+constexpr auto kHttpIdle = std::chrono::seconds(120);
 
 /// What the log calls each `Complaint`.
 constexpr std::array kEvents{"tls_handshake_failed", "auth_failed", "write_timeout"};
@@ -51,14 +57,19 @@ Server::Server(asio::io_context& context, ServerOptions options,
       signals_(context.get_executor(), SIGTERM, SIGINT, SIGHUP),
       watch_(context, {.read = options_.read_timeout, .write = options_.write_timeout}),
       gate_("tcp", options_.caps),
-      listener_(context, "tcp", options_.address, gate_,
-                [this](net::Socket socket, const tcp::endpoint& peer, middleware::Gate::Pass pass) {
-                  welcome(std::move(socket), peer, std::move(pass));
-                }),
+      listener_(context, "tcp", options_.address, gate_, welcome_to(Protocol::kLines)),
+      metrics_(protocol::labels(), protocol::status_names()),
+      started_at_(service.now()),
       tick_timer_(context.get_executor()),
-      stats_reporter_(context, service, [this] { return watch_.size(); }),
+      stats_reporter_(context, service, [this] { return clients(); }),
       supervision_(manager, kTick) {
   for (Complaints& complaints : complaints_) complaints.last_peer.reserve(kLongestPeer);
+  if (!options_.http) return;
+  http_.emplace(
+      context, *options_.http,
+      ConnectionWatch::Timeouts{
+          .read = options_.read_timeout, .write = options_.write_timeout, .idle = kHttpIdle},
+      *this, welcome_to(Protocol::kHttp));
 }
 
 int Server::run() {
@@ -69,32 +80,83 @@ int Server::run() {
   net::spawn(context_, tick());
   net::spawn(context_, handle_signals());
   net::spawn(context_, stats_reporter_.run());
+  if (http_) http_->start();
   supervision_.ready(service_.now());
   context_.run();
   return exit_status_;
 }
 
+metrics::Rejections Server::rejections() const {
+  const middleware::Gate::Refused refused = gate_.refused();
+  metrics::Rejections rejections{{"max_connections", refused.max_connections},
+                                 {"max_connections_per_ip", refused.max_connections_per_ip}};
+  if (http_) {
+    rejections.emplace_back("http_max_connections_per_ip",
+                            http_->gate().refused().max_connections_per_ip);
+  }
+  return rejections;
+}
+
+std::string Server::metrics_text() const {
+  const locks::TableCounts& counts = service_.counts();
+  return metrics_.to_text({.ready = !draining_,
+                           .uptime = service_.now() - started_at_,
+                           .connections = watch_.size(),
+                           .http_sessions = http_ ? http_->sessions().size() : 0,
+                           .locks_held = counts.locks_held,
+                           .lock_waiters = counts.lock_waiters,
+                           .semaphore_holders = counts.semaphore_holders,
+                           .semaphore_waiters = counts.semaphore_waiters},
+                          service_.metrics(), rejections());
+}
+
+std::size_t Server::clients() const {
+  return watch_.size() + (http_ ? http_->sessions().size() : 0);
+}
+
 // --- Connections ---
 
-void Server::welcome(net::Socket socket, const tcp::endpoint& peer, middleware::Gate::Pass pass) {
+Listener::Welcome Server::welcome_to(Protocol protocol) {
+  return
+      [this, protocol](net::Socket socket, const tcp::endpoint& peer, middleware::Gate::Pass pass) {
+        welcome(std::move(socket), peer, std::move(pass), protocol);
+      };
+}
+
+void Server::welcome(net::Socket socket, const tcp::endpoint& peer, middleware::Gate::Pass pass,
+                     Protocol protocol) {
   service_.refresh_clock();
-  OwnerInfo info{++last_connection_id_, net::to_text(peer)};
-  logging::debug("connected", {{"connection", info.connection_id}, {"peer", info.peer}});
   if (credentials_.tls) {
-    start<middleware::TlsStream>({std::move(socket), credentials_.tls->accept()}, std::move(info),
-                                 std::move(pass));
+    start<middleware::TlsStream>({std::move(socket), credentials_.tls->accept()}, peer,
+                                 std::move(pass), protocol);
   } else {
-    start<middleware::PlainStream>(std::move(socket), std::move(info), std::move(pass));
+    start<middleware::PlainStream>(std::move(socket), peer, std::move(pass), protocol);
   }
 }
 
 template <class Stream>
-void Server::start(typename Stream::Origin origin, OwnerInfo info, middleware::Gate::Pass pass) {
+void Server::start(typename Stream::Origin origin, const tcp::endpoint& peer,
+                   middleware::Gate::Pass pass, Protocol protocol) {
+  OwnerInfo info{++last_connection_id_, net::to_text(peer)};
   const std::uint64_t id = info.connection_id;
-  auto connection = std::make_unique<Connection<Stream>>(*this, std::move(info), std::move(pass),
-                                                         std::move(origin));
-  watch_.watch_hangup(connection->socket().native_handle(), *connection);
-  asio::co_spawn(context_.get_executor(), Connection<Stream>::serve(std::move(connection)),
+  logging::debug("connected", {{"connection", id}, {"peer", info.peer}});
+  switch (protocol) {
+    case Protocol::kLines:
+      return serve(std::make_unique<Connection<Stream>>(*this, std::move(info), std::move(pass),
+                                                        std::move(origin)),
+                   watch_, id);
+    case Protocol::kHttp:
+      return serve(std::make_unique<HttpConnection<Stream>>(*http_, std::move(info), peer.address(),
+                                                            std::move(pass), std::move(origin)),
+                   http_->watch(), id);
+  }
+}
+
+template <class Connection>
+void Server::serve(std::unique_ptr<Connection> connection, ConnectionWatch& watch,
+                   std::uint64_t id) {
+  watch.watch_hangup(connection->socket().native_handle(), *connection);
+  asio::co_spawn(context_.get_executor(), Connection::serve(std::move(connection)),
                  [id](const std::exception_ptr& failure) {
                    if (failure) report_failure(id, failure);
                  });
@@ -132,13 +194,15 @@ net::Awaitable Server::tick() {
     co_await tick_timer_.async_wait(net::into(stopped));
     if (stopped) continue;
     service_.refresh_clock();
+    metrics_.loop_lag.observe(service_.now() - tick_timer_.expiry().time_since_epoch());
     service_.tick();
     watch_.tick(service_.now());
     gate_.tick(service_.now());
     listener_.tick(service_.now());
+    if (http_) http_->tick(service_.now());
     warn_of_others(service_.now());
     renew_ticket_keys();
-    supervision_.tick(service_.now(), {.connections = watch_.size(), .held = service_.held()});
+    supervision_.tick(service_.now(), {.connections = clients(), .held = service_.held()});
     if (draining_) continue_draining();
   }
 }
@@ -180,13 +244,15 @@ void Server::reload() {
 void Server::start_draining(int signal) {
   supervision_.stopping(service_.now());
   logging::info("draining", {{"signal", signal},
-                             {"connections", watch_.size()},
+                             {"connections", clients()},
                              {"held", service_.held()},
                              {"timeout_s", options_.shutdown_timeout}});
   draining_ = true;
   if (options_.shutdown_timeout > std::chrono::seconds::zero()) {
     drain_deadline_ = locks::later(service_.now(), options_.shutdown_timeout);
   }
+  // The HTTP listener stays open: probes learn there that the server is not ready, and sessions
+  // need a connection to release what they hold.
   listener_.close();
   service_.start_draining();
   continue_draining();
@@ -199,7 +265,9 @@ void Server::continue_draining() {
     stop();
     return;
   }
-  const bool busy = watch_.drain();
+  const bool lines_busy = watch_.drain();
+  const bool http_busy = http_ && http_->drain();
+  const bool busy = lines_busy || http_busy;
   if (service_.held() == 0 && !busy) stop();
 }
 
@@ -214,6 +282,7 @@ void Server::stop() {
   signals_.cancel(ignored);
   tick_timer_.cancel();
   watch_.stop();
+  if (http_) http_->stop();
   stats_reporter_.stop();
   service_.stop();
 }

@@ -14,6 +14,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -21,10 +23,12 @@
 #include <asio/signal_set.hpp>
 
 #include "logging/rate_limited.hpp"
+#include "metrics/metrics.hpp"
 #include "middleware/credentials.hpp"
 #include "middleware/gate.hpp"
 #include "net/net.hpp"
 #include "reactor/connection_watch.hpp"
+#include "reactor/http_server.hpp"
 #include "reactor/listener.hpp"
 #include "reactor/lock_service.hpp"
 #include "reactor/stats_reporter.hpp"
@@ -35,6 +39,7 @@ namespace dflockd::reactor {
 struct ServerOptions {
   ListenAddress address;
   middleware::Gate::Caps caps;
+  std::optional<HttpOptions> http;  ///< none: no HTTP API
   std::chrono::seconds read_timeout{23};
   std::chrono::seconds write_timeout{5};
   std::chrono::seconds shutdown_timeout{30};  ///< 0: no limit
@@ -73,6 +78,14 @@ class Server {
   /// batch.
   [[nodiscard]] std::string& late_reply() { return late_reply_; }
 
+  /// The HTTP listener, if there is one.
+  [[nodiscard]] const HttpServer* http() const { return http_ ? &*http_ : nullptr; }
+  /// How many TCP connections and HTTP sessions there are.
+  [[nodiscard]] std::size_t clients() const;
+  [[nodiscard]] metrics::Metrics& metrics() { return metrics_; }
+  /// The metrics in Prometheus's text format.
+  [[nodiscard]] std::string metrics_text() const;
+
   [[nodiscard]] StatsReporter& stats_reporter() { return stats_reporter_; }
 
   [[nodiscard]] const middleware::Authenticator& authenticator() const {
@@ -95,10 +108,17 @@ class Server {
     std::string last_peer{};  ///< with room for any, as a warning must not fail for lack of memory
   };
 
-  void welcome(net::Socket socket, const asio::ip::tcp::endpoint& peer,
-               middleware::Gate::Pass pass);
+  enum class Protocol : std::uint8_t { kLines, kHttp };
+
+  Listener::Welcome welcome_to(Protocol protocol);
+  void welcome(net::Socket socket, const asio::ip::tcp::endpoint& peer, middleware::Gate::Pass pass,
+               Protocol protocol);
   template <class Stream>
-  void start(typename Stream::Origin origin, OwnerInfo info, middleware::Gate::Pass pass);
+  void start(typename Stream::Origin origin, const asio::ip::tcp::endpoint& peer,
+             middleware::Gate::Pass pass, Protocol protocol);
+  template <class Connection>
+  void serve(std::unique_ptr<Connection> connection, ConnectionWatch& watch, std::uint64_t id);
+  [[nodiscard]] metrics::Rejections rejections() const;
   net::Awaitable tick();
   net::Awaitable handle_signals();
   void renew_ticket_keys();
@@ -116,6 +136,9 @@ class Server {
   ConnectionWatch watch_;
   middleware::Gate gate_;
   Listener listener_;
+  std::optional<HttpServer> http_;
+  metrics::Metrics metrics_;
+  const locks::Instant started_at_;
   net::Timer tick_timer_;
   StatsReporter stats_reporter_;
   Supervision supervision_;

@@ -161,7 +161,9 @@ TEST(CommandLineTest, help_shows_defaults) {
   for (const char* line :
        {"[DFLOCKD_HOST, default 127.0.0.1]", "[DFLOCKD_PORT, default 6388]",
         "[DFLOCKD_AUTO_RELEASE_ON_DISCONNECT, default true]", "[DFLOCKD_MAX_LOCKS, default 1024]",
-        "[DFLOCKD_FENCE_STATE_FILE, default none]", "[DFLOCKD_LOG_LEVEL, default info]"}) {
+        "[DFLOCKD_FENCE_STATE_FILE, default none]", "[DFLOCKD_HTTP_PORT, default 0]",
+        "[DFLOCKD_HTTP_HOST, default none]", "[DFLOCKD_HTTP_CORS_ALLOWED_ORIGINS, default none]",
+        "[DFLOCKD_LOG_LEVEL, default info]"}) {
     EXPECT_NE(help.find(line), std::string::npos) << line;
   }
 }
@@ -170,7 +172,7 @@ TEST(CommandLineTest, help_groups_the_flags) {
   const std::string help = printed({"--help"});
   std::size_t position = 0;
   for (const char* heading : {"\nNetwork:\n", "\nLock table:\n", "\nTLS:\n", "\nAuthentication:\n",
-                              "\nLogging:\n", "\nConfiguration:\n"}) {
+                              "\nHTTP:\n", "\nLogging:\n", "\nConfiguration:\n"}) {
     position = help.find(heading, position);
     ASSERT_NE(position, std::string::npos) << heading;
   }

@@ -51,6 +51,17 @@ tls-client-ca = ""
 auth-token = ""
 auth-token-file = ""
 
+# HTTP
+http-port = 0
+http-host = ""
+http-session-idle-timeout = 20
+http-max-sessions = 0
+http-max-sessions-per-ip = 0
+http-max-connections-per-ip = 0
+http-rate-limit-per-ip = 0
+http-rate-limit-burst = 0
+http-cors-allowed-origins = ""
+
 # Logging
 log-level = "info"
 log-format = "text"
@@ -281,10 +292,12 @@ TEST_F(CheckConfigTest, defaults_are_printed) {
 TEST_F(CheckConfigTest, what_is_printed_can_be_read_back) {
   const std::string text =
       printed({"--check-config", "--debug", "--port=1", "--log-format=json",
-               "--no-auto-release-on-disconnect", "--fence-state-file=a\"b\\c\n#"});
+               "--no-auto-release-on-disconnect", "--fence-state-file=a\"b\\c\n#",
+               "--http-cors-allowed-origins=https://a, *"});
   EXPECT_THAT(text, HasSubstr("port = 1\n"));
   EXPECT_THAT(text, HasSubstr("fence-state-file = \"a\\\"b\\\\c\\u000a#\"\n"));
   EXPECT_THAT(text, HasSubstr("auto-release-on-disconnect = false\n"));
+  EXPECT_THAT(text, HasSubstr("http-cors-allowed-origins = \"https://a,*\"\n"));
   EXPECT_THAT(text, HasSubstr("log-level = \"debug\"\nlog-format = \"json\"\n"));
   EXPECT_EQ(printed({"--check-config", "--config", write("d.toml", text)}), text);
 }

@@ -13,10 +13,11 @@ from pathlib import Path
 
 # How zsh (the action behind the last colon) and fish (the options) complete what --help calls a value.
 ZSH_ACTIONS = {"FILE": "_files", "ADDRESS": "_hosts", "LEVEL": "(debug info warn error)",
-               "FORMAT": "(text json)", "SECONDS": " ", "NUMBER": " ", "PORT": " ", "TOKEN": " "}
+               "FORMAT": "(text json)", "SECONDS": " ", "NUMBER": " ", "PORT": " ", "TOKEN": " ",
+               "ORIGINS": " "}
 FISH_OPTIONS = {"FILE": "-r -F", "ADDRESS": "-x -a '(__fish_print_hostnames)'",
                 "LEVEL": "-x -a 'debug info warn error'", "FORMAT": "-x -a 'text json'",
-                "SECONDS": "-x", "NUMBER": "-x", "PORT": "-x", "TOKEN": "-x"}
+                "SECONDS": "-x", "NUMBER": "-x", "PORT": "-x", "TOKEN": "-x", "ORIGINS": "-x"}
 COMMAND_LINE_ONLY = {"config", "check-config", "version", "help"}
 
 failures = []

@@ -48,7 +48,7 @@ FILES = {CONFIGURATION, UNIT, SOCKET_UNIT, "usr/bin/dflockd", "usr/bin/dflockd-b
          "usr/share/doc/dflockd/examples/dflockd.toml.example", "usr/share/lintian/overrides/dflockd",
          f"{BASH}/dflockd", f"{BASH}/dflockd-bench", f"{ZSH}/_dflockd", f"{ZSH}/_dflockd-bench",
          f"{FISH}/dflockd.fish", f"{FISH}/dflockd-bench.fish",
-         *(f"usr/share/doc/dflockd/docs/{page.name}" for page in (SOURCE / "docs").glob("*.md"))}
+         *(f"usr/share/doc/dflockd/docs/{page.name}" for page in (SOURCE / "docs").glob("*.[mj]*"))}
 
 # Stands in for systemctl where a test plays a machine that runs systemd.
 SYSTEMCTL = """#!/bin/sh

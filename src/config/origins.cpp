@@ -1,0 +1,89 @@
+#include "config/origins.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <cstddef>
+#include <cstdint>
+#include <system_error>
+
+#include "config/host.hpp"
+
+namespace dflockd::config {
+namespace {
+
+constexpr std::string_view kAny = "*";
+
+std::string_view trim_blanks(std::string_view text) {
+  constexpr std::string_view kBlanks = " \t";
+  text.remove_prefix(std::min(text.find_first_not_of(kBlanks), text.size()));
+  return text.substr(0, text.find_last_not_of(kBlanks) + 1);
+}
+
+bool is_letter(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+bool is_scheme(std::string_view text) {
+  return !text.empty() && is_letter(text.front()) && std::ranges::all_of(text, [](char c) {
+    return is_letter(c) || (c >= '0' && c <= '9') || c == '+' || c == '-' || c == '.';
+  });
+}
+
+/// Whether it is a host as it stands in an origin: an IPv6 address in brackets, without a zone.
+bool is_host(std::string_view text) {
+  if (!text.starts_with('[')) {
+    return is_host_name(text);
+  }
+  return text.ends_with(']') && text.find('%') == std::string_view::npos &&
+         is_ipv6_address(std::string(text.substr(1, text.size() - 2)));
+}
+
+bool is_port(std::string_view text) {
+  std::uint16_t number = 0;
+  const char* const end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, number);
+  return error == std::errc() && stop == end && number != 0;
+}
+
+bool is_origin(std::string_view text) {
+  constexpr std::string_view kSeparator = "://";
+  const std::size_t scheme_end = text.find(kSeparator);
+  if (scheme_end == std::string_view::npos || !is_scheme(text.substr(0, scheme_end))) {
+    return false;
+  }
+  const std::string_view rest = text.substr(scheme_end + kSeparator.size());
+  // The colons inside brackets are the address's own.
+  const std::size_t bracket = rest.starts_with('[') ? rest.find(']') : 0;
+  const std::size_t colon = rest.find(':', bracket);
+  return is_host(rest.substr(0, colon)) &&
+         (colon == std::string_view::npos || is_port(rest.substr(colon + 1)));
+}
+
+}  // namespace
+
+std::optional<std::vector<std::string>> read_origins(std::string_view text) {
+  std::vector<std::string> origins;
+  if (text.empty()) {
+    return origins;
+  }
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    const std::string_view origin = trim_blanks(text.substr(begin, end - begin));
+    if (origin != kAny && !is_origin(origin)) {
+      return std::nullopt;
+    }
+    origins.emplace_back(origin);
+    begin = end + 1;
+  }
+  return origins;
+}
+
+std::string show_origins(const std::vector<std::string>& origins) {
+  std::string text;
+  for (const std::string& origin : origins) {
+    text += (text.empty() ? "" : ",") + origin;
+  }
+  return text;
+}
+
+}  // namespace dflockd::config

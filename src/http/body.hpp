@@ -1,0 +1,29 @@
+// The JSON bodies of requests: one flat object of known fields. Pure.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "http/message.hpp"
+
+namespace dflockd::http {
+
+struct Body {
+  std::optional<std::uint64_t> acquire_timeout_s;
+  std::optional<std::uint64_t> timeout_s;
+  std::optional<std::uint64_t> lease_ttl_s;
+  std::optional<std::uint64_t> limit;
+  std::optional<std::string> token;
+};
+
+/// Parses `text`, an object of which every field is among `allowed`, by its name in JSON. Numbers
+/// must be integers that are not negative; nothing may stand behind the object. Memory and time are
+/// bounded by the length of `text`, however deeply it nests.
+[[nodiscard]] std::variant<Body, Failure> parse_body(
+    std::string_view text, std::initializer_list<std::string_view> allowed);
+
+}  // namespace dflockd::http

@@ -1,0 +1,58 @@
+// The routes of the API as data: the router, the labels of the metrics, `Allow` and the check of
+// the OpenAPI document are all driven by this one table. Pure.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "http/message.hpp"
+
+namespace dflockd::http {
+
+enum class Operation : std::uint8_t {
+  kCreateSession,
+  kDeleteSession,
+  kPingSession,
+  kAcquire,
+  kRelease,
+  kRenew,
+  kEnqueue,
+  kWait,
+  kStats,
+  kHealth,
+  kReady,
+  kMetrics,
+  kOpenApi,
+};
+
+struct Route {
+  Method method;             ///< HEAD goes where GET does
+  std::string_view pattern;  ///< one segment may be a parameter: "/v1/locks/{key}"
+  Operation operation;
+  bool semaphore = false;
+  bool needs_auth = true;
+  bool rate_limited = true;
+};
+
+/// Every route, in the order of the documentation.
+[[nodiscard]] std::span<const Route> routes();
+
+/// A route and the parameter in the path, decoded.
+struct Match {
+  const Route* route;
+  std::string parameter;
+};
+
+/// No such path, or a path that has no such method: then `allow` is the value of the `Allow` field.
+struct NoMatch {
+  std::string allow;  ///< empty if there is no such path
+};
+
+/// Finds the route of a request; a Failure if the path's percent-encoding is broken.
+[[nodiscard]] std::variant<Match, NoMatch, Failure> find_route(Method method,
+                                                               std::string_view path);
+
+}  // namespace dflockd::http

@@ -1,0 +1,154 @@
+#include "metrics/metrics.hpp"
+
+#include <algorithm>
+#include <deque>
+#include <prometheus/metric_family.h>
+#include <prometheus/text_serializer.h>
+#include <sstream>
+#include <utility>
+
+namespace dflockd::metrics {
+
+namespace {
+
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+
+using Labels = std::vector<ClientMetric::Label>;
+
+/// Gathers the families in the order in which they are shown.
+class Families {
+ public:
+  MetricFamily& add(const char* name, const char* help, MetricType type) {
+    return families_.emplace_back(MetricFamily{name, help, type, {}});
+  }
+  void gauge(const char* name, const char* help, double value, Labels labels = {}) {
+    ClientMetric metric;
+    metric.label = std::move(labels);
+    metric.gauge.value = value;
+    add(name, help, MetricType::Gauge).metric.push_back(std::move(metric));
+  }
+  void counter(const char* name, const char* help, double value) {
+    add_to(add(name, help, MetricType::Counter), value);
+  }
+  static void add_to(MetricFamily& family, double value, Labels labels = {}) {
+    ClientMetric metric;
+    metric.label = std::move(labels);
+    metric.counter.value = value;
+    family.metric.push_back(std::move(metric));
+  }
+  static void add_to(MetricFamily& family, const Histogram& histogram, Labels labels = {}) {
+    ClientMetric metric;
+    metric.label = std::move(labels);
+    metric.histogram.sample_count = histogram.count();
+    metric.histogram.sample_sum = histogram.sum();
+    std::uint64_t cumulative = 0;
+    for (std::size_t i = 0; i < Histogram::kBounds.size(); ++i) {
+      cumulative += histogram.in_bucket(i);
+      metric.histogram.bucket.push_back({cumulative, Histogram::kBounds[i]});
+    }
+    family.metric.push_back(std::move(metric));
+  }
+
+  [[nodiscard]] std::string to_text() const {
+    std::ostringstream out;
+    prometheus::TextSerializer().Serialize(out, {families_.begin(), families_.end()});
+    return std::move(out).str();
+  }
+
+ private:
+  std::deque<MetricFamily> families_;  ///< whose elements stay where they are
+};
+
+double to_double(std::size_t count) {
+  return static_cast<double>(count);
+}
+
+void add_commands(Families& families, const CounterTable& commands) {
+  MetricFamily& family =
+      families.add("dflockd_commands_total", "Requests of the line protocol by command and reply.",
+                   MetricType::Counter);
+  for (std::size_t row = 0; row < commands.rows().size(); ++row) {
+    for (std::size_t column = 0; column < commands.columns().size(); ++column) {
+      const std::uint64_t value = commands.value(row, column);
+      if (value == 0) continue;
+      Families::add_to(family, to_double(value),
+                       {{"command", std::string(commands.rows()[row])},
+                        {"status", std::string(commands.columns()[column])}});
+    }
+  }
+}
+
+void add_gauges(Families& families, const Gauges& gauges) {
+  families.gauge("dflockd_build_info", "The version that runs.", 1, {{"version", DFLOCKD_VERSION}});
+  families.gauge("dflockd_ready", "1 while locks are granted, 0 while the server drains.",
+                 gauges.ready ? 1 : 0);
+  families.gauge("dflockd_uptime_seconds", "Time since the start.",
+                 std::chrono::duration<double>(gauges.uptime).count());
+  families.gauge("dflockd_connections", "TCP connections of the line protocol.",
+                 to_double(gauges.connections));
+  families.gauge("dflockd_http_sessions", "HTTP sessions.", to_double(gauges.http_sessions));
+  families.gauge("dflockd_locks_held", "Locks that are held.", to_double(gauges.locks_held));
+  families.gauge("dflockd_lock_waiters", "Requests that wait for a lock.",
+                 to_double(gauges.lock_waiters));
+  families.gauge("dflockd_semaphore_holders", "Slots of semaphores that are held.",
+                 to_double(gauges.semaphore_holders));
+  families.gauge("dflockd_semaphore_waiters", "Requests that wait for a slot.",
+                 to_double(gauges.semaphore_waiters));
+}
+
+}  // namespace
+
+void Histogram::observe(std::chrono::nanoseconds time) {
+  const double seconds = std::chrono::duration<double>(time).count();
+  const auto* const bound = std::ranges::lower_bound(kBounds, seconds);
+  if (bound != kBounds.end()) ++buckets_[static_cast<std::size_t>(bound - kBounds.begin())];
+  ++count_;
+  sum_ += seconds;
+}
+
+std::string Metrics::to_text(const Gauges& gauges, const LockMetrics& locks,
+                             const Rejections& rejections) const {
+  Families families;
+  add_gauges(families, gauges);
+  add_commands(families, commands);
+  families.counter("dflockd_grants_total", "Locks and slots granted.", to_double(locks.grants));
+  families.counter("dflockd_lease_expirations_total", "Leases that ran out.",
+                   to_double(locks.lease_expirations.value()));
+  Families::add_to(families.add("dflockd_grant_wait_seconds", "Time from a request to its grant.",
+                                MetricType::Histogram),
+                   locks.grant_wait);
+  Families::add_to(families.add("dflockd_loop_lag_seconds", "How late the event loop's tick ran.",
+                                MetricType::Histogram),
+                   loop_lag);
+  MetricFamily& durations =
+      families.add("dflockd_http_request_duration_seconds",
+                   "Time from a whole HTTP request to its response.", MetricType::Histogram);
+  for (const auto& [route, histogram] : http_durations_) {
+    Families::add_to(durations, histogram, {{"path", std::string(route)}});
+  }
+
+  MetricFamily& requests =
+      families.add("dflockd_http_requests_total", "HTTP requests.", MetricType::Counter);
+  for (const auto& [labels, counter] : http_requests_) {
+    const auto& [method, route, status] = labels;
+    Families::add_to(requests, to_double(counter.value()),
+                     {{"method", std::string(method)},
+                      {"path", std::string(route)},
+                      {"status", std::to_string(status)}});
+  }
+  MetricFamily& rejected = families.add("dflockd_connections_rejected_total",
+                                        "Connections that were refused.", MetricType::Counter);
+  for (const auto& [reason, count] : rejections) {
+    Families::add_to(rejected, to_double(count), {{"reason", std::string(reason)}});
+  }
+  MetricFamily& failures = families.add(
+      "dflockd_auth_failures_total", "Clients that did not know the secret.", MetricType::Counter);
+  for (const auto& [transport, counter] : auth_failures_) {
+    Families::add_to(failures, to_double(counter.value()), {{"transport", std::string(transport)}});
+  }
+  return families.to_text();
+}
+
+}  // namespace dflockd::metrics

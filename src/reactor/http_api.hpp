@@ -1,0 +1,46 @@
+// The operations of the HTTP API on locks and semaphores: a request becomes a call of the lock
+// service, and its outcome a response.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+
+#include "http/message.hpp"
+#include "http/routes.hpp"
+#include "locks/types.hpp"
+#include "reactor/lock_service.hpp"
+
+namespace dflockd::reactor {
+
+/// A request that has been read and checked, ready for its turn.
+struct LockOperation {
+  http::Operation operation = http::Operation::kAcquire;
+  bool semaphore = false;
+  std::string key;
+  std::chrono::seconds timeout{0};
+  std::chrono::seconds lease{0};  ///< 0: the server's default
+  std::uint32_t limit = 1;
+  locks::Token token{};
+};
+
+/// Reads the operation of a route on locks or semaphores, with its `key` decoded. Pure.
+[[nodiscard]] std::variant<LockOperation, http::Failure> read_operation(const http::Route& route,
+                                                                        std::string key,
+                                                                        std::string_view body);
+
+/// What came of an operation: a response, or the answer of the lock table, of which `kQueued` is
+/// still to come for an acquire or a wait.
+using OperationResult = std::variant<http::Response, locks::Answer>;
+
+/// Carries an operation out for `owner`. Memory that is too short is a response of status 503.
+[[nodiscard]] OperationResult carry_out(const LockOperation& operation, LockService& service,
+                                        locks::OwnerId owner);
+
+/// The response that tells of an answer.
+[[nodiscard]] http::Response to_response(const LockOperation& operation,
+                                         const locks::Answer& answer);
+
+}  // namespace dflockd::reactor

@@ -1,0 +1,558 @@
+#include "reactor/http_connection.hpp"
+
+#include <chrono>
+#include <new>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include <poll.h>
+
+#include <asio/buffer.hpp>
+#include <asio/post.hpp>
+#include <fmt/format.h>
+
+#include "http/body.hpp"
+#include "http/openapi.hpp"
+#include "logging/logging.hpp"
+#include "reactor/server.hpp"
+
+namespace dflockd::reactor {
+
+namespace {
+
+using http::Failure;
+using http::Method;
+using http::Operation;
+using http::Response;
+
+/// Room for a head, and for what comes with it.
+constexpr std::size_t kInputLimit = 2 * http::RequestReader::kMaxHead;
+
+/// The status that the metrics show for a caller who left before the response.
+constexpr int kClientCanceled = 408;
+
+/// What stands around the JSON in the reply of the line protocol: "ok " and a line end.
+constexpr std::size_t kBeforeJson = 3;
+constexpr std::size_t kBehindJson = 1;
+
+Response no_content() {
+  return {.status = 204};
+}
+
+Response session_gone() {
+  return http::to_response({410, "session_gone", "no such session, or not any more"});
+}
+
+Response draining() {
+  return http::to_response({503, "draining", "the server is shutting down"});
+}
+
+Response too_many(std::chrono::nanoseconds wait) {
+  Response response = http::to_response({429, "rate_limited", "too many requests"});
+  const auto seconds = std::chrono::ceil<std::chrono::seconds>(wait).count();
+  response.headers += fmt::format("Retry-After: {}\r\n", seconds);
+  return response;
+}
+
+// In functions of their own: GCC 12 destroys the temporaries of an expression with `co_await` twice
+// if they come from braces.
+
+Response too_slow() {
+  return http::to_response(
+      {400, "bad_request", "the request was not whole within the read timeout"});
+}
+
+Response out_of_memory() {
+  return http::to_response({503, "out_of_memory", "no memory for a report"});
+}
+
+Response unauthorized() {
+  Response response =
+      http::to_response({401, "unauthorized", "expected 'Authorization: Bearer' with the secret"});
+  response.headers += "WWW-Authenticate: Bearer\r\n";
+  return response;
+}
+
+Response status_ok() {
+  return {.body = R"({"status":"ok"})"};
+}
+
+/// A body where none is expected may be empty or an object without fields.
+std::optional<Failure> refuse_fields(std::string_view body) {
+  if (body.empty()) return std::nullopt;
+  auto parsed = http::parse_body(body, {});
+  if (auto* const failure = std::get_if<Failure>(&parsed)) return std::move(*failure);
+  return std::nullopt;
+}
+
+bool may_block(Operation operation) {
+  return operation == Operation::kAcquire || operation == Operation::kWait;
+}
+
+}  // namespace
+
+template <class Stream>
+HttpConnection<Stream>::HttpConnection(HttpServer& http, OwnerInfo info, asio::ip::address peer,
+                                       middleware::Gate::Pass pass, typename Stream::Origin origin)
+    : Base(http.server(), http.watch(), std::move(pass), std::move(origin)),
+      http_(http),
+      info_(std::move(info)),
+      peer_(std::move(peer)),
+      input_(kInputLimit) {}
+
+template <class Stream>
+HttpConnection<Stream>::~HttpConnection() {
+  logging::debug("disconnected",
+                 {{"connection", info_.connection_id}, {"peer", info_.peer}, {"reason", ending_}});
+}
+
+template <class Stream>
+net::Awaitable HttpConnection<Stream>::serve(std::unique_ptr<HttpConnection> self) {
+  if constexpr (Stream::kBeginsWithHandshake) {
+    if (!co_await self->shake_hands()) self->keep_alive_ = false;
+  }
+  self->watch_.watch_idle(*self, self->service_.now());
+  while (!self->ended_ && self->keep_alive_) {
+    self->input_.consume(self->reader_.read(self->input_.unread()));
+    switch (self->reader_.state()) {
+      case http::RequestReader::State::kComplete:
+        co_await self->respond();
+        self->reader_.next();
+        break;
+      case http::RequestReader::State::kRefused:
+        co_await self->refuse(http::to_response(self->reader_.failure()));
+        break;
+      case http::RequestReader::State::kIdle:
+      case http::RequestReader::State::kPartial:
+        co_await self->receive();
+        break;
+    }
+  }
+  if (!self->ended_) {
+    self->input_.consume(self->input_.unread().size());
+    co_await self->linger(self->input_.space());
+  }
+}
+
+// --- Receiving ---
+
+template <class Stream>
+net::Awaitable HttpConnection<Stream>::receive() {
+  if (timed_out_) {
+    const Response response = too_slow();
+    co_return co_await refuse(response);
+  }
+  if (reader_.take_expectation()) co_await send_all("HTTP/1.1 100 Continue\r\n\r\n");
+  if (ended_) co_return;
+  if (!is_idle() && !std::exchange(arriving_, true)) {
+    // The read timeout is for the whole request, from its first byte on.
+    watch_.watch_receiving(*this, service_.now());
+  }
+
+  const std::span<char> space = input_.space();
+  std::error_code error;
+  std::size_t size = 0;
+  if (hung_up_ || (server_.draining() && is_idle())) {
+    co_await asio::post(socket().get_executor(), net::kUseAwaitable);  // after the others
+    size = stream_.read_some(space, error);
+    if (error == asio::error::would_block) end(hung_up_ ? "peer_left" : "draining");
+  } else {
+    suspended_in_ = Suspension::kReceiving;
+    size = co_await stream_.async_read_some(space, error);
+    suspended_in_ = Suspension::kNone;
+  }
+  service_.refresh_clock();
+  if (size > 0) {
+    input_.received(size);
+  } else if (error == asio::error::eof) {
+    end("peer_left");
+  } else if (error && error != asio::error::operation_aborted &&
+             error != asio::error::would_block) {
+    end("connection_lost");
+  }
+}
+
+/// Nothing of a request has come.
+template <class Stream>
+bool HttpConnection<Stream>::is_idle() const {
+  return input_.empty() && reader_.state() == http::RequestReader::State::kIdle;
+}
+
+template <class Stream>
+bool HttpConnection<Stream>::peer_gone() noexcept {
+  pollfd descriptor{.fd = socket().native_handle(), .events = POLLRDHUP, .revents = 0};
+  return ::poll(&descriptor, 1, 0) > 0;
+}
+
+// --- Answering ---
+
+template <class Stream>
+net::Awaitable HttpConnection<Stream>::respond() {
+  began_ = service_.now();
+  keep_alive_ = reader_.request().keep_alive && !server_.draining();
+  const Answer made = co_await answer();
+  if (ended_) co_return;
+  if (const auto* const response = std::get_if<Response>(&made)) {
+    co_await send(*response);
+  } else if (std::holds_alternative<Report>(made)) {
+    co_await send_stats();
+  } else {
+    count(kClientCanceled, 0);
+    end("peer_left");
+  }
+  arriving_ = false;
+  watch_.watch_idle(*this, service_.now());
+}
+
+template <class Stream>
+net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>::answer() {
+  const http::Request& request = reader_.request();
+  auto found = http::find_route(request.method, request.path);
+  const auto* const match = std::get_if<http::Match>(&found);
+  route_ = match != nullptr ? match->route->pattern : "-";
+  if (is_preflight()) co_return allow_origin();
+  if (match == nullptr || match->route->rate_limited) {
+    if (const auto wait = http_.rate_limiter().take(peer_, service_.now())) {
+      co_return too_many(*wait);
+    }
+  }
+  if ((match == nullptr || match->route->needs_auth) && !is_authorized()) {
+    server_.warn(Server::Complaint::kAuth, info_,
+                 request.authorization ? "wrong_secret" : "no_auth");
+    server_.metrics().auth_failures("http").add();
+    co_await hold_back();
+    co_return unauthorized();
+  }
+  if (match != nullptr) co_return co_await answer(*match);
+  if (const auto* const failure = std::get_if<Failure>(&found)) {
+    co_return http::to_response(*failure);
+  }
+  co_return to_response(std::get<http::NoMatch>(found));
+}
+
+template <class Stream>
+net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>::answer(
+    const http::Match& match) {
+  switch (match.route->operation) {
+    case Operation::kHealth:
+      co_return status_ok();
+    case Operation::kReady:
+      if (!server_.draining()) co_return status_ok();
+      co_return Response{.status = 503, .body = R"({"status":"draining"})"};
+    case Operation::kStats:
+      co_return Report();
+    case Operation::kOpenApi:
+      co_return Response{.body = std::string(http::openapi_document())};
+    case Operation::kMetrics:
+      co_return Response{.content_type = "text/plain; version=0.0.4; charset=utf-8",
+                         .body = server_.metrics_text()};
+    case Operation::kCreateSession:
+      co_return open_session();
+    case Operation::kDeleteSession:
+    case Operation::kPingSession: {
+      if (const auto failure = refuse_fields(reader_.request().body)) {
+        co_return http::to_response(*failure);
+      }
+      const std::shared_ptr<HttpSession> session = http_.sessions().find(match.parameter);
+      if (session == nullptr) co_return session_gone();
+      if (match.route->operation == Operation::kPingSession) {
+        http_.sessions().touch(*session);
+      } else {
+        http_.sessions().end(*session);
+      }
+      co_return no_content();
+    }
+    default:
+      co_return co_await change_locks(match);
+  }
+}
+
+template <class Stream>
+Response HttpConnection<Stream>::open_session() {
+  if (const auto failure = refuse_fields(reader_.request().body)) {
+    return http::to_response(*failure);
+  }
+  if (server_.draining()) return draining();
+  std::variant<std::shared_ptr<HttpSession>, HttpSessions::Refusal> opened;
+  try {
+    opened = http_.sessions().open(peer_);
+  } catch (const std::bad_alloc&) {
+    return http::to_response({503, "out_of_memory", "no memory for a session"});
+  }
+  if (const auto* const refusal = std::get_if<HttpSessions::Refusal>(&opened)) {
+    const bool per_ip = *refusal == HttpSessions::Refusal::kMaxSessionsPerIp;
+    return http::to_response(
+        {503, per_ip ? "max_sessions_per_ip" : "max_sessions",
+         per_ip ? "too many sessions from this address" : "too many sessions"});
+  }
+  return {.body = fmt::format(R"({{"session_id":"{}","idle_timeout_s":{}}})",
+                              std::get<std::shared_ptr<HttpSession>>(opened)->id(),
+                              http_.sessions().options().idle_timeout.count())};
+}
+
+/// What a request on a session does. It is read and checked before it takes its turn.
+template <class Stream>
+net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>::change_locks(
+    const http::Match& match) {
+  const http::Request& request = reader_.request();
+  if (!request.session) {
+    co_return http::to_response({400, "bad_request", "the field X-Dflockd-Session is missing"});
+  }
+  auto read = read_operation(*match.route, match.parameter, request.body);
+  if (const auto* const failure = std::get_if<Failure>(&read)) {
+    co_return http::to_response(*failure);
+  }
+  const std::shared_ptr<HttpSession> session = http_.sessions().find(*request.session);
+  if (session == nullptr) co_return session_gone();
+  HttpTurn turn(session);
+  turn_ = &turn;
+  auto response = co_await carry_out_in_turn(std::get<LockOperation>(read), turn);
+  turn_ = nullptr;
+  co_return response;
+}
+
+template <class Stream>
+net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>::carry_out_in_turn(
+    const LockOperation& operation, HttpTurn& turn) {
+  if (!turn.is_first()) {
+    suspended_in_ = Suspension::kWaiting;
+    const bool go_on = co_await turn.begin();
+    suspended_in_ = Suspension::kNone;
+    if (!go_on && turn.session_gone()) co_return session_gone();
+    if (!go_on) co_return CallerLeft();
+  }
+  OperationResult result = carry_out(operation, service_, turn.owner());
+  if (auto* const response = std::get_if<Response>(&result)) co_return std::move(*response);
+  auto& answer = std::get<locks::Answer>(result);
+  if (answer.outcome != locks::Outcome::kQueued || !may_block(operation.operation)) {
+    co_return reactor::to_response(operation, answer);
+  }
+  suspended_in_ = Suspension::kWaiting;
+  if (hung_up_) turn.give_up();
+  const bool go_on = co_await turn.wait(answer);
+  suspended_in_ = Suspension::kNone;
+  if (turn.session_gone()) co_return session_gone();
+  if (go_on && !peer_gone()) co_return reactor::to_response(operation, answer);
+  if (answer.outcome == locks::Outcome::kGranted) {
+    // It raced with the caller's leaving: the next in the queue has it.
+    static_cast<void>(service_.release(
+        {operation.semaphore ? locks::Kind::kSemaphore : locks::Kind::kLock, operation.key},
+        answer.token));
+  }
+  co_return CallerLeft();
+}
+
+template <class Stream>
+bool HttpConnection<Stream>::is_authorized() const {
+  if (!server_.authenticator().required()) return true;
+  constexpr std::string_view kScheme = "bearer ";
+  const std::optional<std::string>& field = reader_.request().authorization;
+  const std::string_view given = field ? std::string_view(*field) : std::string_view();
+  std::string scheme(given.substr(0, kScheme.size()));
+  for (char& c : scheme) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  }
+  const bool is_bearer = scheme == kScheme;
+  return server_.authenticator().accepts(is_bearer ? given.substr(kScheme.size()) : given) &&
+         is_bearer;
+}
+
+template <class Stream>
+Response HttpConnection<Stream>::to_response(const http::NoMatch& none) const {
+  if (none.allow.empty()) return http::to_response({404, "not_found", "no such route"});
+  Response response = http::to_response({405, "method_not_allowed", "expected " + none.allow});
+  response.headers += "Allow: " + none.allow + "\r\n";
+  return response;
+}
+
+// --- CORS (the Fetch standard) ---
+
+template <class Stream>
+bool HttpConnection<Stream>::is_preflight() const {
+  const http::Request& request = reader_.request();
+  return request.method == Method::kOptions && request.request_method && request.origin &&
+         http_.allows(*request.origin);
+}
+
+template <class Stream>
+Response HttpConnection<Stream>::allow_origin() const {
+  return {.status = 204,
+          .headers =
+              "Access-Control-Allow-Methods: GET, HEAD, POST, DELETE\r\n"
+              "Access-Control-Allow-Headers: "
+              "Authorization, Content-Type, X-Dflockd-Session\r\n"
+              "Access-Control-Max-Age: 300\r\n"};
+}
+
+template <class Stream>
+void HttpConnection<Stream>::add_cors(Response& response) const {
+  if (!http_.has_cors()) return;
+  const std::optional<std::string>& origin = reader_.request().origin;
+  response.headers += "Vary: Origin\r\n";
+  if (origin && http_.allows(*origin)) {
+    response.headers += "Access-Control-Allow-Origin: " + *origin + "\r\n";
+  }
+}
+
+// --- Sending ---
+
+/// A client of HTTP/1.0 expects the connection to end unless it is told otherwise.
+template <class Stream>
+void HttpConnection<Stream>::add_keep_alive(Response& response) const {
+  if (reader_.request().http_1_0 && keep_alive_) response.headers += "Connection: keep-alive\r\n";
+}
+
+template <class Stream>
+net::Awaitable HttpConnection<Stream>::send(const Response& response) {
+  const http::Request& request = reader_.request();
+  std::string out;
+  Response whole = response;
+  add_cors(whole);
+  add_keep_alive(whole);
+  http::append_response(out, whole, request.method == Method::kHead, keep_alive_);
+  count(response.status, out.size());
+  co_await send_all(out);
+}
+
+/// Answers what is not a whole request, so that no other can follow. It has no route, and takes no
+/// time.
+template <class Stream>
+net::Awaitable HttpConnection<Stream>::refuse(const Response& response) {
+  keep_alive_ = false;
+  route_ = "-";
+  began_ = service_.now();
+  co_await send(response);
+}
+
+/// `bytes` must live until it is over.
+template <class Stream>
+net::Awaitable HttpConnection<Stream>::send_all(std::string_view bytes) {
+  std::error_code error;
+  const std::size_t sent = stream_.write_some(bytes, error);
+  if (sent == bytes.size()) co_return;
+  if (error && error != asio::error::would_block) {
+    end("connection_lost");
+    co_return;
+  }
+  co_await send_slowly(asio::buffer(bytes) + sent);
+}
+
+/// The report of the line protocol, without what makes it a reply there.
+template <class Stream>
+net::Awaitable HttpConnection<Stream>::send_stats() {
+  StatsReporter::Asker asker(server_.stats_reporter());
+  asker_ = &asker;
+  suspended_in_ = Suspension::kReporting;
+  const StatsReporter::Report report = co_await asker.report();
+  suspended_in_ = Suspension::kNone;
+  asker_ = nullptr;
+  service_.refresh_clock();
+  if (ended_) co_return;
+  if (report == nullptr) {
+    const Response response = out_of_memory();
+    co_return co_await send(response);
+  }
+  std::size_t size = 0;
+  for (const std::string& piece : *report) size += piece.size();
+  size -= kBeforeJson + kBehindJson;
+  Response head;
+  add_cors(head);
+  add_keep_alive(head);
+  std::string out = fmt::format(
+      "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{}{}\r\n", size,
+      head.headers, keep_alive_ ? "" : "Connection: close\r\n");
+  count(200, out.size() + size);
+  std::vector<asio::const_buffer> pieces{asio::buffer(out)};
+  if (reader_.request().method != Method::kHead) {
+    std::size_t left = size;
+    for (const std::string& piece : *report) {
+      const std::string_view text =
+          std::string_view(piece).substr(pieces.size() == 1 ? kBeforeJson : 0).substr(0, left);
+      left -= text.size();
+      pieces.push_back(asio::buffer(text));
+    }
+  }
+  co_await send_slowly(pieces);
+}
+
+template <class Stream>
+void HttpConnection<Stream>::count(int status, std::size_t size) {
+  const http::Request& request = reader_.request();
+  server_.metrics().http_requests(http::text(request.method), route_, status).add();
+  server_.metrics().http_duration(route_).observe(service_.now() - began_);
+  if (!logging::enabled(logging::Level::kDebug)) return;
+  const std::chrono::duration<double> duration = service_.now() - began_;
+  logging::debug("http_request", {{"connection", info_.connection_id},
+                                  {"method", http::text(request.method)},
+                                  {"route", route_},
+                                  {"status", status},
+                                  {"duration_s", duration.count()},
+                                  {"session", request.session.value_or("-").substr(0, 8)},
+                                  {"bytes", size}});
+}
+
+// --- The end ---
+
+template <class Stream>
+void HttpConnection<Stream>::on_silence() {
+  if (suspended_in_ == Suspension::kShakingHands) return end_handshake();
+  if (suspended_in_ != Suspension::kReceiving) return;
+  if (is_idle()) {
+    end("idle");
+  } else {
+    timed_out_ = true;
+  }
+  interrupt();
+}
+
+template <class Stream>
+void HttpConnection<Stream>::on_stuck() {
+  end_stuck();
+}
+
+template <class Stream>
+void HttpConnection<Stream>::on_hangup(bool whole) {
+  hung_up_ = true;
+  if (turn_ != nullptr) turn_->give_up();
+  if (asker_ != nullptr && whole) {
+    end("connection_lost");
+    asker_->give_up();
+  }
+  interrupt();
+}
+
+template <class Stream>
+void HttpConnection<Stream>::on_drain() {
+  if (suspended_in_ == Suspension::kReceiving && is_idle()) interrupt();
+  if (suspended_in_ == Suspension::kShakingHands) abandon("draining");
+}
+
+template <class Stream>
+void HttpConnection<Stream>::on_stop() {
+  if (asker_ != nullptr) asker_->give_up();
+  if (turn_ != nullptr) turn_->give_up();
+  if (suspended_in_ != Suspension::kSending) stream_.end_sending();  // else it is cut off
+  abandon("stopped");
+}
+
+template <class Stream>
+bool HttpConnection<Stream>::busy() const {
+  switch (suspended_in_) {
+    case Suspension::kShakingHands:
+    case Suspension::kReceiving:
+    case Suspension::kLingering:
+      return false;
+    case Suspension::kNone:
+    case Suspension::kWaiting:
+    case Suspension::kReporting:
+    case Suspension::kSending:
+      return true;
+  }
+  return true;
+}
+
+template class HttpConnection<middleware::PlainStream>;
+template class HttpConnection<middleware::TlsStream>;
+
+}  // namespace dflockd::reactor

@@ -1,0 +1,49 @@
+#include "reactor/http_server.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "reactor/server.hpp"
+
+namespace dflockd::reactor {
+
+HttpServer::HttpServer(asio::io_context& context, const HttpOptions& options,
+                       const ConnectionWatch::Timeouts& timeouts, Server& server,
+                       Listener::Welcome welcome)
+    : context_(context),
+      server_(server),
+      watch_(context, timeouts),
+      sessions_(context, server.service(), options.sessions),
+      rate_limiter_(options.rate),
+      allowed_origins_(options.allowed_origins),
+      gate_("http", options.caps),
+      listener_(context, "http", options.address, gate_, std::move(welcome)) {}
+
+void HttpServer::start() {
+  net::spawn(context_, listener_.run());
+  net::spawn(context_, watch_.run());
+}
+
+void HttpServer::tick(locks::Instant now) {
+  watch_.tick(now);
+  gate_.tick(now);
+  listener_.tick(now);
+  rate_limiter_.tick(now);
+  sessions_.tick();
+}
+
+void HttpServer::stop() {
+  gate_.tick(locks::kNever);
+  listener_.tick(locks::kNever);
+  listener_.close();
+  sessions_.stop();
+  watch_.stop();
+}
+
+bool HttpServer::allows(std::string_view origin) const {
+  return std::ranges::any_of(allowed_origins_, [origin](const std::string& allowed) {
+    return allowed == "*" || allowed == origin;
+  });
+}
+
+}  // namespace dflockd::reactor

@@ -1,0 +1,73 @@
+// The HTTP listener: a second door to the same lock table, behind the same gate, credentials and
+// watch as the first. What all its connections share. For the loop's thread only.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "middleware/gate.hpp"
+#include "middleware/rate_limiter.hpp"
+#include "net/net.hpp"
+#include "reactor/connection_watch.hpp"
+#include "reactor/http_sessions.hpp"
+#include "reactor/listener.hpp"
+
+namespace dflockd::reactor {
+
+class Server;
+
+struct HttpOptions {
+  ListenAddress address;
+  middleware::Gate::Caps caps;
+  middleware::RateLimiter::Rate rate;
+  HttpSessions::Options sessions;
+  std::vector<std::string> allowed_origins;  ///< "*" for any; none: no CORS
+};
+
+class HttpServer {
+ public:
+  /// Binds and listens; see `Listener`. `server` must outlive it, and whoever stops it must let its
+  /// connections end before that.
+  HttpServer(asio::io_context& context, const HttpOptions& options,
+             const ConnectionWatch::Timeouts& timeouts, Server& server, Listener::Welcome welcome);
+  HttpServer(const HttpServer&) = delete;
+  HttpServer& operator=(const HttpServer&) = delete;
+
+  [[nodiscard]] asio::ip::tcp::endpoint endpoint() const { return listener_.endpoint(); }
+
+  /// Starts to accept.
+  void start();
+  /// To be called at every tick.
+  void tick(locks::Instant now);
+  /// See `ConnectionWatch::drain`.
+  bool drain() { return watch_.drain(); }
+  void stop();
+
+  [[nodiscard]] const middleware::Gate& gate() const { return gate_; }
+
+  // --- For connections ---
+
+  [[nodiscard]] Server& server() { return server_; }
+  [[nodiscard]] ConnectionWatch& watch() { return watch_; }
+  [[nodiscard]] HttpSessions& sessions() { return sessions_; }
+  [[nodiscard]] const HttpSessions& sessions() const { return sessions_; }
+  [[nodiscard]] middleware::RateLimiter& rate_limiter() { return rate_limiter_; }
+  /// Whether pages of this origin may read the answers.
+  [[nodiscard]] bool allows(std::string_view origin) const;
+  [[nodiscard]] bool has_cors() const { return !allowed_origins_.empty(); }
+
+ private:
+  asio::io_context& context_;
+  Server& server_;
+  ConnectionWatch watch_;
+  HttpSessions sessions_;
+  middleware::RateLimiter rate_limiter_;
+  const std::vector<std::string> allowed_origins_;
+  middleware::Gate gate_;
+  Listener listener_;
+};
+
+}  // namespace dflockd::reactor

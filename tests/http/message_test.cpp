@@ -1,0 +1,124 @@
+#include "http/message.hpp"
+
+#include <string>
+#include <utility>
+
+#include <gtest/gtest.h>
+
+namespace dflockd::http {
+namespace {
+
+using namespace std::string_literals;
+
+std::string on_the_wire(const Response& response, bool head_only = false, bool keep_alive = true) {
+  std::string out;
+  append_response(out, response, head_only, keep_alive);
+  return out;
+}
+
+TEST(message, response_is_exact_to_the_byte) {
+  EXPECT_EQ(on_the_wire({.body = "{}"}),
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}");
+  EXPECT_EQ(on_the_wire({.content_type = "text/plain", .body = "a\r\n\0"s}),
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\na\r\n\0"s);
+}
+
+TEST(message, response_without_a_body_says_so) {
+  EXPECT_EQ(
+      on_the_wire({.status = 404}),
+      "HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\nContent-Length: 0\r\n\r\n");
+}
+
+// RFC 9110, 8.6: a 204 has neither.
+TEST(message, response_of_status_204_has_no_body_and_no_length) {
+  EXPECT_EQ(on_the_wire({.status = 204}), "HTTP/1.1 204 No Content\r\n\r\n");
+  EXPECT_EQ(on_the_wire({.status = 204, .body = "x"}), "HTTP/1.1 204 No Content\r\n\r\n");
+}
+
+TEST(message, response_to_head_has_the_length_but_not_the_body) {
+  EXPECT_EQ(on_the_wire({.body = "abc"}, true),
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 3\r\n\r\n");
+}
+
+TEST(message, last_response_says_that_it_is) {
+  EXPECT_EQ(on_the_wire({.status = 204}, false, false),
+            "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
+}
+
+TEST(message, further_headers_come_before_the_body) {
+  EXPECT_EQ(on_the_wire({.status = 429, .body = "{}", .headers = "Retry-After: 1\r\nVary: x\r\n"}),
+            "HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\n"
+            "Content-Length: 2\r\nRetry-After: 1\r\nVary: x\r\n\r\n{}");
+}
+
+TEST(message, responses_are_appended) {
+  std::string out = "x";
+  append_response(out, {.status = 204}, false, true);
+  append_response(out, {.status = 204}, false, true);
+  EXPECT_EQ(out, "xHTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n");
+}
+
+TEST(message, every_status_of_the_api_has_its_reason) {
+  const std::pair<int, std::string> reasons[] = {
+      {200, "OK"},
+      {204, "No Content"},
+      {400, "Bad Request"},
+      {401, "Unauthorized"},
+      {404, "Not Found"},
+      {405, "Method Not Allowed"},
+      {408, "Request Timeout"},
+      {409, "Conflict"},
+      {410, "Gone"},
+      {413, "Content Too Large"},
+      {429, "Too Many Requests"},
+      {431, "Request Header Fields Too Large"},
+      {500, "Internal Server Error"},
+      {503, "Service Unavailable"},
+      {299, "Unknown"},
+  };
+  for (const auto& [status, reason] : reasons) {
+    const std::string line = "HTTP/1.1 " + std::to_string(status) + " " + reason + "\r\n";
+    EXPECT_EQ(on_the_wire({.status = status}).substr(0, line.size()), line);
+  }
+}
+
+TEST(message, failure_is_told_in_json) {
+  const Response response = to_response({404, "not_held", "the token holds \"nothing\"\n"});
+  EXPECT_EQ(response.status, 404);
+  EXPECT_EQ(response.content_type, "application/json");
+  EXPECT_EQ(response.body, R"({"error":"not_held","detail":"the token holds \"nothing\"\n"})");
+}
+
+TEST(message, detail_is_left_out_if_there_is_none) {
+  EXPECT_EQ(to_response({409, "not_enqueued"}).body, R"({"error":"not_enqueued"})");
+}
+
+TEST(message, failure_without_more_is_a_bad_request) {
+  const Response response = to_response({});
+  EXPECT_EQ(response.status, 400);
+  EXPECT_EQ(response.body, R"({"error":"bad_request"})");
+}
+
+TEST(message, json_strings_are_valid_whatever_they_hold) {
+  EXPECT_EQ(to_json_string(""), R"("")");
+  EXPECT_EQ(to_json_string("a\"\\\b\f\n\r\t"), R"("a\"\\\b\f\n\r\t")");
+  EXPECT_EQ(to_json_string("\0\x01\x1f"s), R"("\u0000\u0001\u001f")");
+  EXPECT_EQ(to_json_string("\xc3\xa4\xf0\x9f\x94\x92"), "\"\xc3\xa4\xf0\x9f\x94\x92\"");
+  EXPECT_EQ(to_json_string("a\xff"
+                           "b"),
+            "\"a\xef\xbf\xbd"
+            "b\"");
+  EXPECT_EQ(to_json_string("\xc3"), "\"\xef\xbf\xbd\"");
+}
+
+TEST(message, methods_have_their_names_and_all_others_one) {
+  EXPECT_EQ(text(Method::kGet), "GET");
+  EXPECT_EQ(text(Method::kHead), "HEAD");
+  EXPECT_EQ(text(Method::kPost), "POST");
+  EXPECT_EQ(text(Method::kDelete), "DELETE");
+  EXPECT_EQ(text(Method::kOptions), "OPTIONS");
+  EXPECT_EQ(text(Method::kOther), "OTHER");
+}
+
+}  // namespace
+}  // namespace dflockd::http
