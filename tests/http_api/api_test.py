@@ -1175,7 +1175,6 @@ class Metrics(ApiTest):
         for name, kind in types.items():
             self.assertEqual(name.endswith("_total"), kind == "counter", name)
 
-    @unittest.expectedFailure  # specified, but not there yet
     def test_the_metrics_of_the_process_are_there(self):
         metrics = self.metrics()
         for name in ("process_cpu_seconds_total", "process_open_fds", "process_max_fds",
