@@ -156,6 +156,8 @@ class Server:
                        if not name.startswith(("DFLOCKD_", "LISTEN_", "NOTIFY_"))}
         environment |= {"LISTEN_FDS": "1", "LISTEN_FDNAMES": "http"}
         self.log_file = tempfile.TemporaryFile()
+        if "--shutdown-timeout" not in flags:
+            flags += ("--shutdown-timeout", "1")
         libc = ctypes.CDLL(None)
 
         def hand_down():
@@ -165,7 +167,7 @@ class Server:
         with listener:
             self.process = subprocess.Popen(
                 ["/bin/sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh", BINARY, "--port", "0",
-                 "--shutdown-timeout", "1", *flags],
+                 *flags],
                 env=environment, stdin=subprocess.DEVNULL, stdout=self.log_file,
                 stderr=self.log_file, pass_fds=(FIRST_INHERITED,), preexec_fn=hand_down)
         try:
@@ -1139,6 +1141,34 @@ class Cors(unittest.TestCase):
         response = client.answer()
         self.assertEqual(response.status, 413)
         self.assertEqual(response.header("Access-Control-Allow-Origin"), "https://a.example")
+
+
+class Drain(unittest.TestCase):
+    def test_who_comes_is_told_and_sessions_can_release(self):
+        server = Server("--shutdown-timeout", "30")
+        self.addCleanup(server.log_file.close)
+        self.addCleanup(server.process.wait)
+        self.addCleanup(server.process.kill)
+        with Client(server) as client:
+            name = client.ask("POST", "/v1/sessions").json()["session_id"]
+            session = {"X-Dflockd-Session": name}
+            token = client.ask("POST", "/v1/locks/a", {"acquire_timeout_s": 0}, session).json()["token"]
+            server.process.terminate()
+            self.assertEqual(client.rest(), b"", "an idle connection was not closed")
+        def ask(method, path, body=None):
+            with Client(server) as client:
+                # As over a network: the request comes some time after the connection.
+                self.assertEqual(select.select([client.socket], [], [], 0.1)[0], [], "closed unheard")
+                response = client.ask(method, path, body, session)
+                self.assertEqual(response.header("Connection"), "close")
+                return response
+        ready = ask("GET", "/ready")
+        self.assertEqual((ready.status, ready.json()), (503, {"status": "draining"}))
+        self.assertEqual(ask("GET", "/health").status, 200)
+        self.assertEqual(ask("POST", "/v1/sessions").error, "draining")
+        self.assertEqual(ask("POST", "/v1/locks/b", {"acquire_timeout_s": 0}).error, "draining")
+        self.assertEqual(ask("POST", "/v1/locks/a/release", {"token": token}).status, 204)
+        self.assertEqual(server.process.wait(PATIENCE), 0)
 
 
 class Metrics(ApiTest):
