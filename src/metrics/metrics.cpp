@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <optional>
 #include <prometheus/metric_family.h>
 #include <prometheus/text_serializer.h>
 #include <sstream>
@@ -98,6 +99,24 @@ void add_gauges(Families& families, const Gauges& gauges) {
                  to_double(gauges.semaphore_waiters));
 }
 
+void add_process(Families& families, const Gauges& gauges) {
+  const ProcessUsage& process = gauges.process;
+  const auto add = [&families](const char* name, const char* help,
+                               const std::optional<std::uint64_t>& value) {
+    if (value) families.gauge(name, help, static_cast<double>(*value));
+  };
+  if (process.cpu_seconds) {
+    families.counter("process_cpu_seconds_total", "Processor time in user and system mode.",
+                     *process.cpu_seconds);
+  }
+  add("process_open_fds", "Descriptors that are open.", process.open_descriptors);
+  add("process_max_fds", "Descriptors that may be open.", process.max_descriptors);
+  add("process_virtual_memory_bytes", "Address space in use.", process.virtual_bytes);
+  add("process_resident_memory_bytes", "Memory that is resident.", process.resident_bytes);
+  families.gauge("process_start_time_seconds", "When the process started, in Unix time.",
+                 std::chrono::duration<double>(gauges.started_on.time_since_epoch()).count());
+}
+
 }  // namespace
 
 void Histogram::observe(std::chrono::nanoseconds time) {
@@ -148,6 +167,7 @@ std::string Metrics::to_text(const Gauges& gauges, const LockMetrics& locks,
   for (const auto& [transport, counter] : auth_failures_) {
     Families::add_to(failures, to_double(counter.value()), {{"transport", std::string(transport)}});
   }
+  add_process(families, gauges);
   return families.to_text();
 }
 

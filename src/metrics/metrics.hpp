@@ -24,6 +24,8 @@
 #include <utility>
 #include <vector>
 
+#include "metrics/process.hpp"
+
 namespace dflockd::metrics {
 
 class Counter {
@@ -71,6 +73,8 @@ struct Gauges {
   std::size_t lock_waiters = 0;
   std::size_t semaphore_holders = 0;
   std::size_t semaphore_waiters = 0;
+  std::chrono::system_clock::time_point started_on{};
+  ProcessUsage process;
 };
 
 /// Connections that were refused, by the reason.

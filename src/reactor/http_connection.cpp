@@ -99,7 +99,8 @@ HttpConnection<Stream>::HttpConnection(HttpServer& http, OwnerInfo info, asio::i
       http_(http),
       info_(std::move(info)),
       peer_(std::move(peer)),
-      input_(kInputLimit) {}
+      input_(kInputLimit),
+      came_while_draining_(server_.draining()) {}
 
 template <class Stream>
 HttpConnection<Stream>::~HttpConnection() {
@@ -153,7 +154,7 @@ net::Awaitable HttpConnection<Stream>::receive() {
   const std::span<char> space = input_.space();
   std::error_code error;
   std::size_t size = 0;
-  if (hung_up_ || (server_.draining() && is_idle())) {
+  if (hung_up_ || should_drain()) {
     co_await asio::post(socket().get_executor(), net::kUseAwaitable);  // after the others
     size = stream_.read_some(space, error);
     if (error == asio::error::would_block) end(hung_up_ ? "peer_left" : "draining");
@@ -177,6 +178,13 @@ net::Awaitable HttpConnection<Stream>::receive() {
 template <class Stream>
 bool HttpConnection<Stream>::is_idle() const {
   return input_.empty() && reader_.state() == http::RequestReader::State::kIdle;
+}
+
+/// The server drains, and the connection waits for nothing that it should still answer. One that
+/// came since may ask once: its request need not be there as soon as itself.
+template <class Stream>
+bool HttpConnection<Stream>::should_drain() const {
+  return server_.draining() && !came_while_draining_ && is_idle();
 }
 
 template <class Stream>
@@ -524,8 +532,8 @@ void HttpConnection<Stream>::on_hangup(bool whole) {
 
 template <class Stream>
 void HttpConnection<Stream>::on_drain() {
-  if (suspended_in_ == Suspension::kReceiving && is_idle()) interrupt();
-  if (suspended_in_ == Suspension::kShakingHands) abandon("draining");
+  if (suspended_in_ == Suspension::kReceiving && should_drain()) interrupt();
+  if (suspended_in_ == Suspension::kShakingHands && !came_while_draining_) abandon("draining");
 }
 
 template <class Stream>

@@ -106,7 +106,9 @@ std::string Server::metrics_text() const {
                            .locks_held = counts.locks_held,
                            .lock_waiters = counts.lock_waiters,
                            .semaphore_holders = counts.semaphore_holders,
-                           .semaphore_waiters = counts.semaphore_waiters},
+                           .semaphore_waiters = counts.semaphore_waiters,
+                           .started_on = started_on_,
+                           .process = metrics::read_process_usage()},
                           service_.metrics(), rejections());
 }
 

@@ -139,6 +139,7 @@ class Server {
   std::optional<HttpServer> http_;
   metrics::Metrics metrics_;
   const locks::Instant started_at_;
+  const std::chrono::system_clock::time_point started_on_ = std::chrono::system_clock::now();
   net::Timer tick_timer_;
   StatsReporter stats_reporter_;
   Supervision supervision_;
