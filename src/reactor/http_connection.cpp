@@ -333,14 +333,15 @@ net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>
   OperationResult result = carry_out(operation, service_, turn.owner());
   if (auto* const response = std::get_if<Response>(&result)) co_return std::move(*response);
   auto& answer = std::get<locks::Answer>(result);
-  if (answer.outcome != locks::Outcome::kQueued || !may_block(operation.operation)) {
-    co_return reactor::to_response(operation, answer);
+  if (!may_block(operation.operation)) co_return reactor::to_response(operation, answer);
+  bool go_on = true;
+  if (answer.outcome == locks::Outcome::kQueued) {
+    suspended_in_ = Suspension::kWaiting;
+    if (hung_up_) turn.give_up();
+    go_on = co_await turn.wait(answer);
+    suspended_in_ = Suspension::kNone;
+    if (turn.session_gone()) co_return session_gone();
   }
-  suspended_in_ = Suspension::kWaiting;
-  if (hung_up_) turn.give_up();
-  const bool go_on = co_await turn.wait(answer);
-  suspended_in_ = Suspension::kNone;
-  if (turn.session_gone()) co_return session_gone();
   if (go_on && !peer_gone()) co_return reactor::to_response(operation, answer);
   if (answer.outcome == locks::Outcome::kGranted) {
     // It raced with the caller's leaving: the next in the queue has it.

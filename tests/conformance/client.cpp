@@ -53,7 +53,8 @@ void bind_to(int socket, const std::string& address) {
 /// A connected socket; a negative number if the server does not accept connections.
 int connected_socket(const Server& server, std::optional<int> receive_buffer,
                      const Route& route = {}) {
-  const auto address = resolved(route.to.empty() ? server.address() : route.to, server.port());
+  const auto address = resolved(route.to.empty() ? server.address() : route.to,
+                                route.port == 0 ? server.port() : route.port);
   const int socket = ::socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (socket < 0) fail("socket");
   if (receive_buffer) {
@@ -223,6 +224,14 @@ std::string Client::read_line(Duration patience) {
     looked_at = unread_.size() - read_;
     if (!receive(deadline)) throw std::runtime_error("the server closed the connection");
   }
+}
+
+std::string Client::read_bytes(std::size_t size, Duration patience) {
+  const auto deadline = Clock::now() + patience;
+  while (unread_.size() - read_ < size) {
+    if (!receive(deadline)) throw std::runtime_error("the server closed the connection");
+  }
+  return unread_.substr(std::exchange(read_, read_ + size), size);
 }
 
 std::string Client::read_to_end(Duration patience) {

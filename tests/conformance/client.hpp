@@ -55,8 +55,9 @@ std::string request_bytes(std::string_view command, std::string_view key,
 
 /// How a client reaches the server, where that matters: addresses of the same family.
 struct Route {
-  std::string from{};  ///< the client's address: any of 127.0.0.0/8 is there; empty for any
-  std::string to{};    ///< the server's; empty for the one that it says it listens on
+  std::string from{};    ///< the client's address: any of 127.0.0.0/8 is there; empty for any
+  std::string to{};      ///< the server's; empty for the one that it says it listens on
+  std::uint16_t port{};  ///< the server's; 0 for that of the line protocol
 };
 
 class Client {
@@ -79,6 +80,8 @@ class Client {
   void request(std::string_view command, std::string_view key, std::string_view argument);
   /// The next line, without its line end.
   std::string read_line(Duration patience = kPatience);
+  /// The next `size` bytes.
+  std::string read_bytes(std::size_t size, Duration patience = kPatience);
   /// Everything until the server closes the connection, by end of file or reset.
   std::string read_to_end(Duration patience = kPatience);
   /// The whole lines that arrive until nothing has for as long as `quiet`.

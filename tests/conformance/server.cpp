@@ -1,9 +1,16 @@
 #include "server.hpp"
 
+#include <cerrno>
 #include <csignal>
 #include <iostream>
 #include <stdexcept>
+#include <system_error>
 #include <utility>
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <gtest/gtest.h>
 
@@ -29,9 +36,50 @@ std::string field(const std::string& line, const std::string& name) {
 
 }  // namespace
 
-Server::Server(std::vector<std::string> flags) : Server(Launch{.flags = std::move(flags)}) {}
+/// A socket that listens on a free port. The server's copy is the only one once it has started, so
+/// that clients are refused as soon as the server closes it.
+class Server::HttpSocket {
+ public:
+  explicit HttpSocket(Http http) {
+    if (http == Http::kOff) return;
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    auto* const generic = reinterpret_cast<sockaddr*>(&address);
+    fd_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd_ < 0 || ::bind(fd_, generic, size) != 0 || ::listen(fd_, SOMAXCONN) != 0 ||
+        ::getsockname(fd_, generic, &size) != 0) {
+      throw std::system_error(errno, std::generic_category(), "a socket for the HTTP API");
+    }
+    port_ = ntohs(address.sin_port);
+  }
+  HttpSocket(const HttpSocket&) = delete;
+  HttpSocket& operator=(const HttpSocket&) = delete;
+  ~HttpSocket() {
+    if (fd_ >= 0) ::close(fd_);
+  }
 
-Server::Server(Launch launch) : Process(on_free_port(std::move(launch))) {
+  [[nodiscard]] Launch handed_down(Launch launch) const {
+    if (fd_ >= 0) launch.inherited_sockets.push_back({"http", fd_});
+    return launch;
+  }
+  [[nodiscard]] std::uint16_t port() const { return port_; }
+
+ private:
+  int fd_ = -1;
+  std::uint16_t port_ = 0;
+};
+
+Server::Server(std::vector<std::string> flags, Http http)
+    : Server(Launch{.flags = std::move(flags)}, http) {}
+
+Server::Server(Http http) : Server(Launch(), http) {}
+
+Server::Server(Launch launch, Http http) : Server(std::move(launch), HttpSocket(http)) {}
+
+Server::Server(Launch launch, const HttpSocket& http)
+    : Process(http.handed_down(on_free_port(std::move(launch)))), http_port_(http.port()) {
   const auto listening = wait_for_log_line("listening");
   if (!listening) throw std::runtime_error("the server does not listen; its log:\n" + log());
   address_ = field(*listening, "address");

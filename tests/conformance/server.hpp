@@ -16,26 +16,37 @@
 
 namespace dflockd::conformance {
 
+/// Whether the server is handed down a listening socket for its HTTP API. `--http-port` knows no
+/// "pick a free one", and a port that a test picks may be taken when the server opens it.
+enum class Http { kOff, kOn };
+
 class Server : public Process {
  public:
   /// Starts the server with `--port 0` and these flags, and waits until it listens. Throws
   /// `std::runtime_error` with its log if it does not.
-  explicit Server(std::vector<std::string> flags = {});
-  explicit Server(Launch launch);
+  explicit Server(std::vector<std::string> flags = {}, Http http = Http::kOff);
+  explicit Server(Launch launch, Http http = Http::kOff);
+  explicit Server(Http http);
   ~Server();
 
   /// Where it listens, according to its log.
   [[nodiscard]] const std::string& address() const { return address_; }
   [[nodiscard]] std::uint16_t port() const { return port_; }
+  /// The port of the HTTP API on 127.0.0.1, with `Http::kOn`.
+  [[nodiscard]] std::uint16_t http_port() const { return http_port_; }
 
   /// Ends it with SIGKILL, as a crash would.
   void crash();
 
  private:
+  class HttpSocket;
+
+  Server(Launch launch, const HttpSocket& http);
   void stop();
 
   std::string address_;
   std::uint16_t port_ = 0;
+  std::uint16_t http_port_ = 0;
 };
 
 }  // namespace dflockd::conformance

@@ -75,6 +75,11 @@ TlsClient::TlsClient(const Server& server, const TlsOptions& options,
   shake_hands();
 }
 
+TlsClient::TlsClient(const Server& server, const TlsOptions& options, const Route& route)
+    : Client(server, route), ssl_(make_connection(options)) {
+  shake_hands();
+}
+
 void TlsClient::shake_hands() {
   const auto deadline = Clock::now() + kPatience;
   for (;;) {

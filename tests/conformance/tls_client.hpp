@@ -46,6 +46,7 @@ class TlsClient : public Client {
   /// Connects and shakes hands. Throws TlsFailure.
   explicit TlsClient(const Server& server, const TlsOptions& options = {},
                      std::optional<int> receive_buffer = {});
+  TlsClient(const Server& server, const TlsOptions& options, const Route& route);
 
   std::size_t send_some(std::string_view bytes, Duration patience) override;
   bool has_input() override;

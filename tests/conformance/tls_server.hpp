@@ -35,8 +35,9 @@ struct TlsFixture {
 
 class TlsServer : public TlsFixture, public Server {
  public:
-  explicit TlsServer(std::vector<std::string> others = {}, const Request& request = {})
-      : TlsFixture(request), Server(flags(std::move(others))) {}
+  explicit TlsServer(std::vector<std::string> others = {}, const Request& request = {},
+                     Http http = Http::kOff)
+      : TlsFixture(request), Server(flags(std::move(others)), http) {}
 
   /// What a client connects with that checks the server's certificate.
   [[nodiscard]] TlsOptions trusting(int version = 0) const {

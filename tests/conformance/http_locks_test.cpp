@@ -1,0 +1,259 @@
+// Locks and semaphores over HTTP: "a second door to the same lock table".
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "client.hpp"
+#include "http_client.hpp"
+#include "namespaces.hpp"
+#include "stats.hpp"
+
+namespace dflockd::conformance {
+
+namespace {
+
+class HttpLocks : public OfEachNamespace {
+ protected:
+  /// A server with these flags, a client on each door and two sessions.
+  struct Setting {
+    explicit Setting(std::vector<std::string> flags = {}) : server(std::move(flags), Http::kOn) {}
+
+    Server server;
+    Client lines{server};
+    HttpClient client{server};
+    HttpClient other_client{server};
+    std::string session = client.open_session();
+    std::string other = other_client.open_session();
+  };
+};
+
+FOR_EACH_NAMESPACE(HttpLocks);
+
+TEST_P(HttpLocks, are_acquired_and_released) {
+  Setting its;
+  const Grant grant = grant_in(its.client.acquire(its.session, key("job"), 0, 7));
+  EXPECT_EQ(grant.lease, 7);
+  EXPECT_EQ(its.client.acquire(its.other, key("job"), 0).summary(), "200 timeout");
+  EXPECT_EQ(its.client.release(its.session, key("job"), grant.token).summary(), "204");
+  EXPECT_EQ(its.client.release(its.session, key("job"), grant.token).summary(), "404 not_held");
+  EXPECT_GT(its.client.hold(its.other, key("job")).fence(), grant.fence());
+}
+
+TEST_P(HttpLocks, time_out_when_the_time_is_over) {
+  Setting its;
+  its.lines.hold(key("job"));
+  const auto began = Clock::now();
+  EXPECT_EQ(its.client.acquire(its.session, key("job"), 1).summary(), "200 timeout");
+  EXPECT_GE(Clock::now() - began, 1s);
+  EXPECT_EQ(waiters(its.lines, key("job")), 0);
+}
+
+TEST_P(HttpLocks, have_the_default_lease_without_one_or_with_0) {
+  Setting its({"--default-lease-ttl", "44"});
+  EXPECT_EQ(grant_in(its.client.acquire(its.session, key("a"), 0)).lease, 44);
+  EXPECT_EQ(grant_in(its.client.acquire(its.session, key("b"), 0, 0)).lease, 44);
+  EXPECT_EQ(grant_in(its.client.enqueue(its.session, key("c")), "acquired").lease, 44);
+  EXPECT_EQ(grant_in(its.client.enqueue(its.session, key("d"), 0), "acquired").lease, 44);
+  const Grant grant = its.client.hold(its.session, key("e"), 5);
+  for (const std::optional<std::int64_t> lease : {std::optional<std::int64_t>(), {0}}) {
+    const HttpResponse renewed = its.client.renew(its.session, key("e"), grant.token, lease);
+    EXPECT_EQ(renewed.status, 200);
+    EXPECT_EQ(renewed.json(), (nlohmann::json{{"remaining_s", 44}}));
+  }
+}
+
+TEST_P(HttpLocks, are_renewed) {
+  Setting its;
+  const Grant grant = its.client.hold(its.session, key("job"), 5);
+  const HttpResponse renewed = its.client.renew(its.session, key("job"), grant.token, 50);
+  EXPECT_EQ(renewed.json(), (nlohmann::json{{"remaining_s", 50}}));
+  EXPECT_EQ(its.client.renew(its.session, key("job"), std::string(32, '0')).summary(),
+            "404 not_held");
+  EXPECT_EQ(its.client.renew(its.session, key("another"), grant.token).summary(), "404 not_held");
+}
+
+TEST_P(HttpLocks, are_acquired_in_two_phases) {
+  Setting its;
+  const Grant first = grant_in(its.client.enqueue(its.session, key("job"), 9), "acquired");
+  EXPECT_EQ(first.lease, 9);
+  EXPECT_EQ(its.client.enqueue(its.other, key("job"), 8).summary(), "200 queued");
+  EXPECT_EQ(its.client.wait(its.other, key("job"), 0).summary(), "200 timeout");
+  EXPECT_EQ(its.client.enqueue(its.other, key("job"), 8).summary(), "200 queued");
+  its.other_client.begin_wait(its.other, key("job"));
+  EXPECT_EQ(grant_in(its.client.wait(its.session, key("job"), 0)).token, first.token);
+  EXPECT_EQ(its.client.release(its.session, key("job"), first.token).summary(), "204");
+  EXPECT_EQ(grant_in(its.other_client.read_response()).lease, 8);
+}
+
+TEST_P(HttpLocks, say_what_is_wrong_with_two_phases) {
+  Setting its;
+  EXPECT_EQ(its.client.wait(its.session, key("job"), 0).summary(), "409 not_enqueued");
+  EXPECT_EQ(its.client.enqueue(its.session, key("job"), 1).summary(), "200 acquired");
+  EXPECT_EQ(its.client.enqueue(its.session, key("job"), 1).summary(), "409 already_enqueued");
+  ASSERT_TRUE(eventually([&] { return held(its.lines, key("job")).is_null(); }));
+  EXPECT_EQ(its.client.wait(its.session, key("job"), 0).summary(), "409 lease_expired");
+  its.lines.hold(key("queued"));
+  EXPECT_EQ(its.client.enqueue(its.session, key("queued")).summary(), "200 queued");
+  EXPECT_EQ(its.client.enqueue(its.session, key("queued")).summary(), "409 already_enqueued");
+}
+
+TEST_P(HttpLocks, are_refused_beyond_max_locks) {
+  Setting its({"--max-locks", "1"});
+  its.client.hold(its.session, key("job"));
+  EXPECT_EQ(its.client.acquire(its.session, key("more"), 0).summary(), "503 max_locks");
+  EXPECT_EQ(its.client.enqueue(its.session, key("more")).summary(), "503 max_locks");
+}
+
+TEST_P(HttpLocks, are_refused_beyond_max_waiters) {
+  Setting its({"--max-waiters", "1"});
+  its.lines.hold(key("job"));
+  EXPECT_EQ(its.client.enqueue(its.session, key("job")).summary(), "200 queued");
+  EXPECT_EQ(its.client.acquire(its.other, key("job"), 60).summary(), "503 max_waiters");
+  EXPECT_EQ(its.client.enqueue(its.other, key("job")).summary(), "503 max_waiters");
+}
+
+TEST_P(HttpLocks, have_tokens_that_anybody_may_use) {
+  Setting its;
+  const Grant grant = its.client.hold(its.session, key("job"));
+  EXPECT_EQ(its.lines.renew(key("job"), grant.token, 33), "ok 33");
+  EXPECT_EQ(its.client.renew(its.other, key("job"), grant.token, 44).json().at("remaining_s"), 44);
+  EXPECT_EQ(its.lines.release(key("job"), grant.token), "ok");
+  const Grant again = its.client.hold(its.session, key("job"));
+  EXPECT_EQ(its.client.release(its.other, key("job"), again.token).summary(), "204");
+  const Grant of_lines = its.lines.hold(key("job"));
+  EXPECT_EQ(its.client.release(its.session, key("job"), of_lines.token).summary(), "204");
+}
+
+TEST_P(HttpLocks, do_not_meet_their_namesakes_in_the_other_namespace) {
+  Setting its;
+  const Grant grant = its.client.hold(its.session, key("job"));
+  its.client.hold(its.session, namesake(key("job")));
+  EXPECT_EQ(its.client.release(its.session, namesake(key("job")), grant.token).summary(),
+            "404 not_held");
+}
+
+TEST_P(HttpLocks, have_one_queue_for_both_doors) {
+  Setting its;
+  Grant grant = its.lines.hold(key("job"));
+  constexpr std::size_t kEach = 8;
+  std::vector<Client> lines = connect_many(its.server, kEach);
+  std::vector<HttpClient> https;
+  std::vector<std::string> sessions;
+  for (std::size_t i = 0; i < kEach; ++i) {
+    https.emplace_back(its.server);
+    sessions.push_back(https[i].open_session());
+  }
+  Client observer(its.server);
+  for (std::size_t i = 0; i < kEach; ++i) {
+    https[i].begin_acquire(sessions[i], key("job"));
+    await_waiters(observer, key("job"), static_cast<std::int64_t>(2 * i + 1));
+    lines[i].begin_acquire(key("job"));
+    await_waiters(observer, key("job"), static_cast<std::int64_t>(2 * i + 2));
+  }
+  EXPECT_EQ(its.lines.release(key("job"), grant.token), "ok");
+  for (std::size_t i = 0; i < kEach; ++i) {
+    grant = grant_in(https[i].read_response());
+    EXPECT_FALSE(lines[i].has_input());
+    EXPECT_EQ(https[i].release(sessions[i], key("job"), grant.token).summary(), "204");
+    grant = lines[i].read_grant();
+    EXPECT_EQ(lines[i].release(key("job"), grant.token), "ok");
+  }
+}
+
+TEST_P(HttpLocks, go_to_the_waiter_when_the_lease_runs_out) {
+  Setting its;
+  its.other_client.hold(its.other, key("job"), 1);
+  its.client.begin_acquire(its.session, key("job"));
+  const auto began = Clock::now();
+  const Grant grant = grant_in(its.client.read_response());
+  EXPECT_LE(Clock::now() - began, within(2s));
+  EXPECT_EQ(its.client.renew(its.session, key("job"), grant.token).status, 200);
+}
+
+TEST_P(HttpLocks, are_granted_to_300_sessions_in_the_order_of_their_requests) {
+  allow_many_connections();
+  Setting its;
+  constexpr std::size_t kSessions = 300;
+  const Grant first = its.lines.hold(key("job"));
+  std::vector<HttpClient> clients;
+  std::vector<std::string> sessions;
+  Client observer(its.server);
+  for (std::size_t i = 0; i < kSessions; ++i) {
+    clients.emplace_back(its.server);
+    sessions.push_back(clients[i].open_session());
+    clients[i].begin_acquire(sessions[i], key("job"));
+    await_waiters(observer, key("job"), static_cast<std::int64_t>(i + 1));
+  }
+  EXPECT_EQ(its.lines.release(key("job"), first.token), "ok");
+  std::uint64_t fence = first.fence();
+  for (std::size_t i = 0; i < kSessions; ++i) {
+    const Grant grant = grant_in(clients[i].read_response());
+    EXPECT_EQ(grant.fence(), ++fence);
+    EXPECT_EQ(clients[i].release(sessions[i], key("job"), grant.token).summary(), "204");
+  }
+}
+
+TEST_P(HttpLocks, refuse_fields_that_are_wrong) {
+  Setting its;
+  const auto post = [&](std::string_view operation, std::string_view body) {
+    return its.client.post(path_of(key("job"), operation), body, its.session).summary();
+  };
+  const std::string limit = key("job").limit ? R"(,"limit":1)" : "";
+  for (const std::string& body :
+       {std::string(""), std::string("[]"), std::string("{}"),
+        R"({"acquire_timeout_s":-1)" + limit + "}", R"({"acquire_timeout_s":1.5)" + limit + "}",
+        R"({"acquire_timeout_s":"1")" + limit + "}",
+        R"({"acquire_timeout_s":99999999999)" + limit + "}",
+        R"({"acquire_timeout_s":0,"lease_ttl_s":-1)" + limit + "}",
+        R"({"acquire_timeout_s":0,"surprise":1)" + limit + "}"}) {
+    EXPECT_EQ(post("", body), "400 bad_request") << body;
+  }
+  EXPECT_EQ(post("release", R"({"token":"XYZ"})"), "400 bad_request");
+  EXPECT_EQ(post("release", "{}"), "400 bad_request");
+  EXPECT_EQ(post("renew", "{}"), "400 bad_request");
+  EXPECT_EQ(post("wait", "{}"), "400 bad_request");
+  EXPECT_EQ(post("enqueue", R"({"timeout_s":1)" + limit + "}"), "400 bad_request");
+  EXPECT_EQ(its.client.acquire(its.session, key("job"), 0).summary(), "200 ok");
+}
+
+TEST(HttpKeys, are_percent_decoded) {
+  const Server server(Http::kOn);
+  HttpClient client(server);
+  Client observer(server);
+  const std::string session = client.open_session();
+  client.hold(session, lock("a%2Fb"));
+  EXPECT_FALSE(held(observer, lock("a/b")).is_null());
+  for (const char* const bad : {"a%20b", "a%09b", "a%0Ab", "a%", "a%2", "a%zz"}) {
+    EXPECT_EQ(client.acquire(session, lock(bad), 0).summary(), "400 bad_request") << bad;
+  }
+  EXPECT_EQ(client.acquire(session, lock(std::string(256, 'k')), 0).summary(), "200 ok");
+  EXPECT_EQ(client.acquire(session, lock(std::string(257, 'k')), 0).summary(), "400 bad_request");
+}
+
+TEST(HttpStats, say_http_and_the_address_of_the_holder) {
+  const Server server(Http::kOn);
+  Client observer(server);
+  HttpClient client(server, {.from = "127.0.0.2"});
+  client.hold(client.open_session(), lock("job"));
+  EXPECT_EQ(held(observer, lock("job")).at("owner"), "http:127.0.0.2");
+  const nlohmann::json over_http = client.get("/v1/stats").json();
+  EXPECT_EQ(over_http.at("locks").at(0).at("owner"), "http:127.0.0.2");
+}
+
+TEST(HttpSemaphores, keep_to_their_limit) {
+  const Server server(Http::kOn);
+  HttpClient client(server);
+  const std::string session = client.open_session();
+  client.hold(session, semaphore("pool", 2));
+  client.hold(session, semaphore("pool", 2));
+  EXPECT_EQ(client.acquire(session, semaphore("pool", 2), 0).summary(), "200 timeout");
+  EXPECT_EQ(client.acquire(session, semaphore("pool", 3), 0).summary(), "409 limit_mismatch");
+  EXPECT_EQ(client.enqueue(session, semaphore("pool", 3)).summary(), "409 limit_mismatch");
+}
+
+}  // namespace
+
+}  // namespace dflockd::conformance

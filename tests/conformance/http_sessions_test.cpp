@@ -1,0 +1,427 @@
+// "HTTP has no connection to hang ownership on, so a session does that job."
+
+#include <csignal>
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "client.hpp"
+#include "http_client.hpp"
+#include "stats.hpp"
+#include "tls_server.hpp"
+
+namespace dflockd::conformance {
+
+namespace {
+
+using testing::MatchesRegex;
+
+/// Waits until the server has read what was sent before on connections that it knows: it has one
+/// loop, and takes what is ready in turn.
+void settle(Client& observer) {
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(observer.ping(), "ok");
+}
+
+/// A client whose connection the server knows.
+HttpClient known_client(const Server& server) {
+  HttpClient client(server);
+  EXPECT_EQ(client.get("/health").summary(), "200 ok");
+  return client;
+}
+
+/// What each route of a session's requests answers.
+std::vector<std::string> answers(HttpClient& client, const std::string& session) {
+  std::vector<std::string> summaries;
+  const std::string token(32, '0');
+  for (const Key& key : {lock("job"), semaphore("pool", 1)}) {
+    summaries.push_back(client.acquire(session, key, 0).summary());
+    summaries.push_back(client.release(session, key, token).summary());
+    summaries.push_back(client.renew(session, key, token).summary());
+    summaries.push_back(client.enqueue(session, key).summary());
+    summaries.push_back(client.wait(session, key, 0).summary());
+  }
+  return summaries;
+}
+
+TEST(HttpSessions, are_opened_pinged_and_deleted) {
+  const Server server({"--http-session-idle-timeout", "7"}, Http::kOn);
+  HttpClient client(server);
+  const HttpResponse opened = client.post("/v1/sessions");
+  EXPECT_EQ(opened.status, 200);
+  EXPECT_EQ(opened.json().size(), 2U);
+  EXPECT_EQ(opened.json().at("idle_timeout_s"), 7);
+  const std::string session = opened.text("session_id");
+  EXPECT_THAT(session, MatchesRegex("[0-9a-f]{32}"));
+  EXPECT_NE(client.open_session(), session);
+  EXPECT_EQ(client.ping_session(session).summary(), "204");
+  EXPECT_EQ(client.delete_session(session).summary(), "204");
+}
+
+TEST(HttpSessions, are_gone_once_they_are_deleted) {
+  const Server server(Http::kOn);
+  HttpClient client(server);
+  const std::string session = client.open_session();
+  EXPECT_EQ(client.delete_session(session).summary(), "204");
+  EXPECT_EQ(client.ping_session(session).summary(), "410 session_gone");
+  EXPECT_EQ(client.delete_session(session).summary(), "410 session_gone");
+  EXPECT_THAT(answers(client, session), testing::Each("410 session_gone"));
+}
+
+TEST(HttpSessions, that_never_were_are_gone) {
+  const Server server(Http::kOn);
+  HttpClient client(server);
+  for (const std::string& session : {std::string(32, '0'), std::string("x")}) {
+    EXPECT_EQ(client.ping_session(session).summary(), "410 session_gone");
+    EXPECT_EQ(client.delete_session(session).summary(), "410 session_gone");
+    EXPECT_THAT(answers(client, session), testing::Each("410 session_gone"));
+  }
+}
+
+TEST(HttpSessions, must_be_named) {
+  const Server server(Http::kOn);
+  HttpClient client(server);
+  EXPECT_THAT(answers(client, ""), testing::Each("400 bad_request"));
+}
+
+TEST(HttpSessions, are_refused_beyond_max_sessions) {
+  const Server server({"--http-max-sessions", "2"}, Http::kOn);
+  HttpClient client(server);
+  const std::string session = client.open_session();
+  client.open_session();
+  EXPECT_EQ(client.post("/v1/sessions").summary(), "503 max_sessions");
+  EXPECT_EQ(client.delete_session(session).summary(), "204");
+  client.open_session();
+}
+
+TEST(HttpSessions, are_refused_beyond_max_sessions_per_ip) {
+  const Server server({"--http-max-sessions-per-ip", "1"}, Http::kOn);
+  for (const char* const address : {"127.0.0.2", "127.0.0.3"}) {
+    HttpClient client(server, {.from = address});
+    const std::string session = client.open_session();
+    EXPECT_EQ(client.post("/v1/sessions").summary(), "503 max_sessions_per_ip");
+    EXPECT_EQ(client.delete_session(session).summary(), "204");
+    client.open_session();
+  }
+}
+
+TEST(HttpSessions, are_counted_by_stats) {
+  const Server server(Http::kOn);
+  Client observer(server);
+  HttpClient client(server);
+  const auto count = [&] { return stats(observer).at("connections").get<int>(); };
+  const std::string session = client.open_session();
+  const int with_one = count();
+  client.open_session();
+  EXPECT_EQ(count(), with_one + 1);
+  client.delete_session(session);
+  EXPECT_EQ(count(), with_one);
+}
+
+TEST(HttpSessions, outlive_the_connection) {
+  const Server server(Http::kOn);
+  HttpClient first(server);
+  const std::string session = first.open_session();
+  const Grant grant = first.hold(session, lock("job"));
+  first.close();
+  HttpClient second(server);
+  EXPECT_EQ(second.release(session, lock("job"), grant.token).summary(), "204");
+}
+
+// --- One request at a time ---
+
+TEST(HttpRequestsOfASession, run_in_the_order_of_their_arrival) {
+  const Server server(Http::kOn);
+  Client holder(server);
+  const Grant a = holder.hold(lock("a"));
+  const Grant b = holder.hold(lock("b"));
+  HttpClient first(server);
+  HttpClient second = known_client(server);
+  const std::string session = first.open_session();
+  first.begin_acquire(session, lock("a"));
+  await_waiters(holder, lock("a"), 1);
+  second.begin_acquire(session, lock("b"));
+  settle(holder);
+  EXPECT_EQ(waiters(holder, lock("b")), 0);
+  EXPECT_EQ(holder.release(lock("a"), a.token), "ok");
+  grant_in(first.read_response());
+  await_waiters(holder, lock("b"), 1);
+  EXPECT_EQ(holder.release(lock("b"), b.token), "ok");
+  grant_in(second.read_response());
+}
+
+TEST(HttpRequestsOfASession, wait_for_the_blocked_one_whatever_they_are) {
+  const Server server(Http::kOn);
+  Client holder(server);
+  const Grant grant = holder.hold(lock("a"));
+  HttpClient first(server);
+  const std::string session = first.open_session();
+  const Grant own = first.hold(session, lock("own"));
+  first.begin_acquire(session, lock("a"));
+  await_waiters(holder, lock("a"), 1);
+  std::vector<HttpClient> others;
+  for (int i = 0; i < 20; ++i) {
+    others.push_back(known_client(server));
+    const std::string body = nlohmann::json{{"token", own.token}}.dump();
+    others.back().send(
+        others.back().request_bytes("POST", path_of(lock("own"), "renew"), body, session));
+    settle(holder);
+  }
+  for (HttpClient& other : others) EXPECT_FALSE(other.connection().has_input());
+  EXPECT_EQ(holder.release(lock("a"), grant.token), "ok");
+  grant_in(first.read_response());
+  for (HttpClient& other : others) EXPECT_EQ(other.read_response().status, 200);
+}
+
+TEST(HttpRequestsOfASession, do_not_wait_for_a_body_that_is_slow) {
+  const Server server(Http::kOn);
+  HttpClient slow(server);
+  HttpClient client(server);
+  const std::string session = client.open_session();
+  const std::string request =
+      slow.request_bytes("POST", "/v1/locks/slow", R"({"acquire_timeout_s":0})", session);
+  slow.send(std::string_view(request).substr(0, request.size() - 1));
+  client.hold(session, lock("job"));
+  slow.send("}");
+  grant_in(slow.read_response());
+}
+
+TEST(HttpRequestsOfASession, ping_does_not_wait_for_the_blocked_one) {
+  const Server server(Http::kOn);
+  Client holder(server);
+  holder.hold(lock("job"));
+  HttpClient blocked(server);
+  HttpClient client(server);
+  const std::string session = client.open_session();
+  blocked.begin_acquire(session, lock("job"));
+  await_waiters(holder, lock("job"), 1);
+  EXPECT_EQ(client.ping_session(session).summary(), "204");
+  EXPECT_FALSE(blocked.connection().has_input());
+}
+
+TEST(HttpRequestsOfASession, are_answered_in_order_when_they_are_pipelined) {
+  const Server server(Http::kOn);
+  Client holder(server);
+  const Grant a = holder.hold(lock("a"));
+  const Grant b = holder.hold(lock("b"));
+  HttpClient client(server);
+  const std::string session = client.open_session();
+  client.begin_acquire(session, lock("a"));
+  client.begin_acquire(session, lock("b"));
+  client.send(client.request_bytes("GET", "/health"));
+  await_waiters(holder, lock("a"), 1);
+  EXPECT_EQ(holder.release(lock("b"), b.token), "ok");
+  EXPECT_FALSE(client.connection().has_input());
+  EXPECT_EQ(holder.release(lock("a"), a.token), "ok");
+  const Grant first = grant_in(client.read_response());
+  const Grant second = grant_in(client.read_response());
+  EXPECT_LT(first.fence(), second.fence());
+  EXPECT_EQ(client.read_response().body, R"({"status":"ok"})");
+}
+
+TEST(HttpRequestsOfASession, are_woken_when_it_is_deleted_and_what_it_held_is_released) {
+  const Server server(Http::kOn);
+  Client holder(server);
+  holder.hold(lock("job"));
+  HttpClient client(server);
+  HttpClient blocked(server);
+  HttpClient behind = known_client(server);
+  Client next(server);
+  const auto measure = [&] {
+    const std::string session = client.open_session();
+    client.hold(session, lock("own"));
+    blocked.begin_acquire(session, lock("job"));
+    await_waiters(holder, lock("job"), 1);
+    behind.begin_acquire(session, lock("more"));
+    next.begin_acquire(lock("own"));
+    await_waiters(holder, lock("own"), 1);
+    const auto began = Clock::now();
+    EXPECT_EQ(client.delete_session(session).summary(), "204");
+    const Grant grant = next.read_grant();
+    const Duration took = Clock::now() - began;
+    EXPECT_EQ(blocked.read_response().summary(), "410 session_gone");
+    EXPECT_EQ(behind.read_response().summary(), "410 session_gone");
+    EXPECT_EQ(waiters(holder, lock("job")), 0);
+    EXPECT_TRUE(held(holder, lock("more")).is_null());
+    EXPECT_EQ(next.release(lock("own"), grant.token), "ok");
+    return took;
+  };
+  EXPECT_LE(best_measured(within(100ms), measure), within(100ms));
+}
+
+TEST(HttpSessions, keep_what_they_held_without_auto_release) {
+  const Server server({"--auto-release-on-disconnect=false"}, Http::kOn);
+  Client holder(server);
+  holder.hold(lock("job"));
+  HttpClient client(server);
+  HttpClient blocked(server);
+  const std::string session = client.open_session();
+  const Grant grant = client.hold(session, lock("own"));
+  blocked.begin_acquire(session, lock("job"));
+  await_waiters(holder, lock("job"), 1);
+  EXPECT_EQ(client.delete_session(session).summary(), "204");
+  EXPECT_EQ(blocked.read_response().summary(), "410 session_gone");
+  EXPECT_EQ(waiters(holder, lock("job")), 0);
+  EXPECT_FALSE(held(holder, lock("own")).is_null());
+  EXPECT_EQ(client.release(client.open_session(), lock("own"), grant.token).summary(), "204");
+}
+
+// --- Idle ---
+
+TEST(IdleHttpSessions, are_closed_after_twice_the_timeout) {
+  const Server server({"--http-session-idle-timeout", "1"}, Http::kOn);
+  HttpClient client(server);
+  Client next(server);
+  const std::string session = client.open_session();
+  const auto began = Clock::now();
+  client.hold(session, lock("job"));
+  next.begin_acquire(lock("job"));
+  next.read_grant();
+  const Duration idle = Clock::now() - began;
+  EXPECT_GE(idle, 1900ms);
+  EXPECT_LE(idle, within(3s));
+  EXPECT_EQ(client.ping_session(session).summary(), "410 session_gone");
+}
+
+TEST(IdleHttpSessions, live_on_while_they_are_pinged) {
+  const Server server({"--http-session-idle-timeout", "1"}, Http::kOn);
+  HttpClient client(server);
+  const std::string session = client.open_session();
+  client.hold(session, lock("job"));
+  const auto until = Clock::now() + 3s;
+  EXPECT_TRUE(eventually([&] {
+    EXPECT_EQ(client.ping_session(session).summary(), "204");
+    return Clock::now() >= until;
+  }));
+}
+
+TEST(IdleHttpSessions, live_on_while_a_request_blocks_and_from_its_end_on) {
+  const Server server({"--http-session-idle-timeout", "1"}, Http::kOn);
+  Client holder(server);
+  Client next(server);
+  holder.hold(lock("job"));
+  HttpClient client(server);
+  const std::string session = client.open_session();
+  client.hold(session, lock("own"));
+  next.begin_acquire(lock("own"));
+  const auto began = Clock::now();
+  EXPECT_EQ(client.acquire(session, lock("job"), 3).summary(), "200 timeout");
+  EXPECT_FALSE(next.has_input());
+  next.read_grant();
+  const Duration idle = Clock::now() - began;
+  EXPECT_GE(idle, 4900ms) << "twice the timeout from the end of the request on";
+  EXPECT_LE(idle, within(6s));
+}
+
+// --- Draining ---
+
+/// Asks the server to drain, and waits until it does.
+void drain(Server& server) {
+  server.signal(SIGTERM);
+  if (!server.wait_for_log_line("draining")) throw std::runtime_error("the server does not drain");
+}
+
+TEST(HttpDrain, answers_those_who_wait_and_lets_holders_release) {
+  Server server(Http::kOn);
+  Client holder(server);
+  const Grant of_lines = holder.hold(lock("job"));
+  HttpClient client(server);
+  HttpClient acquiring(server);
+  HttpClient waiting(server);
+  const std::string session = client.open_session();
+  const Grant grant = client.hold(session, lock("own"));
+  const std::string other = client.open_session();
+  const std::string third = client.open_session();
+  acquiring.begin_acquire(other, lock("job"));
+  EXPECT_EQ(client.enqueue(third, lock("job")).summary(), "200 queued");
+  waiting.begin_wait(third, lock("job"));
+  await_waiters(holder, lock("job"), 2);
+  settle(holder);
+  drain(server);
+  EXPECT_EQ(acquiring.read_response().summary(), "503 draining");
+  EXPECT_EQ(waiting.read_response().summary(), "503 draining");
+  const auto fresh = [&] { return HttpClient(server); };
+  EXPECT_EQ(fresh().get("/ready").summary(), "503 draining");
+  EXPECT_EQ(fresh().get("/health").summary(), "200 ok");
+  EXPECT_EQ(fresh().post("/v1/sessions").summary(), "503 draining");
+  EXPECT_EQ(fresh().acquire(session, lock("free"), 0).summary(), "503 draining");
+  EXPECT_EQ(fresh().enqueue(session, lock("free")).summary(), "503 draining");
+  EXPECT_EQ(fresh().renew(session, lock("own"), grant.token).status, 200);
+  EXPECT_EQ(fresh().ping_session(session).summary(), "204");
+  EXPECT_EQ(holder.release(lock("job"), of_lines.token), "ok");
+  EXPECT_TRUE(server.running());
+  EXPECT_EQ(fresh().release(session, lock("own"), grant.token).summary(), "204");
+  EXPECT_EQ(server.wait_for_exit(), 0);
+}
+
+TEST(HttpDrain, is_over_when_the_last_session_that_holds_something_is_deleted) {
+  Server server(Http::kOn);
+  HttpClient client(server);
+  const std::string session = client.open_session();
+  client.hold(session, lock("job"));
+  drain(server);
+  EXPECT_EQ(HttpClient(server).delete_session(session).summary(), "204");
+  EXPECT_EQ(server.wait_for_exit(), 0);
+}
+
+TEST(HttpDrain, does_not_wait_for_sessions_that_hold_nothing) {
+  Server server(Http::kOn);
+  HttpClient client(server);
+  client.open_session();
+  server.signal(SIGTERM);
+  EXPECT_EQ(client.connection().read_to_end(), "");
+  EXPECT_EQ(server.wait_for_exit(), 0);
+}
+
+TEST(HttpDrain, is_cut_short_by_a_second_signal) {
+  Server server(Http::kOn);
+  HttpClient client(server);
+  client.hold(client.open_session(), lock("job"));
+  drain(server);
+  EXPECT_TRUE(server.running());
+  server.signal(SIGTERM);
+  server.wait_for_exit(within(2s));
+}
+
+// --- TLS and the secret ---
+
+TEST(HttpOverTls, serves_locks) {
+  const TlsServer server({}, {}, Http::kOn);
+  HttpClient client(server, server.trusting());
+  const std::string session = client.open_session();
+  const Grant grant = client.hold(session, lock("job"));
+  EXPECT_EQ(client.release(session, lock("job"), grant.token).summary(), "204");
+  EXPECT_EQ(client.delete_session(session).summary(), "204");
+}
+
+TEST(HttpOverTls, gives_up_the_place_of_a_caller_that_leaves) {
+  const TlsServer server({}, {}, Http::kOn);
+  TlsClient holder(server, server.trusting());
+  const Grant grant = holder.hold(lock("job"));
+  HttpClient leaving(server, server.trusting());
+  const std::string session = leaving.open_session();
+  leaving.begin_acquire(session, lock("job"));
+  await_waiters(holder, lock("job"), 1);
+  leaving.close();
+  await_waiters(holder, lock("job"), 0);
+  EXPECT_EQ(holder.release(lock("job"), grant.token), "ok");
+  holder.hold(lock("job"));
+}
+
+TEST(HttpWithASecret, serves_those_who_know_it) {
+  const Server server({"--auth-token", "open sesame"}, Http::kOn);
+  HttpClient client(server);
+  EXPECT_EQ(client.post("/v1/sessions").summary(), "401 unauthorized");
+  client.authorize("wrong");
+  EXPECT_EQ(client.post("/v1/sessions").summary(), "401 unauthorized");
+  client.authorize("open sesame");
+  const std::string session = client.open_session();
+  const Grant grant = client.hold(session, lock("job"));
+  EXPECT_EQ(client.release(session, lock("job"), grant.token).summary(), "204");
+}
+
+}  // namespace
+
+}  // namespace dflockd::conformance
