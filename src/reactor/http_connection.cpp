@@ -154,7 +154,7 @@ net::Awaitable HttpConnection<Stream>::receive() {
   const std::span<char> space = input_.space();
   std::error_code error;
   std::size_t size = 0;
-  if (hung_up_ || (server_.draining() && is_idle())) {
+  if (hung_up_ || (server_.draining() && is_spare())) {
     co_await asio::post(socket().get_executor(), net::kUseAwaitable);  // after the others
     size = stream_.read_some(space, error);
     if (error == asio::error::would_block) end(hung_up_ ? "peer_left" : "draining");
@@ -180,6 +180,13 @@ bool HttpConnection<Stream>::is_idle() const {
   return input_.empty() && reader_.state() == http::RequestReader::State::kIdle;
 }
 
+/// A drain ends it: it is idle, and has had a request. The first request of a new connection is
+/// about to come, and may be what the drain waits for.
+template <class Stream>
+bool HttpConnection<Stream>::is_spare() const {
+  return had_request_ && is_idle();
+}
+
 template <class Stream>
 bool HttpConnection<Stream>::peer_gone() noexcept {
   pollfd descriptor{.fd = socket().native_handle(), .events = POLLRDHUP, .revents = 0};
@@ -191,6 +198,7 @@ bool HttpConnection<Stream>::peer_gone() noexcept {
 template <class Stream>
 net::Awaitable HttpConnection<Stream>::respond() {
   began_ = service_.now();
+  had_request_ = true;
   keep_alive_ = reader_.request().keep_alive && !server_.draining();
   const Answer made = co_await answer();
   if (ended_) co_return;
@@ -526,7 +534,7 @@ void HttpConnection<Stream>::on_hangup(bool whole) {
 
 template <class Stream>
 void HttpConnection<Stream>::on_drain() {
-  if (suspended_in_ == Suspension::kReceiving && is_idle()) interrupt();
+  if (suspended_in_ == Suspension::kReceiving && is_spare()) interrupt();
   if (suspended_in_ == Suspension::kShakingHands) abandon("draining");
 }
 

@@ -95,6 +95,7 @@ class HttpConnection final : public StreamConnection<Stream> {
   void add_cors(http::Response& response) const;
   void add_keep_alive(http::Response& response) const;
   [[nodiscard]] bool is_idle() const;
+  [[nodiscard]] bool is_spare() const;
   [[nodiscard]] bool peer_gone() noexcept;
   void count(int status, std::size_t size);
 
@@ -108,6 +109,7 @@ class HttpConnection final : public StreamConnection<Stream> {
   HttpTurn* turn_ = nullptr;               ///< while it waits for its turn or for the lock table
   StatsReporter::Asker* asker_ = nullptr;  ///< while it waits for a report
   bool arriving_ = false;                  ///< a request has begun to arrive
+  bool had_request_ = false;               ///< one has been whole
   bool keep_alive_ = true;                 ///< another request may follow
   bool timed_out_ = false;                 ///< the request was not whole in time
 };
