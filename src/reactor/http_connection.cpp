@@ -111,7 +111,8 @@ HttpConnection<Stream>::~HttpConnection() {
 template <class Stream>
 net::Awaitable HttpConnection<Stream>::serve(std::unique_ptr<HttpConnection> self) {
   if constexpr (Stream::kBeginsWithHandshake) {
-    if (!co_await self->shake_hands()) self->keep_alive_ = false;
+    // GCC 12 spoils the coroutine if this is the condition of an `if`.
+    self->keep_alive_ = co_await self->shake_hands();
   }
   self->watch_.watch_idle(*self, self->service_.now());
   while (!self->ended_ && self->keep_alive_) {
