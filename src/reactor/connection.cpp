@@ -47,7 +47,8 @@ template <class Stream>
 net::Awaitable Connection<Stream>::serve(std::unique_ptr<Connection> self) {
   Next next = Next::kReceive;
   if constexpr (Stream::kBeginsWithHandshake) {
-    if (!co_await self->shake_hands()) next = Next::kClose;
+    const bool agreed = co_await self->shake_hands();  // GCC 12 miscompiles it in a condition
+    if (!agreed) next = Next::kClose;
   }
   while (!self->ended_ && !self->left_ && !is_last(next)) {
     if (self->blocked_ && self->hung_up_) break;

@@ -99,8 +99,7 @@ HttpConnection<Stream>::HttpConnection(HttpServer& http, OwnerInfo info, asio::i
       http_(http),
       info_(std::move(info)),
       peer_(std::move(peer)),
-      input_(kInputLimit),
-      came_while_draining_(server_.draining()) {}
+      input_(kInputLimit) {}
 
 template <class Stream>
 HttpConnection<Stream>::~HttpConnection() {
@@ -111,7 +110,8 @@ HttpConnection<Stream>::~HttpConnection() {
 template <class Stream>
 net::Awaitable HttpConnection<Stream>::serve(std::unique_ptr<HttpConnection> self) {
   if constexpr (Stream::kBeginsWithHandshake) {
-    if (!co_await self->shake_hands()) self->keep_alive_ = false;
+    // GCC 12 spoils the coroutine if this is the condition of an `if`.
+    self->keep_alive_ = co_await self->shake_hands();
   }
   self->watch_.watch_idle(*self, self->service_.now());
   while (!self->ended_ && self->keep_alive_) {
@@ -154,7 +154,7 @@ net::Awaitable HttpConnection<Stream>::receive() {
   const std::span<char> space = input_.space();
   std::error_code error;
   std::size_t size = 0;
-  if (hung_up_ || should_drain()) {
+  if (hung_up_ || (server_.draining() && is_spare())) {
     co_await asio::post(socket().get_executor(), net::kUseAwaitable);  // after the others
     size = stream_.read_some(space, error);
     if (error == asio::error::would_block) end(hung_up_ ? "peer_left" : "draining");
@@ -180,11 +180,11 @@ bool HttpConnection<Stream>::is_idle() const {
   return input_.empty() && reader_.state() == http::RequestReader::State::kIdle;
 }
 
-/// The server drains, and the connection waits for nothing that it should still answer. One that
-/// came since may ask once: its request need not be there as soon as itself.
+/// A drain ends it: it is idle, and has had a request. The first request of a new connection is
+/// about to come, and may be what the drain waits for.
 template <class Stream>
-bool HttpConnection<Stream>::should_drain() const {
-  return server_.draining() && !came_while_draining_ && is_idle();
+bool HttpConnection<Stream>::is_spare() const {
+  return had_request_ && is_idle();
 }
 
 template <class Stream>
@@ -198,6 +198,7 @@ bool HttpConnection<Stream>::peer_gone() noexcept {
 template <class Stream>
 net::Awaitable HttpConnection<Stream>::respond() {
   began_ = service_.now();
+  had_request_ = true;
   keep_alive_ = reader_.request().keep_alive && !server_.draining();
   const Answer made = co_await answer();
   if (ended_) co_return;
@@ -533,8 +534,7 @@ void HttpConnection<Stream>::on_hangup(bool whole) {
 
 template <class Stream>
 void HttpConnection<Stream>::on_drain() {
-  if (suspended_in_ == Suspension::kReceiving && should_drain()) interrupt();
-  if (suspended_in_ == Suspension::kShakingHands && !came_while_draining_) abandon("draining");
+  if (suspended_in_ == Suspension::kReceiving && is_spare()) interrupt();
 }
 
 template <class Stream>

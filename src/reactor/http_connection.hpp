@@ -95,7 +95,7 @@ class HttpConnection final : public StreamConnection<Stream> {
   void add_cors(http::Response& response) const;
   void add_keep_alive(http::Response& response) const;
   [[nodiscard]] bool is_idle() const;
-  [[nodiscard]] bool should_drain() const;
+  [[nodiscard]] bool is_spare() const;
   [[nodiscard]] bool peer_gone() noexcept;
   void count(int status, std::size_t size);
 
@@ -108,8 +108,8 @@ class HttpConnection final : public StreamConnection<Stream> {
   locks::Instant began_{0};                ///< when the request was whole
   HttpTurn* turn_ = nullptr;               ///< while it waits for its turn or for the lock table
   StatsReporter::Asker* asker_ = nullptr;  ///< while it waits for a report
-  const bool came_while_draining_;         ///< to ask whether the server is ready, or to release
   bool arriving_ = false;                  ///< a request has begun to arrive
+  bool had_request_ = false;               ///< one has been whole
   bool keep_alive_ = true;                 ///< another request may follow
   bool timed_out_ = false;                 ///< the request was not whole in time
 };
