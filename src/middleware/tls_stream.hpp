@@ -3,7 +3,7 @@
 //
 // OpenSSL reads and writes the socket itself, through a BIO of ours, and asio waits for it to
 // become ready. asio's own `ssl::stream` copies everything once more through a pair of BIOs, keeps
-// 100 KB for each connection at rest, and cannot write without waiting while a read is under way,
+// 72 KB for each connection at rest, and cannot write without waiting while a read is under way,
 // as a reply to a blocked request must be.
 //
 // What has not been encrypted and handed to the socket as a whole record has not been written: the
