@@ -5,8 +5,6 @@
 #include <new>
 #include <utility>
 
-#include <poll.h>
-
 #include <asio/buffer.hpp>
 #include <asio/post.hpp>
 
@@ -226,13 +224,6 @@ void Connection<Stream>::take_reception(std::error_code error, std::size_t size)
   } else if (error != asio::error::operation_aborted && error != asio::error::would_block) {
     end("connection_lost");  // not an interruption
   }
-}
-
-/// True if the peer has closed or reset the connection, with unread bytes before that or not.
-template <class Stream>
-bool Connection<Stream>::peer_gone() noexcept {
-  pollfd descriptor{.fd = socket().native_handle(), .events = POLLRDHUP, .revents = 0};
-  return ::poll(&descriptor, 1, 0) > 0;
 }
 
 // --- Sending ---

@@ -70,6 +70,7 @@ class Connection final : public StreamConnection<Stream>, private Waiter {
   using Base::hung_up_;
   using Base::interrupt;
   using Base::linger;
+  using Base::peer_gone;
   using Base::send_slowly;
   using Base::server_;
   using Base::service_;
@@ -100,7 +101,6 @@ class Connection final : public StreamConnection<Stream>, private Waiter {
   void leave_early();
   [[nodiscard]] bool idle() const;
   [[nodiscard]] bool has_more_to_do();
-  [[nodiscard]] bool peer_gone() noexcept;
   void count(std::size_t label, protocol::Status status);
   void log_request(const protocol::Lines& lines, std::string_view reply) const;
 

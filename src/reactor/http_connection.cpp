@@ -6,8 +6,6 @@
 #include <variant>
 #include <vector>
 
-#include <poll.h>
-
 #include <asio/buffer.hpp>
 #include <asio/post.hpp>
 #include <fmt/format.h>
@@ -185,12 +183,6 @@ bool HttpConnection<Stream>::is_idle() const {
 template <class Stream>
 bool HttpConnection<Stream>::is_spare() const {
   return had_request_ && is_idle();
-}
-
-template <class Stream>
-bool HttpConnection<Stream>::peer_gone() noexcept {
-  pollfd descriptor{.fd = socket().native_handle(), .events = POLLRDHUP, .revents = 0};
-  return ::poll(&descriptor, 1, 0) > 0;
 }
 
 // --- Answering ---

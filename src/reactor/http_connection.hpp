@@ -61,6 +61,7 @@ class HttpConnection final : public StreamConnection<Stream> {
   using Base::hung_up_;
   using Base::interrupt;
   using Base::linger;
+  using Base::peer_gone;
   using Base::send_slowly;
   using Base::server_;
   using Base::service_;
@@ -96,7 +97,6 @@ class HttpConnection final : public StreamConnection<Stream> {
   void add_keep_alive(http::Response& response) const;
   [[nodiscard]] bool is_idle() const;
   [[nodiscard]] bool is_spare() const;
-  [[nodiscard]] bool peer_gone() noexcept;
   void count(int status, std::size_t size);
 
   HttpServer& http_;

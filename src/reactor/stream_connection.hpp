@@ -13,6 +13,8 @@
 #include <system_error>
 #include <utility>
 
+#include <poll.h>
+
 #include <asio/buffer.hpp>
 
 #include "middleware/gate.hpp"
@@ -139,6 +141,12 @@ class StreamConnection : public Watched {
       server_.warn(Server::Complaint::kUnread, info(), "replies_not_read");
     }
     abandon("write_timeout");
+  }
+
+  /// True if the peer has closed or reset the connection, with unread bytes before that or not.
+  [[nodiscard]] bool peer_gone() noexcept {
+    pollfd descriptor{.fd = socket().native_handle(), .events = POLLRDHUP, .revents = 0};
+    return ::poll(&descriptor, 1, 0) > 0;
   }
 
   /// Wakes the coroutine up if it receives, so that it looks at what has changed.
