@@ -12,7 +12,7 @@ set -eu
 packages="build-essential cmake ninja-build git python3
   openssl libasio-dev libcli11-dev libspdlog-dev libfmt-dev libssl-dev libsystemd-dev
   nlohmann-json3-dev libhttp-parser-dev prometheus-cpp-dev
-  libgtest-dev libgmock-dev librapidcheck-dev"
+  zlib1g-dev libgtest-dev libgmock-dev librapidcheck-dev"
 
 case "${1-}" in
   '') ;;

@@ -15,13 +15,13 @@ namespace dflockd {
 /// How to speak TLS. The server's certificate is always verified; TLS 1.2 at least.
 struct TlsOptions {
   /// A PEM file with the authorities to trust. Empty: those of the system.
-  std::string ca_file;
+  std::string ca_file{};
   /// A PEM file with a client certificate (and its chain), and one with its key, for servers that
   /// demand one (`--tls-client-ca`). Both or neither.
-  std::string cert_file;
-  std::string key_file;
+  std::string cert_file{};
+  std::string key_file{};
   /// The name (or address) that the certificate must be for. Empty: the host that is connected to.
-  std::string server_name;
+  std::string server_name{};
 };
 
 /// What one `Connection` is made with.
@@ -35,15 +35,15 @@ struct ConnectionOptions {
   /// How long an answer may take, beyond the time that the server is asked to wait. More than zero.
   std::chrono::milliseconds response_timeout{10'000};
   /// Speak TLS. Nothing: plain text.
-  std::optional<TlsOptions> tls;
+  std::optional<TlsOptions> tls{};
   /// The shared secret. Empty: the server has none. Without line ends, at most 65,536 bytes.
-  std::string auth_token;
+  std::string auth_token{};
 };
 
 /// What a `Lock` is made with.
 struct LockOptions {
   /// What to lock: 1 to 256 bytes, without space, tab, CR and LF.
-  std::string key;
+  std::string key{};
   /// The servers, as `ConnectionOptions::server`; `shard` chooses one of them. At least one.
   std::vector<std::string> servers{"127.0.0.1:6388"};
   /// How long `acquire()` waits in the queue. Not negative; at most 9,223,372,036 s.
@@ -57,14 +57,14 @@ struct LockOptions {
   /// Called once if the lock is lost while it is held: with `errc::not_held` if the server let it
   /// go, `errc::lease_expired` if it could not be renewed in time. Called on the thread that renews
   /// all locks of the process, so it must be short. It may use the lock. It must not throw.
-  std::function<void(const Error&)> on_renew_error;
+  std::function<void(const Error&)> on_renew_error{};
   /// Chooses the server.
   Shard shard = crc32_shard;
   /// See `ConnectionOptions`.
   std::chrono::milliseconds connect_timeout{10'000};
   std::chrono::milliseconds response_timeout{10'000};
-  std::optional<TlsOptions> tls;
-  std::string auth_token;
+  std::optional<TlsOptions> tls{};
+  std::string auth_token{};
 };
 
 /// What a `Semaphore` is made with.
