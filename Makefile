@@ -1,5 +1,5 @@
 # A thin front for the CMake presets. `make run` and `make test` are all that a new machine needs.
-.PHONY: help build debug run test asan fuzz bench format format-check tidy openapi-lint install package package-test package-boot-test clean
+.PHONY: help build debug run test asan tsan fuzz bench format format-check tidy openapi-lint install package package-test package-boot-test clean
 
 PREFIX ?= /usr/local
 ARGS ?=
@@ -31,6 +31,12 @@ asan: ## run every test under AddressSanitizer and UndefinedBehaviorSanitizer
 	@cmake --preset asan
 	@cmake --build --preset asan
 	@ctest --preset asan
+
+tsan: ## run the client library's tests under ThreadSanitizer
+	@$(DEPS)
+	@cmake --preset tsan
+	@cmake --build --preset tsan
+	@ctest --preset tsan
 
 fuzz: ## feed what may be HTTP requests to their reader for SECONDS, 60 by default
 	@$(DEPS) fuzz

@@ -1,6 +1,8 @@
 // What servers refuse, and what they or the network do wrong: each has its code and a message.
 
 #include <csignal>
+#include <future>
+#include <limits>
 #include <thread>
 
 #include <arpa/inet.h>
@@ -50,14 +52,19 @@ TEST(Errors, another_limit) {
 
 TEST(Errors, draining_server) {
   Server server;
+  conformance::Client observer(server);
   Lock holder(lock_options(address_of(server)));
-  Lock other(lock_options(address_of(server), "other"));
+  Lock other(lock_options(address_of(server)));
   ASSERT_TRUE(holder.acquire());
-  ASSERT_TRUE(other.acquire());
+  auto waiting = std::async(std::launch::async, [&] {
+    return code_of([&](auto& error) { other.acquire(error); });
+  });
+  conformance::await_waiters(observer, conformance::lock("job"), 1);
   server.signal(SIGTERM);
-  ASSERT_TRUE(server.wait_for_log_line("drain"));
+  EXPECT_EQ(waiting.get(), errc::draining);
+  EXPECT_TRUE(holder.held()) << "and is renewed, and released";
   holder.release();
-  EXPECT_EQ(code_of([&](auto& error) { holder.acquire(error); }), errc::draining);
+  EXPECT_EQ(server.wait_for_exit(), 0);
 }
 
 TEST(Errors, no_server) {

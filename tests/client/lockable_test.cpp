@@ -1,7 +1,6 @@
 // `Lock` as the standard's TimedLockable.
 
 #include <atomic>
-#include <csignal>
 #include <dflockd/lock.hpp>
 #include <future>
 #include <mutex>
@@ -82,10 +81,11 @@ TEST_F(Lockables, lock_waits_as_long_as_it_takes) {
 }
 
 TEST_F(Lockables, lock_throws_what_acquire_throws) {
-  server_.signal(SIGTERM);
-  ASSERT_TRUE(server_.wait_for_log_line("drain"));
-  Lock job(options());
-  EXPECT_THROW(job.lock(), Error);
+  Server full({"--max-locks", "1"});
+  Lock first(lock_options(address_of(full), "first"));
+  Lock second(lock_options(address_of(full), "second"));
+  first.lock();
+  EXPECT_THROW(second.lock(), Error);
 }
 
 TEST_F(Lockables, unlock_of_what_is_not_held_is_silent) {
