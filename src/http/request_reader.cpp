@@ -35,10 +35,15 @@ bool has_bare_line_feed(std::string_view text, std::size_t from) {
   return false;
 }
 
+bool is_token(std::string_view text) {
+  return !text.empty() && std::ranges::all_of(text, is_token_character);
+}
+
 /// A method, a target and a version. The parser would take more than one space between them, tabs
 /// in the target, and versions such as "Http/1.1" and "ICE/1.0".
 bool is_request_line(std::string_view line) {
   return std::ranges::count(line, ' ') == 2 && line.find('\t') == std::string_view::npos &&
+         is_token(line.substr(0, line.find(' '))) &&
          (line.ends_with(" HTTP/1.1") || line.ends_with(" HTTP/1.0"));
 }
 
@@ -62,21 +67,12 @@ std::string lower(std::string_view text) {
   return result;
 }
 
-Method to_method(unsigned int method) {
-  switch (method) {
-    case HTTP_GET:
-      return Method::kGet;
-    case HTTP_HEAD:
-      return Method::kHead;
-    case HTTP_POST:
-      return Method::kPost;
-    case HTTP_DELETE:
-      return Method::kDelete;
-    case HTTP_OPTIONS:
-      return Method::kOptions;
-    default:
-      return Method::kOther;
+Method to_method(std::string_view name) {
+  for (const Method method :
+       {Method::kGet, Method::kHead, Method::kPost, Method::kDelete, Method::kOptions}) {
+    if (name == text(method)) return method;
   }
+  return Method::kOther;
 }
 
 RequestReader& reader_of(http_parser* parser) {
@@ -145,7 +141,7 @@ std::size_t RequestReader::read_head(std::string_view unread) {
   looked_at_ = 0;
   head_size_ = size;
   const std::string_view head = unread.substr(0, size);
-  if (!check_head(head) || !feed(head) || whole_) return size;
+  if (!check_head(head) || !feed_head(head) || whole_) return size;
   start_body();
   return size;
 }
@@ -163,10 +159,21 @@ bool RequestReader::check_head(std::string_view head) {
       return refuse(400, "bad_request", "the request line is not 'METHOD target HTTP/1.1'");
     }
     if (!first && !take_field(line)) return false;
+    if (first) request_.method = to_method(line.substr(0, line.find(' ')));
     first = false;
     start = end + kLineEnd.size();
   }
   return true;
+}
+
+/// The parser takes only the methods that it knows. They all have their bodies alike, so it gets
+/// one that it knows in place of another; but after CONNECT comes a target of its own form.
+bool RequestReader::feed_head(std::string_view head) {
+  const std::string_view method = head.substr(0, head.find(' '));
+  if (request_.method != Method::kOther || method == http_method_str(HTTP_CONNECT)) {
+    return feed(head);
+  }
+  return feed(http_method_str(HTTP_POST)) && feed(head.substr(method.size()));
 }
 
 bool RequestReader::take_field(std::string_view line) {
@@ -175,8 +182,7 @@ bool RequestReader::take_field(std::string_view line) {
   }
   const std::size_t colon = line.find(':');
   const std::string name = lower(line.substr(0, colon));
-  if (colon == std::string_view::npos || name.empty() ||
-      !std::ranges::all_of(name, is_token_character)) {
+  if (colon == std::string_view::npos || !is_token(name)) {
     return refuse(400, "bad_request", "a header line is not 'Name: value'");
   }
   const std::string_view value = trimmed(line.substr(colon + 1));
@@ -343,7 +349,6 @@ int RequestReader::on_headers_complete(http_parser* parser) {
   }
   if (self.state_ == State::kRefused) return -1;
 
-  self.request_.method = to_method(parser->method);
   self.request_.http_1_0 = is_1_0;
   self.request_.keep_alive = http_should_keep_alive(parser) != 0;
   http_parser_url parts;

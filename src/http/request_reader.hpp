@@ -65,6 +65,7 @@ class RequestReader {
   std::size_t read_body(std::string_view unread);
   std::size_t read_line(std::string_view unread);
   bool check_head(std::string_view head);
+  bool feed_head(std::string_view head);
   bool take_field(std::string_view line);
   bool start_body();
   bool feed(std::string_view bytes);

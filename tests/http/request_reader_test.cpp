@@ -315,11 +315,13 @@ TEST(request_reader, bytes_that_are_no_http_are_refused) {
   expect_refused(with_line("l"));
   expect_refused("l\nkey\n10\n");
   expect_refused("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\n\r\n\r\n"s);
-  expect_refused(with_line("G=T / HTTP/1.1"));
-  expect_refused(with_line("\xff / HTTP/1.1"));
-  expect_refused(with_line("GETX / HTTP/1.1"));
-  expect_refused(with_line("GE / HTTP/1.1"));
-  expect_refused(with_line("get / HTTP/1.1"));
+}
+
+TEST(request_reader, methods_that_are_no_token_are_refused) {
+  for (const std::string& method : {"G=T"s, "\xff"s, "GET/"s, "(GET)"s, "GET,"s, "\"GET\""s, "G:T"s,
+                                    "G[T"s, "G{T"s, "G\\T"s, "G@T"s, ""s}) {
+    expect_refused(with_line(method + " /health HTTP/1.1"));
+  }
 }
 
 TEST(request_reader, methods_are_told_apart) {
@@ -327,10 +329,25 @@ TEST(request_reader, methods_are_told_apart) {
       {"GET", Method::kGet},        {"HEAD", Method::kHead},       {"POST", Method::kPost},
       {"DELETE", Method::kDelete},  {"OPTIONS", Method::kOptions}, {"PUT", Method::kOther},
       {"PATCH", Method::kOther},    {"TRACE", Method::kOther},     {"PROPFIND", Method::kOther},
-      {"M-SEARCH", Method::kOther},
+      {"M-SEARCH", Method::kOther}, {"CONNECT", Method::kOther},
   };
   for (const auto& [name, method] : expected) {
     EXPECT_EQ(only(with_line(name + " /x HTTP/1.1")).method, method) << name;
+  }
+}
+
+// RFC 9110, 9.1: any token may be a method, and their case matters.
+TEST(request_reader, methods_that_nobody_knows_are_read_as_all_others_are) {
+  for (const std::string& name : {"BREW"s, "GE"s, "GETX"s, "get"s, "POSTS"s, "CONNECTED"s, "a"s,
+                                  "7"s, "!#$%&'*+-.^_`|~"s, std::string(1'000, 'X')}) {
+    const std::string head = name + " /x?y HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n";
+    const Reading reading = read_in_parts(head + "abc" + with_line("GET /health HTTP/1.1"));
+    ASSERT_EQ(reading.requests.size(), 2U) << name;
+    EXPECT_EQ(reading.requests[0].method, Method::kOther) << name;
+    EXPECT_EQ(reading.requests[0].path, "/x") << name;
+    EXPECT_EQ(reading.requests[0].body, "abc") << name;
+    EXPECT_TRUE(reading.requests[0].keep_alive) << name;
+    EXPECT_EQ(reading.requests[1].method, Method::kGet) << name;
   }
 }
 

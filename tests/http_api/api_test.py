@@ -567,7 +567,8 @@ class Heads(ApiTest):
                      "GET /health HTTP/1.1\r\nHost: a\r\n: nameless\r\n\r\n",
                      "GET /health HTTP/1.1\r\nHost: a\r\nX: \0\r\n\r\n",
                      "GET /health HTTP/1.1\r\nHost: a\r\nExpect: wonders\r\n\r\n",
-                     "get /health HTTP/1.1\r\nHost: a\r\n\r\n"):
+                     "G(T /health HTTP/1.1\r\nHost: a\r\n\r\n", "G@T /health HTTP/1.1\r\nHost: a\r\n\r\n",
+                     " /health HTTP/1.1\r\nHost: a\r\n\r\n"):
             with self.subTest(text):
                 client = self.client()
                 client.send(text)
@@ -741,6 +742,27 @@ class Paths(ApiTest):
                     response = self.client().ask(method, path)
                     self.assertEqual(response.status, 405)
                     self.assertEqual(set(response.header("Allow").split(", ")), allowed)
+
+    def test_methods_that_nobody_knows_are_like_those_that_are_not_allowed(self):
+        def counted(path, status):
+            return self.metrics().of("dflockd_http_requests_total", method="OTHER", path=path,
+                                     status=status)
+        methods = ("BREW", "GETX", "GE", "get", "a", "!#$%&'*+-.^_`|~", "X" * 32)
+        not_found = counted("-", "404")
+        client = self.client()
+        for method in methods:
+            with self.subTest(method):
+                for path, allowed in (("/health", {"GET", "HEAD"}), ("/v1/locks/a", {"POST"})):
+                    response = client.ask(method, path, b'{"tea":1}')
+                    self.assertEqual((response.status, response.error), (405, "method_not_allowed"))
+                    self.assertEqual(set(response.header("Allow").split(", ")), allowed)
+                    self.assertIsNone(response.header("Connection"))
+                self.assertEqual(client.ask(method, "/nowhere").status, 404)
+        client.send(request("BREW", "/v1/stats", headers={"Transfer-Encoding": "chunked"}) +
+                    chunked(b"tea") + request("GET", "/health"))
+        self.assertEqual(client.answer("BREW", "/v1/stats").status, 405)
+        self.assertEqual(client.answer("GET", "/health").status, 200)
+        self.assertEqual(counted("-", "404"), not_found + len(methods))
 
     def test_a_whole_url_is_a_target_too(self):
         self.assertEqual(self.client().ask("GET", "http://test/health").status, 200)
@@ -1272,11 +1294,9 @@ class Metrics(ApiTest):
                 client.ask("GET", f"/random-{round_}-{i}")
                 client.ask("POST", f"/v1/sessions/{round_}-{i}/ping")
                 client.ask("POST", f"/v1/locks/{round_}-{i}", {"acquire_timeout_s": 0})
-            for method in ("PUT", "PATCH", "PROPFIND", "M-SEARCH", "LINK"):
+            for method in ("PUT", "PATCH", "PROPFIND", "M-SEARCH", "LINK", f"RANDOM{round_}"):
                 client.ask(method, "/health")
-            client = self.client()
-            client.send(f"RANDOM{round_} /health HTTP/1.1\r\nHost: a\r\n\r\n")
-            client.rest()
+                client.ask(method, f"/random-{round_}")
         provoke(0)
         self.metrics()  # which is counted itself
         before = self.metrics().series()
