@@ -11,6 +11,11 @@ namespace {
 /// The longest line of a chunk's size with its extensions.
 constexpr std::size_t kMaxChunkLine = 256;
 
+/// The longest number that is read: any longer one is over every limit, in whatever base.
+constexpr std::size_t kMostDigits = 12;
+
+constexpr std::string_view kDigits = "0123456789";
+constexpr std::string_view kHexDigits = "0123456789abcdefABCDEF";
 constexpr std::string_view kLineEnd = "\r\n";
 constexpr std::string_view kHeadEnd = "\r\n\r\n";
 
@@ -52,9 +57,15 @@ std::string_view trimmed(std::string_view text) {
   return text.substr(start, text.find_last_not_of(" \t") + 1 - start);
 }
 
+/// Whether a number has more digits than fit any size that is allowed, leading zeros not counted.
+bool is_huge(std::string_view digits) {
+  digits.remove_prefix(std::min(digits.find_first_not_of('0'), digits.size()));
+  return digits.size() > kMostDigits;
+}
+
 /// Hex digits, with a semicolon before anything else. The parser would skip what follows a space.
 bool is_chunk_line(std::string_view line) {
-  const std::size_t end = line.find_first_not_of("0123456789abcdefABCDEF");
+  const std::size_t end = line.find_first_not_of(kHexDigits);
   if (end == 0 || line.empty()) return false;
   return end == std::string_view::npos || trimmed(line.substr(end)).starts_with(';');
 }
@@ -159,10 +170,25 @@ bool RequestReader::check_head(std::string_view head) {
       return refuse(400, "bad_request", "the request line is not 'METHOD target HTTP/1.1'");
     }
     if (!first && !take_field(line)) return false;
-    if (first) request_.method = to_method(line.substr(0, line.find(' ')));
+    if (first) {
+      request_.method = to_method(line.substr(0, line.find(' ')));
+      request_.http_1_0 = line.ends_with(" HTTP/1.0");
+    }
     first = false;
     start = end + kLineEnd.size();
   }
+  return check_fields();
+}
+
+/// What must be true of all fields together.
+bool RequestReader::check_fields() {
+  if (!request_.http_1_0 && hosts_ == 0) {
+    return refuse(400, "bad_request", "the Host field is missing");
+  }
+  if (chunked_ && (request_.http_1_0 || has_length_)) {
+    return refuse(400, "bad_request", "chunked together with a length or HTTP/1.0");
+  }
+  if (has_huge_length_) return refuse_body();  // the parser would call the number malformed
   return true;
 }
 
@@ -192,6 +218,10 @@ bool RequestReader::take_field(std::string_view line) {
     if (++hosts_ > 1) return refuse(400, "bad_request", "two Host fields");
   } else if (name == "content-length") {
     if (std::exchange(has_length_, true)) return refuse(400, "bad_request", "two lengths");
+    if (value.empty() || value.find_first_not_of(kDigits) != std::string_view::npos) {
+      return refuse(400, "bad_request", "a Content-Length that is not a number");
+    }
+    has_huge_length_ = is_huge(value);
   } else if (name == "transfer-encoding") {
     if (chunked_ || lower(value) != "chunked") {
       return refuse(400, "bad_request", "a Transfer-Encoding other than chunked");
@@ -227,9 +257,7 @@ bool RequestReader::start_body() {
     part_ = Part::kChunkLine;
     return true;
   }
-  if (parser_.content_length > kMaxBody) {
-    return refuse(413, "body_too_large", "the body is over 1 MiB long");
-  }
+  if (parser_.content_length > kMaxBody) return refuse_body();
   part_ = Part::kBody;
   return true;
 }
@@ -285,6 +313,10 @@ std::size_t RequestReader::read_line(std::string_view unread) {
     refuse(400, "bad_request", "the size of a chunk is not a hex number");
     return size;
   }
+  if (part_ == Part::kChunkLine && is_huge(line.substr(0, line.find_first_not_of(kHexDigits)))) {
+    refuse_body();
+    return size;
+  }
   if (part_ == Part::kTrailers) {
     head_size_ += size;
     if (!line.empty() && !take_field(line)) return size;
@@ -318,6 +350,10 @@ bool RequestReader::refuse(int status, std::string_view code, std::string_view d
   return false;
 }
 
+bool RequestReader::refuse_body() {
+  return refuse(413, "body_too_large", "the body is over 1 MiB long");
+}
+
 bool RequestReader::take_expectation() {
   const bool waits = state_ == State::kPartial && part_ != Part::kHead && request_.body.empty();
   return waits && !request_.http_1_0 && std::exchange(expects_continue_, false);
@@ -328,7 +364,7 @@ void RequestReader::next() {
   state_ = State::kIdle;
   part_ = Part::kHead;
   looked_at_ = head_size_ = fields_ = chunk_left_ = hosts_ = 0;
-  chunked_ = has_length_ = expects_continue_ = whole_ = false;
+  chunked_ = has_length_ = has_huge_length_ = expects_continue_ = whole_ = false;
   url_.clear();
   request_ = {};
 }
@@ -341,15 +377,6 @@ int RequestReader::on_url(http_parser* parser, const char* at, std::size_t size)
 int RequestReader::on_headers_complete(http_parser* parser) {
   RequestReader& self = reader_of(parser);
   parser->upgrade = 0;  // to no other protocol: the request is answered as it is
-  const bool is_1_0 = parser->http_minor == 0;
-  if (!is_1_0 && self.hosts_ == 0) {
-    self.refuse(400, "bad_request", "the Host field is missing");
-  } else if (self.chunked_ && (is_1_0 || self.has_length_)) {
-    self.refuse(400, "bad_request", "chunked together with a length or HTTP/1.0");
-  }
-  if (self.state_ == State::kRefused) return -1;
-
-  self.request_.http_1_0 = is_1_0;
   self.request_.keep_alive = http_should_keep_alive(parser) != 0;
   http_parser_url parts;
   http_parser_url_init(&parts);
@@ -373,7 +400,7 @@ int RequestReader::on_chunk_header(http_parser* parser) {
   RequestReader& self = reader_of(parser);
   const std::uint64_t size = parser->content_length;
   if (size > kMaxBody - self.request_.body.size()) {
-    self.refuse(413, "body_too_large", "the body is over 1 MiB long");
+    self.refuse_body();
     return -1;
   }
   self.chunk_left_ = static_cast<std::size_t>(size) + kLineEnd.size();

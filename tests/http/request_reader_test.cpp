@@ -153,12 +153,17 @@ TEST(request_reader, length_must_be_digits) {
   }
 }
 
-TEST(request_reader, length_that_no_integer_holds_is_refused) {
+TEST(request_reader, length_that_no_integer_holds_is_too_large) {
   for (const std::string& length :
        {"18446744073709551615"s, "18446744073709551616"s, "18446744073709551619"s,
-        "184467440737095516190"s, std::string(1'000, '9')}) {
-    expect_refused(with("Content-Length: " + length + "\r\n", "abc"));
+        "184467440737095516190"s, "00018446744073709551616"s, std::string(1'000, '9')}) {
+    expect_refused(with("Content-Length: " + length + "\r\n", "abc"), 413);
+    expect_refused(with("Content-Length: " + length + "x\r\n", "abc"));
+    expect_refused(with("Content-Length: " + length + "\r\nContent-Length: 3\r\n", "abc"));
+    expect_refused(with("Content-Length: " + length + "\r\nTransfer-Encoding: chunked\r\n"));
+    expect_refused("POST / HTTP/1.1\r\nContent-Length: " + length + "\r\n\r\n");
   }
+  EXPECT_EQ(only(with("Content-Length: " + std::string(100, '0') + "3\r\n", "abc")).body, "abc");
 }
 
 TEST(request_reader, other_transfer_encodings_than_chunked_are_refused) {
@@ -588,11 +593,12 @@ TEST(request_reader, chunk_sizes_must_be_hex_digits) {
   }
 }
 
-TEST(request_reader, chunk_size_that_no_integer_holds_is_refused) {
-  for (const std::string& size :
-       {"FFFFFFFFFFFFFFFF1"s, "10000000000000003"s, std::string(200, 'f')}) {
-    expect_refused(chunked(size + "\r\nabc\r\n0\r\n\r\n"));
+TEST(request_reader, chunk_size_that_no_integer_holds_is_too_large) {
+  for (const std::string& size : {"FFFFFFFFFFFFFFFF"s, "FFFFFFFFFFFFFFFF1"s, "10000000000000003"s,
+                                  "00010000000000000000;x"s, std::string(200, 'f')}) {
+    expect_refused(chunked(size + "\r\nabc\r\n0\r\n\r\n"), 413);
   }
+  EXPECT_EQ(only(chunked(std::string(100, '0') + "3\r\nabc\r\n0\r\n\r\n")).body, "abc");
 }
 
 TEST(request_reader, chunks_must_be_as_long_as_they_say) {

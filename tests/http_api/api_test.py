@@ -631,18 +631,16 @@ class Bodies(ApiTest):
         self.assert_refused(client, 413, "body_too_large")
 
     def test_lengths_beyond_all_bounds_are_refused(self):
-        for length in (1 << 32, 1 << 48, 1 << 60):
-            client = self.client()
-            client.send(self.head(**{"Content-Length": length}))
-            self.assert_refused(client, 413, "body_too_large")
-        for framing in (f"Content-Length: {(1 << 64) - 1}\r\n\r\n", f"Content-Length: {1 << 64}\r\n\r\n",
-                        f"Transfer-Encoding: chunked\r\n\r\n{(1 << 64) - 1:x}\r\n",
-                        f"Transfer-Encoding: chunked\r\n\r\n{1 << 64:x}\r\n"):
-            client = self.client()
-            client.send(self.head()[:-2] + framing.encode())
-            response = client.answer()
-            self.assertIn(response.status, (400, 413))
-            self.assert_closes(client)
+        for length in (1 << 32, 1 << 48, 1 << 60, (1 << 64) - 1, 1 << 64, 10 ** 1000):
+            with self.subTest(length):
+                client = self.client()
+                client.send(self.head(**{"Content-Length": length}))
+                self.assert_refused(client, 413, "body_too_large")
+        for size in (1 << 32, (1 << 64) - 1, 1 << 64, 1 << 400):
+            with self.subTest(size):
+                client = self.client()
+                client.send(self.head(**{"Transfer-Encoding": "chunked"}) + b"%x\r\n" % size)
+                self.assert_refused(client, 413, "body_too_large")
 
     def test_bad_json_is_refused_and_the_connection_goes_on(self):
         client = self.client()
