@@ -125,12 +125,9 @@ std::size_t RequestReader::read(std::string_view unread) {
 
 std::size_t RequestReader::read_head(std::string_view unread) {
   // Empty lines in front of a request line are to be ignored (RFC 9112, 2.2).
-  if (looked_at_ == 0 && unread.starts_with(kLineEnd)) {
-    state_ = State::kIdle;  // also if the CR had come alone
-    return kLineEnd.size();
-  }
-  if (!unread.empty()) state_ = State::kPartial;
-  if (looked_at_ == 0 && unread == "\r") return 0;
+  if (looked_at_ == 0 && unread.starts_with(kLineEnd)) return kLineEnd.size();
+  if (looked_at_ == 0 && kLineEnd.starts_with(unread)) return 0;  // half of one, or nothing
+  state_ = State::kPartial;
 
   const std::size_t from = looked_at_ > kHeadEnd.size() ? looked_at_ - kHeadEnd.size() : 0;
   const std::size_t end = unread.find(kHeadEnd, from);

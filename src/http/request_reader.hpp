@@ -32,7 +32,7 @@ class RequestReader {
   static constexpr std::size_t kMaxBody = 1024UL * 1024;
 
   enum class State : std::uint8_t {
-    kIdle,      ///< nothing of a request has come
+    kIdle,      ///< nothing of a request has come, though half of an empty line may have
     kPartial,   ///< a part has
     kComplete,  ///< `request` is whole
     kRefused,   ///< `failure` says why; nothing more can be read from this connection

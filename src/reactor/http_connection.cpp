@@ -172,10 +172,10 @@ net::Awaitable HttpConnection<Stream>::receive() {
   }
 }
 
-/// Nothing of a request has come.
+/// Nothing of a request has come. To be asked when all input has been read.
 template <class Stream>
 bool HttpConnection<Stream>::is_idle() const {
-  return input_.empty() && reader_.state() == http::RequestReader::State::kIdle;
+  return reader_.state() == http::RequestReader::State::kIdle;
 }
 
 /// A drain ends it: it is idle, and has had a request. The first request of a new connection is

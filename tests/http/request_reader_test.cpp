@@ -396,6 +396,13 @@ TEST(request_reader, empty_lines_in_front_of_a_request_are_ignored) {
   EXPECT_EQ(reading.consumed, 4U);
 }
 
+TEST(request_reader, request_begins_with_the_first_byte_of_its_request_line) {
+  EXPECT_EQ(read("\r").state, State::kIdle);
+  EXPECT_EQ(read("\r\n\r").state, State::kIdle);
+  EXPECT_EQ(read(with("") + "\r").state, State::kIdle);
+  EXPECT_EQ(read("\r\nG").state, State::kPartial);
+}
+
 // --- Header fields ---
 
 TEST(request_reader, host_must_be_given_once) {

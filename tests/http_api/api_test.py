@@ -878,6 +878,21 @@ class Timeouts(ApiTest):
         self.assertEqual(used.ask("GET", "/health").status, 200)
         self.assertEqual(fresh.ask("GET", "/health").status, 200)
 
+    def test_an_empty_line_in_front_of_a_request_begins_none(self):
+        half, whole, used = self.client(), self.client(), self.client()
+        used.ask("GET", "/health")
+        for client in (half, whole, used):
+            client.send(b"\r")
+        # That nothing happens can only be waited for; and the server reads the two halves apart.
+        self.assertEqual(select.select([half.socket, whole.socket, used.socket], [], [], 0.2)[0], [])
+        for client in (whole, used):
+            client.send(b"\n")
+        self.assertEqual(select.select([half.socket, whole.socket, used.socket], [], [], 1.6)[0], [],
+                         "it was taken for a request")
+        half.send(b"\n")
+        for client in (half, whole, used):
+            self.assertEqual(client.ask("GET", "/health").status, 200)
+
     def test_a_long_poll_outlives_the_read_timeout(self):
         holder, waiter = self.session(), self.session()
         client = self.client()
