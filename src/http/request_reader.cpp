@@ -19,10 +19,13 @@ constexpr std::string_view kHexDigits = "0123456789abcdefABCDEF";
 constexpr std::string_view kLineEnd = "\r\n";
 constexpr std::string_view kHeadEnd = "\r\n\r\n";
 
+bool is_alphanumeric(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
 bool is_token_character(char c) {
   constexpr std::string_view kOthers = "!#$%&'*+-.^_`|~";
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-         kOthers.find(c) != std::string_view::npos;
+  return is_alphanumeric(c) || kOthers.find(c) != std::string_view::npos;
 }
 
 /// Bytes that must not stand in a line: all control characters but the tab.
@@ -68,6 +71,43 @@ bool is_chunk_line(std::string_view line) {
   const std::size_t end = line.find_first_not_of(kHexDigits);
   if (end == 0 || line.empty()) return false;
   return end == std::string_view::npos || trimmed(line.substr(end)).starts_with(';');
+}
+
+/// Unreserved characters, sub-delimiters and whole percent-encodings (RFC 3986, 3.2.2), and
+/// `others`.
+bool is_host_text(std::string_view text, std::string_view others = "") {
+  constexpr std::string_view kAllowed = "-._~!$&'()*+,;=";
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (c == '%') {
+      const std::string_view digits = text.substr(i + 1, 2);
+      if (digits.size() != 2 || digits.find_first_not_of(kHexDigits) != std::string_view::npos) {
+        return false;
+      }
+    } else if (!is_alphanumeric(c) && kAllowed.find(c) == std::string_view::npos &&
+               others.find(c) == std::string_view::npos) {
+      return false;
+    }
+  }
+  return true;
+}
+
+/// A name or an address, which may be empty, and perhaps a port (RFC 9110, 7.2). What stands in the
+/// brackets of an IPv6 address is not looked at closely: nobody goes by it.
+bool is_host(std::string_view value) {
+  std::string_view port;
+  if (value.starts_with('[')) {
+    const std::size_t end = value.find(']');
+    if (end == std::string_view::npos || end == 1) return false;
+    if (!is_host_text(value.substr(1, end - 1), ":")) return false;
+    port = value.substr(end + 1);
+  } else {
+    const std::size_t end = std::min(value.find(':'), value.size());
+    if (!is_host_text(value.substr(0, end))) return false;
+    port = value.substr(end);
+  }
+  if (port.empty()) return true;
+  return port.starts_with(':') && port.find_first_not_of(kDigits, 1) == std::string_view::npos;
 }
 
 std::string lower(std::string_view text) {
@@ -213,6 +253,7 @@ bool RequestReader::take_field(std::string_view line) {
 
   if (name == "host") {
     if (++hosts_ > 1) return refuse(400, "bad_request", "two Host fields");
+    if (!is_host(value)) return refuse(400, "bad_request", "Host is no name or address");
   } else if (name == "content-length") {
     if (std::exchange(has_length_, true)) return refuse(400, "bad_request", "two lengths");
     if (value.empty() || value.find_first_not_of(kDigits) != std::string_view::npos) {

@@ -415,6 +415,29 @@ TEST(request_reader, host_must_be_given_once) {
   EXPECT_EQ(only("GET /health HTTP/1.0\r\n\r\n").path, "/health");
 }
 
+TEST(request_reader, host_may_be_a_name_or_an_address_with_a_port) {
+  for (const std::string& host :
+       {""s, "x"s, "x:80"s, "x:"s, "locks.example"s, "locks.example.:6389"s, "127.0.0.1"s,
+        "127.0.0.1:6389"s, "[::1]"s, "[::1]:6389"s, "[::ffff:127.0.0.1]"s, "[fe80::1%25eth0]"s,
+        "[v1.x:y]"s, "a_b~c-d"s, "!$&'()*+,;="s, "%C3%A4"s}) {
+    EXPECT_EQ(only("GET /health HTTP/1.1\r\nHost: " + host + "\r\n\r\n").path, "/health") << host;
+  }
+}
+
+// RFC 9112, 3.2: "any request message that contains ... a Host header field with an invalid field
+// value".
+TEST(request_reader, host_that_is_no_authority_is_refused) {
+  for (const std::string& host :
+       {"a b"s,  "a\tb"s,    "a, b"s,   "user@x"s,  "x/y"s,      "http://x"s, "x?y"s,   "x#y"s,
+        "x:y"s,  "x:80:80"s, "x:-1"s,   "x:+80"s,   "x: 80"s,    "::1"s,      "["s,     "[]"s,
+        "[::1"s, "::1]"s,    "[::1]x"s, "[::1]:x"s, "[[::1]]"s,  "[::1]]"s,   "[x y]"s, "[a/b]"s,
+        "x]"s,   "x[y"s,     "\"x\""s,  "<x>"s,     "x\\y"s,     "x^y"s,      "x`y"s,   "x{y}"s,
+        "x|y"s,  "%"s,       "%4"s,     "x%zz"s,    "\xc3\xa4"s, "\xff"s}) {
+    expect_refused("GET /health HTTP/1.1\r\nHost: " + host + "\r\n\r\n");
+    expect_refused("GET /health HTTP/1.0\r\nHost: " + host + "\r\n\r\n");
+  }
+}
+
 TEST(request_reader, fields_that_matter_may_not_come_twice) {
   for (const std::string& name :
        {"X-Dflockd-Session"s, "Authorization"s, "Origin"s, "Access-Control-Request-Method"s}) {

@@ -559,6 +559,18 @@ class Heads(ApiTest):
         client.send(request("GET", "/health", headers=fields | {"X-99": 99}))
         self.assert_refused(client, 431, "headers_too_large")
 
+    def test_a_host_is_a_name_or_an_address(self):
+        client = self.client()
+        for host in ("", "a", "a:80", "a.example.", "127.0.0.1:6389", "[::1]", "[::1]:6389"):
+            client.send(f"GET /health HTTP/1.1\r\nHost: {host}\r\n\r\n")
+            self.assertEqual(client.answer("GET", "/health").status, 200, host)
+        for host in ("a b", "a@b", "a/b", "http://a", "a:b", "a:80:80", "::1", "[::1", "a?", "a#", "\xe4",
+                     "a\x01", "a\x7f", "a, b", "%zz", "<a>"):
+            with self.subTest(host):
+                client = self.client()
+                client.send(f"GET /health HTTP/1.1\r\nHost: {host}\r\n\r\n")
+                self.assert_refused(client, 400, "bad_request")
+
     def test_what_is_not_http_is_refused(self):
         for text in ("nonsense\r\n\r\n", "GET /health\r\n\r\n", "GET  /health HTTP/1.1\r\nHost: a\r\n\r\n",
                      "GET /health HTTP/2.0\r\nHost: a\r\n\r\n", "GET /health HTTP/1.1\r\n\r\n",
