@@ -329,7 +329,8 @@ std::size_t RequestReader::read_line(std::string_view unread) {
     refuse(400, "bad_request", "the line of a chunk's size is over 256 bytes long");
     return 0;
   }
-  if (part_ == Part::kTrailers && head_size_ + size > kMaxHead) {
+  const bool is_last = kLineEnd.starts_with(unread.substr(0, size));  // or may become it
+  if (part_ == Part::kTrailers && !is_last && head_size_ + size > kMaxHead) {
     refuse(431, "headers_too_large", "the head is over 64 KiB long");
     return 0;
   }
@@ -355,9 +356,9 @@ std::size_t RequestReader::read_line(std::string_view unread) {
     refuse_body();
     return size;
   }
-  if (part_ == Part::kTrailers) {
+  if (part_ == Part::kTrailers && !is_last) {
     head_size_ += size;
-    if (!line.empty() && !take_field(line)) return size;
+    if (!take_field(line)) return size;
   }
   feed(unread.substr(0, size));
   return size;

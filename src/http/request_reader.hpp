@@ -26,7 +26,8 @@ namespace dflockd::http {
 
 class RequestReader {
  public:
-  /// The longest head: the request line and all fields, trailers included.
+  /// The longest head: the request line and all fields, trailers included, but not the empty line
+  /// behind those.
   static constexpr std::size_t kMaxHead = 64UL * 1024;
   static constexpr std::size_t kMaxFields = 100;
   static constexpr std::size_t kMaxBody = 1024UL * 1024;

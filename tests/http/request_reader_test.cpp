@@ -688,10 +688,31 @@ TEST(request_reader, lines_of_chunk_sizes_do_not_count_towards_the_head) {
 TEST(request_reader, trailers_count_towards_the_head) {
   const std::string head = head_of(60'000, "Transfer-Encoding: chunked\r\n") + "0\r\n";
   const auto trailer = [](std::size_t size) { return "T: " + std::string(size - 5, 'x') + "\r\n"; };
-  EXPECT_EQ(read(head + trailer(5'534) + "\r\n").requests.size(), 1U);
+  const std::vector<std::size_t> cuts{head.size() + 5'535, head.size() + 5'536,
+                                      head.size() + 5'537};
+  EXPECT_EQ(read(head + trailer(5'536) + "\r\n").requests.size(), 1U);
+  EXPECT_EQ(read(head + trailer(5'536) + "\r\n", cuts).requests.size(), 1U);
   EXPECT_EQ(read(head + trailer(5'537) + "\r\n").status, 431);
+  EXPECT_EQ(read(head + trailer(5'537) + "\r\n", cuts).status, 431);
   EXPECT_EQ(read(head + trailer(5'000) + trailer(537) + "\r\n").status, 431);
   EXPECT_EQ(read(head + trailer(100'000)).status, 431);
+}
+
+TEST(request_reader, empty_line_at_the_end_of_the_chunks_is_no_trailer) {
+  const std::string chunks = "1\r\nx\r\n0\r\n\r\n";
+  const std::string longest = head_of(65'536, "Transfer-Encoding: chunked\r\n");
+  for (std::size_t end = 0; end <= chunks.size(); ++end) {
+    const Reading reading = read(longest + chunks, {longest.size() + end});
+    ASSERT_EQ(reading.requests.size(), 1U) << end;
+    EXPECT_EQ(reading.requests[0].body, "x") << end;
+  }
+  EXPECT_EQ(read(longest + "0\r\nT\r\n\r\n").status, 431);
+  EXPECT_EQ(read(longest + "0\r\nT: x\r\n\r\n").status, 431);
+
+  std::string fields = "Transfer-Encoding: chunked\r\n";
+  for (int i = 0; i < 98; ++i) fields += "a:b\r\n";
+  EXPECT_EQ(read(with(fields, chunks)).requests.size(), 1U);
+  EXPECT_EQ(read(with(fields, "0\r\na:b\r\n\r\n")).status, 431);
 }
 
 TEST(request_reader, request_may_have_100_fields_and_no_more) {

@@ -642,6 +642,23 @@ class Bodies(ApiTest):
         client.send_to_the_deaf(head + chunked(*pieces, b" "))
         self.assert_refused(client, 413, "body_too_large")
 
+    def test_trailers_are_limited_together_with_the_head(self):
+        end = chunked(b'{"acquire_timeout_s":0}')[:-2]
+        client = self.client()
+        bare = len(self.head(**{"Transfer-Encoding": "chunked", "X": ""}))
+        longest = self.head(**{"Transfer-Encoding": "chunked", "X": "x" * (MAX_HEAD - bare)})
+        client.send(longest + end + b"\r\n")
+        self.assertEqual(client.answer("POST", self.PATH).status, 200)
+        fields = {f"X-{i}": i for i in range(96)}  # and Host, X-Dflockd-Session, Transfer-Encoding
+        most = self.head(**fields, **{"Transfer-Encoding": "chunked"})
+        client.send(most + end + b"X-Trailer: 1\r\n\r\n")
+        self.assertEqual(client.answer("POST", self.PATH).status, 200)
+        for text in (longest + end + b"T:\r\n\r\n", most + end + b"T: 1\r\nT: 2\r\n\r\n",
+                     self.head(**{"Transfer-Encoding": "chunked"}) + end + b"T: 1\r\n" * 100):
+            client = self.client()
+            client.send_to_the_deaf(text)
+            self.assert_refused(client, 431, "headers_too_large")
+
     def test_lengths_beyond_all_bounds_are_refused(self):
         for length in (1 << 32, 1 << 48, 1 << 60, (1 << 64) - 1, 1 << 64, 10 ** 1000):
             with self.subTest(length):
