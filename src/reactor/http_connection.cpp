@@ -405,14 +405,21 @@ void HttpConnection<Stream>::add_keep_alive(Response& response) const {
   if (reader_.request().http_1_0 && keep_alive_) response.headers += "Connection: keep-alive\r\n";
 }
 
+/// To be used at once: see `HttpServer::date_line`.
+template <class Stream>
+http::Delivery HttpConnection<Stream>::delivery() const {
+  return {.head_only = reader_.request().method == Method::kHead,
+          .keep_alive = keep_alive_,
+          .date_line = http_.date_line()};
+}
+
 template <class Stream>
 net::Awaitable HttpConnection<Stream>::send(const Response& response) {
-  const http::Request& request = reader_.request();
   std::string out;
   Response whole = response;
   add_cors(whole);
   add_keep_alive(whole);
-  http::append_response(out, whole, request.method == Method::kHead, keep_alive_);
+  http::append_response(out, whole, delivery());
   count(response.status, out.size());
   co_await send_all(out);
 }
@@ -461,9 +468,8 @@ net::Awaitable HttpConnection<Stream>::send_stats() {
   Response head;
   add_cors(head);
   add_keep_alive(head);
-  std::string out = fmt::format(
-      "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{}{}\r\n", size,
-      head.headers, keep_alive_ ? "" : "Connection: close\r\n");
+  std::string out;
+  http::append_head(out, head, size, delivery());
   count(200, out.size() + size);
   std::vector<asio::const_buffer> pieces{asio::buffer(out)};
   if (reader_.request().method != Method::kHead) {

@@ -95,6 +95,7 @@ class HttpConnection final : public StreamConnection<Stream> {
   [[nodiscard]] http::Response to_response(const http::NoMatch& none) const;
   void add_cors(http::Response& response) const;
   void add_keep_alive(http::Response& response) const;
+  [[nodiscard]] http::Delivery delivery() const;
   [[nodiscard]] bool is_idle() const;
   [[nodiscard]] bool is_spare() const;
   void count(int status, std::size_t size);

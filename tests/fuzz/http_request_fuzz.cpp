@@ -68,7 +68,7 @@ void check_failure(const Failure& failure) {
         "a failure has a status of the documentation");
   check(!failure.code.empty(), "a failure has a code");
   std::string out;
-  append_response(out, to_response(failure), false, false);
+  append_response(out, to_response(failure), {.keep_alive = false});
   check(out.ends_with('}'), "a failure is told in JSON");
 }
 

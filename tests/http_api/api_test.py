@@ -7,6 +7,7 @@ Usage: api_test.py [TEST_CLASS[.test]]..., with DFLOCKD_TEST_BINARY naming the s
 DFLOCKD_TEST_OPENAPI the document.
 """
 
+import calendar
 import ctypes
 import json
 import os
@@ -276,6 +277,12 @@ class Client:
         response = Response(int(match[1]), headers, b"")
         if response.status == 100:
             return response
+        # RFC 9110, 5.6.7; strptime does not look at the day of the week.
+        date = time.strptime(response.header("Date") or "", "%a, %d %b %Y %H:%M:%S GMT")
+        if time.strftime("%a, %d %b %Y %H:%M:%S GMT", date) != response.header("Date"):
+            raise AssertionError(f"not a date: {response.header('Date')!r}")
+        if abs(calendar.timegm(date) - time.time()) > PATIENCE:
+            raise AssertionError(f"another time than now: {response.header('Date')!r}")
         length = response.header("Content-Length")
         if (length is None) != (response.status == 204):
             raise AssertionError(f"{status_line}: Content-Length is {length}")
@@ -527,7 +534,7 @@ class Heads(ApiTest):
                 self.assertEqual(head.status, 200)
                 self.assertGreater(int(head.header("Content-Length")), 0)
                 varies = path in ("/metrics", "/v1/stats")
-                dropped = {"Content-Length"} if varies else set()
+                dropped = {"Date", "Content-Length"} if varies else {"Date"}
                 self.assertEqual([field for field in head.headers if field[0] not in dropped],
                                  [field for field in get.headers if field[0] not in dropped])
 
