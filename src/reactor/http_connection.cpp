@@ -46,6 +46,10 @@ Response draining() {
   return http::to_response({503, "draining", "the server is shutting down"});
 }
 
+Response not_found() {
+  return http::to_response({404, "not_found", "no such route"});
+}
+
 Response too_many(std::chrono::nanoseconds wait) {
   Response response = http::to_response({429, "rate_limited", "too many requests"});
   const auto seconds = std::chrono::ceil<std::chrono::seconds>(wait).count();
@@ -82,6 +86,13 @@ std::optional<Failure> refuse_fields(std::string_view body) {
   auto parsed = http::parse_body(body, {});
   if (auto* const failure = std::get_if<Failure>(&parsed)) return std::move(*failure);
   return std::nullopt;
+}
+
+/// The route of a request, or another one of its path; null if there is no such path.
+const http::Route* route_of(const std::variant<http::Match, http::NoMatch, Failure>& found) {
+  if (const auto* const match = std::get_if<http::Match>(&found)) return match->route;
+  const auto* const none = std::get_if<http::NoMatch>(&found);
+  return none != nullptr ? none->other : nullptr;
 }
 
 bool may_block(Operation operation) {
@@ -211,14 +222,15 @@ net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>
   const http::Request& request = reader_.request();
   auto found = http::find_route(request.method, request.path);
   const auto* const match = std::get_if<http::Match>(&found);
-  route_ = match != nullptr ? match->route->pattern : "-";
-  if (is_preflight()) co_return allow_origin();
-  if (match == nullptr || match->route->rate_limited) {
+  const http::Route* const route = route_of(found);
+  route_ = route != nullptr ? route->pattern : "-";
+  if (route == nullptr || route->rate_limited) {
     if (const auto wait = http_.rate_limiter().take(peer_, service_.now())) {
       co_return too_many(*wait);
     }
   }
-  if ((match == nullptr || match->route->needs_auth) && !is_authorized()) {
+  if (is_preflight()) co_return answer_preflight(route);
+  if ((route == nullptr || route->needs_auth) && !is_authorized()) {
     server_.warn(Server::Complaint::kAuth, info_,
                  request.authorization ? "wrong_secret" : "no_auth");
     server_.metrics().auth_failures("http").add();
@@ -362,7 +374,7 @@ bool HttpConnection<Stream>::is_authorized() const {
 
 template <class Stream>
 Response HttpConnection<Stream>::to_response(const http::NoMatch& none) const {
-  if (none.allow.empty()) return http::to_response({404, "not_found", "no such route"});
+  if (none.allow.empty()) return not_found();
   Response response = http::to_response({405, "method_not_allowed", "expected " + none.allow});
   response.headers += "Allow: " + none.allow + "\r\n";
   return response;
@@ -377,8 +389,11 @@ bool HttpConnection<Stream>::is_preflight() const {
          http_.allows(*request.origin);
 }
 
+/// Needs no secret, which browsers do not send with a preflight. The browser compares the method
+/// that it asks for with those that are listed; whether the path has it, the request itself shows.
 template <class Stream>
-Response HttpConnection<Stream>::allow_origin() const {
+Response HttpConnection<Stream>::answer_preflight(const http::Route* route) const {
+  if (route == nullptr) return not_found();
   return {.status = 204,
           .headers =
               "Access-Control-Allow-Methods: GET, HEAD, POST, DELETE\r\n"

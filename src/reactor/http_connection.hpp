@@ -90,7 +90,7 @@ class HttpConnection final : public StreamConnection<Stream> {
 
   [[nodiscard]] http::Response open_session();
   [[nodiscard]] bool is_preflight() const;
-  [[nodiscard]] http::Response allow_origin() const;
+  [[nodiscard]] http::Response answer_preflight(const http::Route* route) const;
   [[nodiscard]] bool is_authorized() const;
   [[nodiscard]] http::Response to_response(const http::NoMatch& none) const;
   void add_cors(http::Response& response) const;

@@ -782,7 +782,7 @@ class Paths(ApiTest):
             return self.metrics().of("dflockd_http_requests_total", method="OTHER", path=path,
                                      status=status)
         methods = ("BREW", "GETX", "GE", "get", "a", "!#$%&'*+-.^_`|~", "X" * 32)
-        not_found = counted("-", "404")
+        not_found, not_allowed = counted("-", "404"), counted("/v1/locks/{key}", "405")
         client = self.client()
         for method in methods:
             with self.subTest(method):
@@ -797,6 +797,7 @@ class Paths(ApiTest):
         self.assertEqual(client.answer("BREW", "/v1/stats").status, 405)
         self.assertEqual(client.answer("GET", "/health").status, 200)
         self.assertEqual(counted("-", "404"), not_found + len(methods))
+        self.assertEqual(counted("/v1/locks/{key}", "405"), not_allowed + len(methods))
 
     def test_a_whole_url_is_a_target_too(self):
         self.assertEqual(self.client().ask("GET", "http://test/health").status, 200)
@@ -1015,9 +1016,9 @@ class Auth(ApiTest):
     def test_what_needs_no_credentials(self):
         client = self.client()
         for path in ("/health", "/ready", "/v1/openapi.json"):
-            for method in ("GET", "HEAD"):
+            for method, status in (("GET", 200), ("HEAD", 200), ("POST", 405), ("BREW", 405)):
                 began = time.monotonic()
-                self.assertEqual(client.ask(method, path).status, 200, path)
+                self.assertEqual(client.ask(method, path).status, status, path)
                 self.assertLess(time.monotonic() - began, 0.1)
 
     def test_what_needs_them(self):
@@ -1095,6 +1096,7 @@ class RateLimit(ApiTest):
             for _ in range(20):
                 self.assertEqual(client.ask("GET", path).status, 200)
         self.exhaust(client)
+        self.assertEqual(client.ask("PUT", "/health").status, 405)
         self.assertEqual(client.ask("GET", "/health").status, 200)
         self.assertEqual(client.ask("HEAD", "/ready").status, 200)
 
@@ -1194,6 +1196,35 @@ class Cors(unittest.TestCase):
         response = client.ask("GET", "/v1/stats", headers=origin)
         self.assertEqual(response.status, 401)
         self.assertEqual(response.header("Access-Control-Allow-Origin"), "https://a.example")
+
+    def test_a_preflight_finds_only_paths_that_there_are(self):
+        with tempfile.NamedTemporaryFile("w") as file:
+            file.write("secret")
+            file.flush()
+            client = self.serve("--http-cors-allowed-origins", "*", "--auth-token-file", file.name)
+        headers = {"Origin": "https://a.example"} | self.PREFLIGHT
+        for path in GET_ROUTES + ("/v1/sessions/a", "/v1/sessions/a/ping", "/v1/semaphores/a/renew"):
+            self.assertEqual(client.ask("OPTIONS", path, headers=headers).status, 204, path)
+        for path in ("/nowhere", "/", "*", "/v1/locks", "/v1/locks/a/steal"):
+            with self.subTest(path):
+                response = client.ask("OPTIONS", path, headers=headers)
+                self.assertEqual((response.status, response.error), (404, "not_found"))
+                self.assertEqual(response.header("Access-Control-Allow-Origin"), "https://a.example")
+                self.assertIsNone(response.header("Access-Control-Allow-Methods"))
+
+    def test_a_preflight_counts_as_a_request(self):
+        client = self.serve("--http-cors-allowed-origins", "*", "--http-rate-limit-per-ip", "1",
+                            "--http-rate-limit-burst", "3")
+        headers = {"Origin": "https://a.example"} | self.PREFLIGHT
+        statuses = [client.ask("OPTIONS", "/v1/sessions", headers=headers).status for _ in range(10)]
+        self.assertEqual(set(statuses), {204, 429})
+        response = client.ask("OPTIONS", "/nowhere", headers=headers)
+        self.assertEqual((response.status, response.error), (429, "rate_limited"))
+        self.assertRegex(response.header("Retry-After"), "^[1-9][0-9]*$")
+        self.assertEqual(response.header("Access-Control-Allow-Origin"), "https://a.example")
+        self.assertEqual(client.ask("GET", "/v1/stats").status, 429)
+        for path in ("/health", "/ready"):
+            self.assertEqual(client.ask("OPTIONS", path, headers=headers).status, 204)
 
     def test_a_star_allows_any_origin(self):
         client = self.serve("--http-cors-allowed-origins", "*")
