@@ -1361,6 +1361,52 @@ class Metrics(ApiTest):
         self.assertEqual(sum(series.values()), len(replies))
         self.assertEqual(after.of("dflockd_grants_total") - before.of("dflockd_grants_total"), 1)
 
+    def test_operations_are_counted_as_commands_whatever_the_transport(self):
+        holder, other = self.session(), self.session()
+        client, waiting = self.client(), self.client()
+        def asked(path, body, session=holder):
+            return client.ask("POST", path, body, session)
+        def counts():
+            samples = self.metrics()
+            return {(dict(labels)["command"], dict(labels)["status"]): value
+                    for (name, labels), value in samples.samples.items()
+                    if name == "dflockd_commands_total"}
+        before = counts()
+        expected = {}
+        for prefix, kind, limit in (("", "locks", {}), ("s", "semaphores", {"limit": 1})):
+            lock, other_lock = f"/v1/{kind}/counted", f"/v1/{kind}/counted-too"
+            token = asked(lock, {"acquire_timeout_s": 0} | limit).json()["token"]
+            asked(lock, {"acquire_timeout_s": 0} | limit)
+            waiting.send(request("POST", lock, {"acquire_timeout_s": 1} | limit, other))
+            self.assertEqual(waiting.answer("POST", lock).json(), {"status": "timeout"})
+            asked(lock + "/renew", {"token": token})
+            asked(lock + "/renew", {"token": "0" * 32})
+            asked(lock + "/enqueue", limit)
+            asked(lock + "/enqueue", limit)
+            waiting.send(request("POST", lock + "/wait", {"timeout_s": 30}, holder))
+            eventually(lambda k=kind: self.metrics().of(
+                "dflockd_lock_waiters" if k == "locks" else "dflockd_semaphore_waiters") == 1)
+            asked(lock + "/release", {"token": token}, other)
+            self.assertEqual(waiting.answer("POST", lock + "/wait").json()["status"], "ok")
+            asked(lock + "/release", {"token": token}, other)
+            asked(other_lock + "/wait", {"timeout_s": 0})
+            asked(other_lock + "/enqueue", limit)
+            # What did not get as far as the lock table is no command.
+            asked(lock, {})
+            asked(lock, {"acquire_timeout_s": 0} | limit, {})
+            asked(lock, {"acquire_timeout_s": 0} | limit, {"X-Dflockd-Session": "gone"})
+            for command, status, count in (
+                    ("l", "ok", 1), ("l", "timeout", 2), ("n", "ok", 1), ("n", "error", 1),
+                    ("e", "queued", 1), ("e", "error_already_enqueued", 1), ("w", "ok", 1),
+                    ("r", "ok", 1), ("r", "error", 1), ("w", "error_not_enqueued", 1),
+                    ("e", "acquired", 1)):
+                expected[prefix + command, status] = count
+        asked("/v1/semaphores/counted", {"acquire_timeout_s": 0, "limit": 2})
+        expected["sl", "error_limit_mismatch"] = 1
+        after = counts()
+        self.assertEqual({key: count - before.get(key, 0) for key, count in after.items()
+                          if count != before.get(key, 0)}, expected)
+
     def test_leases_that_run_out_are_counted(self):
         before = self.metrics().of("dflockd_lease_expirations_total")
         self.client().ask("POST", "/v1/locks/short", {"acquire_timeout_s": 0, "lease_ttl_s": 1},
