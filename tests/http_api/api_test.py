@@ -1079,6 +1079,17 @@ class RateLimit(ApiTest):
         eventually(lambda: client.ask("GET", "/v1/stats").status == 200)
         self.assertLess(time.monotonic() - began, int(response.header("Retry-After")) + 1)
 
+    def test_the_shortest_wait_is_a_second(self):
+        server = Server("--http-rate-limit-per-ip", "100000", "--http-rate-limit-burst", "1")
+        self.addCleanup(server.stop)
+        with Client(server) as client:
+            def refused():
+                client.send(request("GET", "/nowhere") * 100)
+                answers = [client.answer("GET", "/nowhere") for _ in range(100)]
+                return [answer for answer in answers if answer.status == 429]
+            for response in eventually(refused):
+                self.assertEqual(response.header("Retry-After"), "1")
+
     def test_all_connections_of_an_address_count_and_no_others(self):
         self.exhaust(self.client("127.0.0.4"))
         self.assertEqual(self.client("127.0.0.4").ask("GET", "/metrics").status, 429)
