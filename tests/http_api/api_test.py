@@ -1481,6 +1481,9 @@ class Metrics(ApiTest):
         client = self.client()
         client.ask("POST", "/v1/locks/promtool", {"acquire_timeout_s": 0}, self.session())
         self.lines(b"l\nlines\n0\n")
+        for method in ("GET", "PUT", "BREW", "a'b", "!#$%&'*+-.^_`|~"):
+            for path in ("/health", "/metrics", "/%22%5C%0A", "/v1/locks/%22%5C%0A", '/"\\', "*"):
+                client.ask(method, path)
         text = client.ask("GET", "/metrics").body
         result = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True,
                                 timeout=PATIENCE, check=False)
