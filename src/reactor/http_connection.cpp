@@ -513,6 +513,7 @@ net::Awaitable HttpConnection<Stream>::send_stats() {
 template <class Stream>
 void HttpConnection<Stream>::count(int status, std::size_t size) {
   const http::Request& request = reader_.request();
+  service_.refresh_clock();  // the request itself took time
   server_.metrics().http_requests(http::text(request.method), route_, status).add();
   server_.metrics().http_duration(route_).observe(service_.now() - began_);
   if (!logging::enabled(logging::Level::kDebug)) return;

@@ -1372,6 +1372,11 @@ class Metrics(ApiTest):
         self.assertEqual(sum(series.values()), len(replies))
         self.assertEqual(after.of("dflockd_grants_total") - before.of("dflockd_grants_total"), 1)
 
+    def test_durations_are_those_of_the_work(self):
+        self.metrics()
+        name = "dflockd_http_request_duration_seconds_sum"
+        self.assertGreater(self.metrics().of(name, path="/metrics"), 0)
+
     def test_operations_are_counted_as_commands_whatever_the_transport(self):
         holder, other = self.session(), self.session()
         client, waiting = self.client(), self.client()
