@@ -544,6 +544,12 @@ class Heads(ApiTest):
         self.assertEqual(client.ask("HEAD", "/v1/locks/a").status, 405)
         self.assertEqual(client.ask("GET", "/health").status, 200)
 
+    def test_head_that_is_refused_has_no_body(self):
+        client = self.client()
+        client.send("HEAD /health HTTP/1.1\r\nHost: a b\r\n\r\n")
+        self.assertEqual(client.answer("HEAD").status, 400)
+        self.assert_closes(client)
+
     def test_a_head_of_64_kib_is_taken_and_one_more_byte_is_not(self):
         bare = len(request("GET", "/health", headers={"X": ""}))
         client = self.client()
