@@ -336,9 +336,9 @@ net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>
     if (!go_on) co_return CallerLeft();
   }
   OperationResult result = carry_out(operation, service_, turn.owner());
-  if (std::holds_alternative<Response>(result)) co_return tell(operation, result);
+  if (std::holds_alternative<Response>(result)) co_return tell(operation, std::move(result));
   auto& answer = std::get<locks::Answer>(result);
-  if (!may_block(operation.operation)) co_return tell(operation, result);
+  if (!may_block(operation.operation)) co_return tell(operation, std::move(result));
   bool go_on = true;
   if (answer.outcome == locks::Outcome::kQueued) {
     suspended_in_ = Suspension::kWaiting;
@@ -347,7 +347,7 @@ net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>
     suspended_in_ = Suspension::kNone;
     if (turn.session_gone()) co_return session_gone();
   }
-  if (go_on && !peer_gone()) co_return tell(operation, result);
+  if (go_on && !peer_gone()) co_return tell(operation, std::move(result));
   if (answer.outcome == locks::Outcome::kGranted) {
     // It raced with the caller's leaving: the next in the queue has it.
     static_cast<void>(service_.release(
@@ -360,11 +360,10 @@ net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>
 /// Counts what came of an operation, as the line protocol does, and makes the response. What its
 /// caller or its session did not stay for has no outcome.
 template <class Stream>
-Response HttpConnection<Stream>::tell(const LockOperation& operation,
-                                      const OperationResult& result) {
+Response HttpConnection<Stream>::tell(const LockOperation& operation, OperationResult result) {
   const auto status = static_cast<std::size_t>(status_of(operation, result));
   server_.metrics().commands.of(label_of(operation), status).add();
-  if (const auto* const response = std::get_if<Response>(&result)) return *response;
+  if (auto* const response = std::get_if<Response>(&result)) return std::move(*response);
   return reactor::to_response(operation, std::get<locks::Answer>(result));
 }
 

@@ -88,7 +88,7 @@ class HttpConnection final : public StreamConnection<Stream> {
   net::Awaitable refuse(const http::Response& response);
   net::Awaitable send_all(std::string_view bytes);
 
-  [[nodiscard]] http::Response tell(const LockOperation& operation, const OperationResult& result);
+  [[nodiscard]] http::Response tell(const LockOperation& operation, OperationResult result);
   [[nodiscard]] http::Response open_session();
   [[nodiscard]] bool is_preflight() const;
   [[nodiscard]] http::Response answer_preflight(const http::Route* route) const;
