@@ -88,13 +88,15 @@ class HttpConnection final : public StreamConnection<Stream> {
   net::Awaitable refuse(const http::Response& response);
   net::Awaitable send_all(std::string_view bytes);
 
+  [[nodiscard]] http::Response tell(const LockOperation& operation, OperationResult result);
   [[nodiscard]] http::Response open_session();
   [[nodiscard]] bool is_preflight() const;
-  [[nodiscard]] http::Response allow_origin() const;
+  [[nodiscard]] http::Response answer_preflight(const http::Route* route) const;
   [[nodiscard]] bool is_authorized() const;
   [[nodiscard]] http::Response to_response(const http::NoMatch& none) const;
   void add_cors(http::Response& response) const;
   void add_keep_alive(http::Response& response) const;
+  [[nodiscard]] http::Delivery delivery() const;
   [[nodiscard]] bool is_idle() const;
   [[nodiscard]] bool is_spare() const;
   void count(int status, std::size_t size);
