@@ -127,11 +127,12 @@ void LockClient<Stream, Input>::close() {
   stream_.socket().close(ignored);
 }
 
-/// Tells the server that the session is over, or it would stay for a while. The answer is of no
-/// interest. Behind a request that is not answered it would not be read.
+/// Tells the server that the session is over, or it would stay for a while with what it was
+/// granted. The answer is of no interest. The session of a client that still waits in a queue is
+/// not heard of again, and goes when it has been idle for long enough.
 template <class Stream, class Input>
 void LockClient<Stream, Input>::end_session() {
-  if (session_.empty() || exchanging_) return;
+  if (session_.empty() || sending_) return;
   goodbye_ = http_request(options_, "DELETE", "/v1/sessions/" + session_, "", "");
   session_.clear();
   std::error_code ignored;
@@ -142,9 +143,12 @@ template <class Stream, class Input>
 Awaitable<std::error_code> LockClient<Stream, Input>::exchange(Step step, std::string_view requests,
                                                                std::size_t replies) {
   std::error_code error;
-  exchanging_ = true;
   step_sent_ = now_;
-  if (!stream_.send(requests, error)) co_await stream_.send_rest(error);
+  if (!stream_.send(requests, error)) {
+    sending_ = true;
+    co_await stream_.send_rest(error);
+    sending_ = false;
+  }
 
   while (!error && replies > 0) {
     const std::span<char> space = input_.space();
@@ -156,7 +160,6 @@ Awaitable<std::error_code> LockClient<Stream, Input>::exchange(Step step, std::s
       if (input_.is_broken()) throw std::runtime_error(not_http(options_, input_.unread()));
     }
   }
-  exchanging_ = replies > 0;
   co_return error;
 }
 

@@ -64,7 +64,7 @@ class LockClient final : public Client {
   std::string releases_;  ///< the releases of what this batch was granted
   Input input_;
 
-  bool exchanging_ = false;  ///< requests are not sent or not answered
+  bool sending_ = false;     ///< a part of the requests is not sent
   std::size_t slot_ = 0;     ///< whose acquire is answered next
   std::size_t granted_ = 0;  ///< how many of this batch's acquires were granted
   TimePoint now_{};          ///< when the last replies arrived or the last hold ended
