@@ -265,7 +265,7 @@ class Queue:
             self._holder.ask(f"r\n{KEY}\n{self._token}\n".encode())
             released = 0
             while released < len(self._waiting):
-                for number, _ in watched.poll(0):  # never sleeps: see above
+                for number, _ in watched.poll(0):  # never sleeps, as dflockd-bench does not
                     released += take_turn(poller_of[number])
             return cpu_seconds(self._server.pid) - before
 
