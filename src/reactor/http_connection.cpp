@@ -203,7 +203,14 @@ net::Awaitable HttpConnection<Stream>::respond() {
   began_ = service_.now();
   had_request_ = true;
   keep_alive_ = reader_.request().keep_alive && !server_.draining();
-  const Answer made = co_await answer();
+  Answer made = answer();
+  if (std::holds_alternative<Unauthorized>(made)) {
+    co_await hold_back();
+    made = unauthorized();
+  } else if (const auto* const change = std::get_if<Change>(&made)) {
+    made = co_await carry_out_in_turn(*change);
+    turn_ = nullptr;
+  }
   if (ended_) co_return;
   if (const auto* const response = std::get_if<Response>(&made)) {
     co_await send(*response);
@@ -218,7 +225,7 @@ net::Awaitable HttpConnection<Stream>::respond() {
 }
 
 template <class Stream>
-net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>::answer() {
+typename HttpConnection<Stream>::Answer HttpConnection<Stream>::answer() {
   const http::Request& request = reader_.request();
   auto found = http::find_route(request.method, request.path);
   const auto* const match = std::get_if<http::Match>(&found);
@@ -226,58 +233,56 @@ net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>
   route_ = route != nullptr ? route->pattern : "-";
   if (route == nullptr || route->rate_limited) {
     if (const auto wait = http_.rate_limiter().take(peer_, service_.now())) {
-      co_return too_many(*wait);
+      return too_many(*wait);
     }
   }
-  if (is_preflight()) co_return answer_preflight(route);
+  if (is_preflight()) return answer_preflight(route);
   if ((route == nullptr || route->needs_auth) && !is_authorized()) {
     server_.warn(Server::Complaint::kAuth, info_,
                  request.authorization ? "wrong_secret" : "no_auth");
     server_.metrics().auth_failures("http").add();
-    co_await hold_back();
-    co_return unauthorized();
+    return Unauthorized();
   }
-  if (match != nullptr) co_return co_await answer(*match);
+  if (match != nullptr) return answer(*match);
   if (const auto* const failure = std::get_if<Failure>(&found)) {
-    co_return http::to_response(*failure);
+    return http::to_response(*failure);
   }
-  co_return to_response(std::get<http::NoMatch>(found));
+  return to_response(std::get<http::NoMatch>(found));
 }
 
 template <class Stream>
-net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>::answer(
-    const http::Match& match) {
+typename HttpConnection<Stream>::Answer HttpConnection<Stream>::answer(const http::Match& match) {
   switch (match.route->operation) {
     case Operation::kHealth:
-      co_return status_ok();
+      return status_ok();
     case Operation::kReady:
-      if (!server_.draining()) co_return status_ok();
-      co_return Response{.status = 503, .body = R"({"status":"draining"})"};
+      if (!server_.draining()) return status_ok();
+      return Response{.status = 503, .body = R"({"status":"draining"})"};
     case Operation::kStats:
-      co_return Report();
+      return Report();
     case Operation::kOpenApi:
-      co_return Response{.body = std::string(http::openapi_document())};
+      return Response{.body = std::string(http::openapi_document())};
     case Operation::kMetrics:
-      co_return Response{.content_type = "text/plain; version=0.0.4; charset=utf-8",
-                         .body = server_.metrics_text()};
+      return Response{.content_type = "text/plain; version=0.0.4; charset=utf-8",
+                      .body = server_.metrics_text()};
     case Operation::kCreateSession:
-      co_return open_session();
+      return open_session();
     case Operation::kDeleteSession:
     case Operation::kPingSession: {
       if (const auto failure = refuse_fields(reader_.request().body)) {
-        co_return http::to_response(*failure);
+        return http::to_response(*failure);
       }
       const std::shared_ptr<HttpSession> session = http_.sessions().find(match.parameter);
-      if (session == nullptr) co_return session_gone();
+      if (session == nullptr) return session_gone();
       if (match.route->operation == Operation::kPingSession) {
         http_.sessions().touch(*session);
       } else {
         http_.sessions().end(*session);
       }
-      co_return no_content();
+      return no_content();
     }
     default:
-      co_return co_await change_locks(match);
+      return change_locks(match);
   }
 }
 
@@ -306,29 +311,29 @@ Response HttpConnection<Stream>::open_session() {
 
 /// What a request on a session does. It is read and checked before it takes its turn.
 template <class Stream>
-net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>::change_locks(
+typename HttpConnection<Stream>::Answer HttpConnection<Stream>::change_locks(
     const http::Match& match) {
   const http::Request& request = reader_.request();
   if (!request.session) {
-    co_return http::to_response({400, "bad_request", "the field X-Dflockd-Session is missing"});
+    return http::to_response({400, "bad_request", "the field X-Dflockd-Session is missing"});
   }
   auto read = read_operation(*match.route, match.parameter, request.body);
-  if (const auto* const failure = std::get_if<Failure>(&read)) {
-    co_return http::to_response(*failure);
-  }
-  const std::shared_ptr<HttpSession> session = http_.sessions().find(*request.session);
-  if (session == nullptr) co_return session_gone();
-  HttpTurn turn(session);
-  turn_ = &turn;
-  auto response = co_await carry_out_in_turn(std::get<LockOperation>(read), turn);
-  turn_ = nullptr;
-  co_return response;
+  if (const auto* const failure = std::get_if<Failure>(&read)) return http::to_response(*failure);
+  std::shared_ptr<HttpSession> session = http_.sessions().find(*request.session);
+  if (session == nullptr) return session_gone();
+  return Change{.operation = std::move(std::get<LockOperation>(read)),
+                .session = std::move(session)};
 }
 
+/// This may last, and many may be in it at a time: what is only needed before belongs elsewhere.
 template <class Stream>
 net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>::carry_out_in_turn(
-    const LockOperation& operation, HttpTurn& turn) {
+    const Change& change) {
+  const LockOperation& operation = change.operation;
+  HttpTurn turn(change.session);
+  turn_ = &turn;
   if (!turn.is_first()) {
+    input_.release();
     suspended_in_ = Suspension::kWaiting;
     const bool go_on = co_await turn.begin();
     suspended_in_ = Suspension::kNone;
@@ -341,6 +346,7 @@ net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>
   if (!may_block(operation.operation)) co_return tell(operation, std::move(result));
   bool go_on = true;
   if (answer.outcome == locks::Outcome::kQueued) {
+    input_.release();
     suspended_in_ = Suspension::kWaiting;
     if (hung_up_) turn.give_up();
     go_on = co_await turn.wait(answer);
