@@ -47,7 +47,7 @@ fuzz: ## feed what may be HTTP requests to their reader for SECONDS, 60 by defau
 	  -dict=tests/fuzz/http.dict -artifact_prefix=build/fuzz/ \
 	  build/fuzz/corpus/http tests/fuzz/corpus/http
 
-bench: build ## compare with an epoll floor, Redis and memcached on the same load
+bench: build ## compare with an epoll floor, Redis, memcached and others on the same load
 	@$(DEPS) bench
 	@tests/bench/compare $(ARGS)
 

@@ -4,7 +4,7 @@
 #   (nothing)     what building and testing needs
 #   lint          and clang-format and clang-tidy
 #   fuzz          and clang with libFuzzer, for `make fuzz`
-#   bench         and the servers that `make bench` compares with
+#   bench         and the servers that `make bench` compares with, which are not started
 #   package       and what `make package-test` checks the package with
 #   package-boot  and what `make package-boot-test` boots it with
 set -eu
@@ -18,7 +18,7 @@ case "${1-}" in
   '') ;;
   lint) packages="$packages clang-format-14 clang-tidy-16" ;;
   fuzz) packages="$packages clang-16 libclang-rt-16-dev" ;;
-  bench) packages="$packages redis-server memcached stunnel4 util-linux" ;;
+  bench) packages="$packages redis-server memcached stunnel4 nginx-light wrk util-linux" ;;
   package) packages="$packages lintian mandoc man-db systemd zsh fish util-linux" ;;
   package-boot) packages="$packages mmdebstrap systemd-container" ;;
   *)
@@ -41,6 +41,18 @@ if [ "$(id -u)" -ne 0 ]; then
     echo "install-deps.sh: not root and no sudo; as root: apt-get install$missing" >&2
     exit 1
   }
+fi
+
+# `make bench` starts the servers itself, and nobody asked for a web server on port 80. (They are
+# enabled all the same: `systemctl disable` keeps them from starting at the next boot.) Where this
+# file exists already, as in most containers, its owner has decided.
+policy=/usr/sbin/policy-rc.d
+if [ "${1-}" = bench ] && [ ! -e "$policy" ]; then
+  trap '$sudo rm -f "$policy"' EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
+  printf '#!/bin/sh\nexit 101\n' | $sudo tee "$policy" >/dev/null
+  $sudo chmod 755 "$policy"
 fi
 
 echo "Installing:$missing"

@@ -30,10 +30,10 @@ _dflockd_bench() {
     --port | --connections | --pipeline | --semaphore | --hold | --timeout | --lease | --duration | \
       --warmup | --count) ;;
     *)
-      mapfile -t COMPREPLY < <(compgen -W '--host --port --protocol --server-pid --tls --tls-ca
-        --tls-insecure --auth-token-file --connections --pipeline --keys --semaphore --hold --timeout
-        --lease --handshakes --resume --no-ping --busy-poll --duration --warmup --count --json --quiet
-        --version --help' -- "$current")
+      mapfile -t COMPREPLY < <(compgen -W '--host --port --protocol --http --server-pid --tls
+        --tls-ca --tls-insecure --auth-token-file --connections --pipeline --keys --semaphore --hold
+        --timeout --lease --handshakes --resume --no-ping --busy-poll --duration --warmup --count --json
+        --quiet --version --help' -- "$current")
       ;;
   esac
 }

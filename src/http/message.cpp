@@ -1,5 +1,7 @@
 #include "http/message.hpp"
 
+#include <array>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include <fmt/format.h>
@@ -71,16 +73,43 @@ Response to_response(const Failure& failure) {
   return response;
 }
 
-void append_response(std::string& out, const Response& response, bool head_only, bool keep_alive) {
+void append_response(std::string& out, const Response& response, const Delivery& delivery) {
+  append_head(out, response, response.body.size(), delivery);
+  if (!delivery.head_only && response.status != 204) out += response.body;
+}
+
+void append_head(std::string& out, const Response& response, std::size_t body_size,
+                 const Delivery& delivery) {
   const auto to = std::back_inserter(out);
-  fmt::format_to(to, "HTTP/1.1 {} {}\r\n", response.status, reason(response.status));
+  fmt::format_to(to, "HTTP/1.1 {} {}\r\n{}", response.status, reason(response.status),
+                 delivery.date_line);
   if (response.status != 204) {
     fmt::format_to(to, "Content-Type: {}\r\nContent-Length: {}\r\n", response.content_type,
-                   response.body.size());
+                   body_size);
   }
   out += response.headers;
-  out += keep_alive ? "\r\n" : "Connection: close\r\n\r\n";
-  if (!head_only && response.status != 204) out += response.body;
+  out += delivery.keep_alive ? "\r\n" : "Connection: close\r\n\r\n";
+}
+
+std::string_view DateLine::at(std::time_t now) {
+  if (now == time_) return line_;
+  time_ = now;
+  line_.clear();
+  // The names are those of RFC 9110, 5.6.7, whatever the locale.
+  constexpr std::array kDays{"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+  constexpr std::array kMonths{"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                               "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+  constexpr int kYearZero = 1900;
+  constexpr int kMostYears = 9999 - kYearZero;
+  std::tm date{};
+  if (::gmtime_r(&now, &date) == nullptr || date.tm_year < 0 || date.tm_year > kMostYears) {
+    return line_;
+  }
+  fmt::format_to(std::back_inserter(line_), "Date: {}, {:02} {} {:04} {:02}:{:02}:{:02} GMT\r\n",
+                 kDays.at(static_cast<std::size_t>(date.tm_wday)), date.tm_mday,
+                 kMonths.at(static_cast<std::size_t>(date.tm_mon)), date.tm_year + kYearZero,
+                 date.tm_hour, date.tm_min, date.tm_sec);
+  return line_;
 }
 
 std::string to_json_string(std::string_view text) {

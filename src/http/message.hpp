@@ -4,6 +4,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <ctime>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -46,9 +48,33 @@ struct Response {
 /// `{"error":...,"detail":...}`.
 [[nodiscard]] Response to_response(const Failure& failure);
 
-/// Appends the response to `out` as it goes over the wire. `head_only` leaves the body out and says
-/// how long it is: the response to HEAD. `keep_alive` says whether the connection goes on.
-void append_response(std::string& out, const Response& response, bool head_only, bool keep_alive);
+/// How a response goes over the wire.
+struct Delivery {
+  bool head_only = false;        ///< without the body, but with its length: the response to HEAD
+  bool keep_alive = true;        ///< the connection goes on
+  std::string_view date_line{};  ///< of `DateLine`
+};
+
+/// Appends the response to `out` as it goes over the wire.
+void append_response(std::string& out, const Response& response, const Delivery& delivery);
+
+/// The same for the part in front of the body, whose size is given; that of `response` does not
+/// count.
+void append_head(std::string& out, const Response& response, std::size_t body_size,
+                 const Delivery& delivery);
+
+/// The header line that says when a response was made (RFC 9110, 6.6.1), line end included. It is
+/// formatted anew once a second at most.
+class DateLine {
+ public:
+  /// The line for a time, which need not be later than the one before. Valid until the next call;
+  /// empty for a time that has no such text.
+  [[nodiscard]] std::string_view at(std::time_t now);
+
+ private:
+  std::time_t time_ = std::numeric_limits<std::time_t>::min();  ///< which has no text
+  std::string line_;
+};
 
 /// `text` as a JSON string with its quotes; bytes that are not UTF-8 become U+FFFD.
 [[nodiscard]] std::string to_json_string(std::string_view text);

@@ -11,13 +11,21 @@ namespace {
 /// The longest line of a chunk's size with its extensions.
 constexpr std::size_t kMaxChunkLine = 256;
 
+/// The longest number that is read: any longer one is over every limit, in whatever base.
+constexpr std::size_t kMostDigits = 12;
+
+constexpr std::string_view kDigits = "0123456789";
+constexpr std::string_view kHexDigits = "0123456789abcdefABCDEF";
 constexpr std::string_view kLineEnd = "\r\n";
 constexpr std::string_view kHeadEnd = "\r\n\r\n";
 
+bool is_alphanumeric(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
 bool is_token_character(char c) {
   constexpr std::string_view kOthers = "!#$%&'*+-.^_`|~";
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-         kOthers.find(c) != std::string_view::npos;
+  return is_alphanumeric(c) || kOthers.find(c) != std::string_view::npos;
 }
 
 /// Bytes that must not stand in a line: all control characters but the tab.
@@ -35,10 +43,15 @@ bool has_bare_line_feed(std::string_view text, std::size_t from) {
   return false;
 }
 
+bool is_token(std::string_view text) {
+  return !text.empty() && std::ranges::all_of(text, is_token_character);
+}
+
 /// A method, a target and a version. The parser would take more than one space between them, tabs
 /// in the target, and versions such as "Http/1.1" and "ICE/1.0".
 bool is_request_line(std::string_view line) {
   return std::ranges::count(line, ' ') == 2 && line.find('\t') == std::string_view::npos &&
+         is_token(line.substr(0, line.find(' '))) &&
          (line.ends_with(" HTTP/1.1") || line.ends_with(" HTTP/1.0"));
 }
 
@@ -47,11 +60,54 @@ std::string_view trimmed(std::string_view text) {
   return text.substr(start, text.find_last_not_of(" \t") + 1 - start);
 }
 
+/// Whether a number has more digits than fit any size that is allowed, leading zeros not counted.
+bool is_huge(std::string_view digits) {
+  digits.remove_prefix(std::min(digits.find_first_not_of('0'), digits.size()));
+  return digits.size() > kMostDigits;
+}
+
 /// Hex digits, with a semicolon before anything else. The parser would skip what follows a space.
 bool is_chunk_line(std::string_view line) {
-  const std::size_t end = line.find_first_not_of("0123456789abcdefABCDEF");
+  const std::size_t end = line.find_first_not_of(kHexDigits);
   if (end == 0 || line.empty()) return false;
   return end == std::string_view::npos || trimmed(line.substr(end)).starts_with(';');
+}
+
+/// Unreserved characters, sub-delimiters and whole percent-encodings (RFC 3986, 3.2.2), and
+/// `others`.
+bool is_host_text(std::string_view text, std::string_view others = "") {
+  constexpr std::string_view kAllowed = "-._~!$&'()*+,;=";
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (c == '%') {
+      const std::string_view digits = text.substr(i + 1, 2);
+      if (digits.size() != 2 || digits.find_first_not_of(kHexDigits) != std::string_view::npos) {
+        return false;
+      }
+    } else if (!is_alphanumeric(c) && kAllowed.find(c) == std::string_view::npos &&
+               others.find(c) == std::string_view::npos) {
+      return false;
+    }
+  }
+  return true;
+}
+
+/// A name or an address, which may be empty, and perhaps a port (RFC 9110, 7.2). What stands in the
+/// brackets of an IPv6 address is not looked at closely: nobody goes by it.
+bool is_host(std::string_view value) {
+  std::string_view port;
+  if (value.starts_with('[')) {
+    const std::size_t end = value.find(']');
+    if (end == std::string_view::npos || end == 1) return false;
+    if (!is_host_text(value.substr(1, end - 1), ":")) return false;
+    port = value.substr(end + 1);
+  } else {
+    const std::size_t end = std::min(value.find(':'), value.size());
+    if (!is_host_text(value.substr(0, end))) return false;
+    port = value.substr(end);
+  }
+  if (port.empty()) return true;
+  return port.starts_with(':') && port.find_first_not_of(kDigits, 1) == std::string_view::npos;
 }
 
 std::string lower(std::string_view text) {
@@ -62,21 +118,12 @@ std::string lower(std::string_view text) {
   return result;
 }
 
-Method to_method(unsigned int method) {
-  switch (method) {
-    case HTTP_GET:
-      return Method::kGet;
-    case HTTP_HEAD:
-      return Method::kHead;
-    case HTTP_POST:
-      return Method::kPost;
-    case HTTP_DELETE:
-      return Method::kDelete;
-    case HTTP_OPTIONS:
-      return Method::kOptions;
-    default:
-      return Method::kOther;
+Method to_method(std::string_view name) {
+  for (const Method method :
+       {Method::kGet, Method::kHead, Method::kPost, Method::kDelete, Method::kOptions}) {
+    if (name == text(method)) return method;
   }
+  return Method::kOther;
 }
 
 RequestReader& reader_of(http_parser* parser) {
@@ -118,12 +165,9 @@ std::size_t RequestReader::read(std::string_view unread) {
 
 std::size_t RequestReader::read_head(std::string_view unread) {
   // Empty lines in front of a request line are to be ignored (RFC 9112, 2.2).
-  if (looked_at_ == 0 && unread.starts_with(kLineEnd)) {
-    state_ = State::kIdle;  // also if the CR had come alone
-    return kLineEnd.size();
-  }
-  if (!unread.empty()) state_ = State::kPartial;
-  if (looked_at_ == 0 && unread == "\r") return 0;
+  if (looked_at_ == 0 && unread.starts_with(kLineEnd)) return kLineEnd.size();
+  if (looked_at_ == 0 && kLineEnd.starts_with(unread)) return 0;  // half of one, or nothing
+  state_ = State::kPartial;
 
   const std::size_t from = looked_at_ > kHeadEnd.size() ? looked_at_ - kHeadEnd.size() : 0;
   const std::size_t end = unread.find(kHeadEnd, from);
@@ -145,7 +189,7 @@ std::size_t RequestReader::read_head(std::string_view unread) {
   looked_at_ = 0;
   head_size_ = size;
   const std::string_view head = unread.substr(0, size);
-  if (!check_head(head) || !feed(head) || whole_) return size;
+  if (!check_head(head) || !feed_head(head) || whole_) return size;
   start_body();
   return size;
 }
@@ -163,10 +207,36 @@ bool RequestReader::check_head(std::string_view head) {
       return refuse(400, "bad_request", "the request line is not 'METHOD target HTTP/1.1'");
     }
     if (!first && !take_field(line)) return false;
+    if (first) {
+      request_.method = to_method(line.substr(0, line.find(' ')));
+      request_.http_1_0 = line.ends_with(" HTTP/1.0");
+    }
     first = false;
     start = end + kLineEnd.size();
   }
+  return check_fields();
+}
+
+/// What must be true of all fields together.
+bool RequestReader::check_fields() {
+  if (!request_.http_1_0 && hosts_ == 0) {
+    return refuse(400, "bad_request", "the Host field is missing");
+  }
+  if (chunked_ && (request_.http_1_0 || has_length_)) {
+    return refuse(400, "bad_request", "chunked together with a length or HTTP/1.0");
+  }
+  if (has_huge_length_) return refuse_body();  // the parser would call the number malformed
   return true;
+}
+
+/// The parser takes only the methods that it knows. They all have their bodies alike, so it gets
+/// one that it knows in place of another; but after CONNECT comes a target of its own form.
+bool RequestReader::feed_head(std::string_view head) {
+  const std::string_view method = head.substr(0, head.find(' '));
+  if (request_.method != Method::kOther || method == http_method_str(HTTP_CONNECT)) {
+    return feed(head);
+  }
+  return feed(http_method_str(HTTP_POST)) && feed(head.substr(method.size()));
 }
 
 bool RequestReader::take_field(std::string_view line) {
@@ -175,8 +245,7 @@ bool RequestReader::take_field(std::string_view line) {
   }
   const std::size_t colon = line.find(':');
   const std::string name = lower(line.substr(0, colon));
-  if (colon == std::string_view::npos || name.empty() ||
-      !std::ranges::all_of(name, is_token_character)) {
+  if (colon == std::string_view::npos || !is_token(name)) {
     return refuse(400, "bad_request", "a header line is not 'Name: value'");
   }
   const std::string_view value = trimmed(line.substr(colon + 1));
@@ -184,8 +253,13 @@ bool RequestReader::take_field(std::string_view line) {
 
   if (name == "host") {
     if (++hosts_ > 1) return refuse(400, "bad_request", "two Host fields");
+    if (!is_host(value)) return refuse(400, "bad_request", "Host is no name or address");
   } else if (name == "content-length") {
     if (std::exchange(has_length_, true)) return refuse(400, "bad_request", "two lengths");
+    if (value.empty() || value.find_first_not_of(kDigits) != std::string_view::npos) {
+      return refuse(400, "bad_request", "a Content-Length that is not a number");
+    }
+    has_huge_length_ = is_huge(value);
   } else if (name == "transfer-encoding") {
     if (chunked_ || lower(value) != "chunked") {
       return refuse(400, "bad_request", "a Transfer-Encoding other than chunked");
@@ -221,9 +295,7 @@ bool RequestReader::start_body() {
     part_ = Part::kChunkLine;
     return true;
   }
-  if (parser_.content_length > kMaxBody) {
-    return refuse(413, "body_too_large", "the body is over 1 MiB long");
-  }
+  if (parser_.content_length > kMaxBody) return refuse_body();
   part_ = Part::kBody;
   return true;
 }
@@ -257,7 +329,8 @@ std::size_t RequestReader::read_line(std::string_view unread) {
     refuse(400, "bad_request", "the line of a chunk's size is over 256 bytes long");
     return 0;
   }
-  if (part_ == Part::kTrailers && head_size_ + size > kMaxHead) {
+  const bool is_last = kLineEnd.starts_with(unread.substr(0, size));  // or may become it
+  if (part_ == Part::kTrailers && !is_last && head_size_ + size > kMaxHead) {
     refuse(431, "headers_too_large", "the head is over 64 KiB long");
     return 0;
   }
@@ -279,9 +352,13 @@ std::size_t RequestReader::read_line(std::string_view unread) {
     refuse(400, "bad_request", "the size of a chunk is not a hex number");
     return size;
   }
-  if (part_ == Part::kTrailers) {
+  if (part_ == Part::kChunkLine && is_huge(line.substr(0, line.find_first_not_of(kHexDigits)))) {
+    refuse_body();
+    return size;
+  }
+  if (part_ == Part::kTrailers && !is_last) {
     head_size_ += size;
-    if (!line.empty() && !take_field(line)) return size;
+    if (!take_field(line)) return size;
   }
   feed(unread.substr(0, size));
   return size;
@@ -312,6 +389,10 @@ bool RequestReader::refuse(int status, std::string_view code, std::string_view d
   return false;
 }
 
+bool RequestReader::refuse_body() {
+  return refuse(413, "body_too_large", "the body is over 1 MiB long");
+}
+
 bool RequestReader::take_expectation() {
   const bool waits = state_ == State::kPartial && part_ != Part::kHead && request_.body.empty();
   return waits && !request_.http_1_0 && std::exchange(expects_continue_, false);
@@ -322,7 +403,7 @@ void RequestReader::next() {
   state_ = State::kIdle;
   part_ = Part::kHead;
   looked_at_ = head_size_ = fields_ = chunk_left_ = hosts_ = 0;
-  chunked_ = has_length_ = expects_continue_ = whole_ = false;
+  chunked_ = has_length_ = has_huge_length_ = expects_continue_ = whole_ = false;
   url_.clear();
   request_ = {};
 }
@@ -335,16 +416,6 @@ int RequestReader::on_url(http_parser* parser, const char* at, std::size_t size)
 int RequestReader::on_headers_complete(http_parser* parser) {
   RequestReader& self = reader_of(parser);
   parser->upgrade = 0;  // to no other protocol: the request is answered as it is
-  const bool is_1_0 = parser->http_minor == 0;
-  if (!is_1_0 && self.hosts_ == 0) {
-    self.refuse(400, "bad_request", "the Host field is missing");
-  } else if (self.chunked_ && (is_1_0 || self.has_length_)) {
-    self.refuse(400, "bad_request", "chunked together with a length or HTTP/1.0");
-  }
-  if (self.state_ == State::kRefused) return -1;
-
-  self.request_.method = to_method(parser->method);
-  self.request_.http_1_0 = is_1_0;
   self.request_.keep_alive = http_should_keep_alive(parser) != 0;
   http_parser_url parts;
   http_parser_url_init(&parts);
@@ -368,7 +439,7 @@ int RequestReader::on_chunk_header(http_parser* parser) {
   RequestReader& self = reader_of(parser);
   const std::uint64_t size = parser->content_length;
   if (size > kMaxBody - self.request_.body.size()) {
-    self.refuse(413, "body_too_large", "the body is over 1 MiB long");
+    self.refuse_body();
     return -1;
   }
   self.chunk_left_ = static_cast<std::size_t>(size) + kLineEnd.size();

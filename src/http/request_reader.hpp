@@ -26,13 +26,14 @@ namespace dflockd::http {
 
 class RequestReader {
  public:
-  /// The longest head: the request line and all fields, trailers included.
+  /// The longest head: the request line and all fields, trailers included, but not the empty line
+  /// behind those.
   static constexpr std::size_t kMaxHead = 64UL * 1024;
   static constexpr std::size_t kMaxFields = 100;
   static constexpr std::size_t kMaxBody = 1024UL * 1024;
 
   enum class State : std::uint8_t {
-    kIdle,      ///< nothing of a request has come
+    kIdle,      ///< nothing of a request has come, though half of an empty line may have
     kPartial,   ///< a part has
     kComplete,  ///< `request` is whole
     kRefused,   ///< `failure` says why; nothing more can be read from this connection
@@ -65,10 +66,13 @@ class RequestReader {
   std::size_t read_body(std::string_view unread);
   std::size_t read_line(std::string_view unread);
   bool check_head(std::string_view head);
+  bool check_fields();
+  bool feed_head(std::string_view head);
   bool take_field(std::string_view line);
   bool start_body();
   bool feed(std::string_view bytes);
   bool refuse(int status, std::string_view code, std::string_view detail);
+  bool refuse_body();
 
   static int on_url(http_parser* parser, const char* at, std::size_t size);
   static int on_headers_complete(http_parser* parser);
@@ -86,6 +90,7 @@ class RequestReader {
   std::size_t hosts_ = 0;
   bool chunked_ = false;
   bool has_length_ = false;
+  bool has_huge_length_ = false;  ///< one that no integer may hold
   bool expects_continue_ = false;
   bool whole_ = false;  ///< the parser says so
   std::string url_;

@@ -93,6 +93,7 @@ std::variant<Match, NoMatch, Failure> find_route(Method method, std::string_view
     const auto parameter = match(route.pattern, path);
     if (!parameter) continue;
     if (route.method != wanted) {
+      none.other = &route;
       if (!none.allow.empty()) none.allow += ", ";
       none.allow += text(route.method);
       if (route.method == Method::kGet) none.allow += ", HEAD";

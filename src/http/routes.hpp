@@ -48,7 +48,8 @@ struct Match {
 
 /// No such path, or a path that has no such method: then `allow` is the value of the `Allow` field.
 struct NoMatch {
-  std::string allow;  ///< empty if there is no such path
+  const Route* other = nullptr;  ///< a route of the path; null if there is no such path
+  std::string allow{};           ///< empty if there is no such path
 };
 
 /// Finds the route of a request; a Failure if the path's percent-encoding is broken.

@@ -68,7 +68,9 @@ double to_double(std::size_t count) {
 
 void add_commands(Families& families, const CounterTable& commands) {
   MetricFamily& family =
-      families.add("dflockd_commands_total", "Requests of the line protocol by command and reply.",
+      families.add("dflockd_commands_total",
+                   "Requests by command and reply of the line protocol, those on locks and "
+                   "semaphores over HTTP included.",
                    MetricType::Counter);
   for (std::size_t row = 0; row < commands.rows().size(); ++row) {
     for (std::size_t column = 0; column < commands.columns().size(); ++column) {

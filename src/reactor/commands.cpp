@@ -13,34 +13,6 @@ using locks::Outcome;
 using protocol::Command;
 using protocol::Status;
 
-Status status_of(Outcome outcome) {
-  switch (outcome) {
-    case Outcome::kGranted:
-      return Status::kOk;
-    case Outcome::kQueued:
-      return Status::kQueued;
-    case Outcome::kTimeout:
-      return Status::kTimeout;
-    case Outcome::kMaxLocks:
-      return Status::kMaxLocks;
-    case Outcome::kMaxWaiters:
-      return Status::kMaxWaiters;
-    case Outcome::kLimitMismatch:
-      return Status::kLimitMismatch;
-    case Outcome::kAlreadyEnqueued:
-      return Status::kAlreadyEnqueued;
-    case Outcome::kNotEnqueued:
-      return Status::kNotEnqueued;
-    case Outcome::kLeaseExpired:
-      return Status::kLeaseExpired;
-    case Outcome::kDraining:
-      return Status::kDraining;
-    case Outcome::kNoFence:
-      return Status::kError;
-  }
-  return Status::kError;
-}
-
 Status append(std::string& out, Status status) {
   protocol::append_status(out, status);
   return status;
@@ -95,6 +67,34 @@ std::optional<Status> carry_out(const protocol::Request& request, LockService& s
 }
 
 }  // namespace
+
+Status status_of(Outcome outcome) {
+  switch (outcome) {
+    case Outcome::kGranted:
+      return Status::kOk;
+    case Outcome::kQueued:
+      return Status::kQueued;
+    case Outcome::kTimeout:
+      return Status::kTimeout;
+    case Outcome::kMaxLocks:
+      return Status::kMaxLocks;
+    case Outcome::kMaxWaiters:
+      return Status::kMaxWaiters;
+    case Outcome::kLimitMismatch:
+      return Status::kLimitMismatch;
+    case Outcome::kAlreadyEnqueued:
+      return Status::kAlreadyEnqueued;
+    case Outcome::kNotEnqueued:
+      return Status::kNotEnqueued;
+    case Outcome::kLeaseExpired:
+      return Status::kLeaseExpired;
+    case Outcome::kDraining:
+      return Status::kDraining;
+    case Outcome::kNoFence:
+      return Status::kError;
+  }
+  return Status::kError;
+}
 
 std::optional<Status> execute(const protocol::Request& request, LockService& service,
                               locks::OwnerId owner, std::string& out) {

@@ -8,6 +8,7 @@
 
 #include "http/body.hpp"
 #include "protocol/request.hpp"
+#include "reactor/commands.hpp"
 
 namespace dflockd::reactor {
 
@@ -121,6 +122,23 @@ std::variant<http::Body, Failure> parse(const http::Route& route, std::string_vi
   return body.empty() ? http::Body() : http::parse_body(body, {"lease_ttl_s"});
 }
 
+protocol::Command command_of(Operation operation) {
+  switch (operation) {
+    case Operation::kAcquire:
+      return protocol::Command::kAcquire;
+    case Operation::kRelease:
+      return protocol::Command::kRelease;
+    case Operation::kRenew:
+      return protocol::Command::kRenew;
+    case Operation::kEnqueue:
+      return protocol::Command::kEnqueue;
+    case Operation::kWait:
+      return protocol::Command::kWait;
+    default:
+      return protocol::Command::kInvalid;
+  }
+}
+
 OperationResult call(const LockOperation& operation, LockService& service, locks::OwnerId owner) {
   const locks::KeyName key{operation.semaphore ? locks::Kind::kSemaphore : locks::Kind::kLock,
                            operation.key};
@@ -187,6 +205,22 @@ OperationResult carry_out(const LockOperation& operation, LockService& service,
   } catch (const std::bad_alloc&) {
     return http::to_response({503, "out_of_memory", "nothing was done"});
   }
+}
+
+std::size_t label_of(const LockOperation& operation) {
+  return protocol::label(command_of(operation.operation), operation.semaphore);
+}
+
+protocol::Status status_of(const LockOperation& operation, const OperationResult& result) {
+  if (const auto* const response = std::get_if<Response>(&result)) {
+    constexpr int kFirstError = 400;
+    return response->status < kFirstError ? protocol::Status::kOk : protocol::Status::kError;
+  }
+  const Outcome outcome = std::get<locks::Answer>(result).outcome;
+  if (outcome == Outcome::kGranted && operation.operation == Operation::kEnqueue) {
+    return protocol::Status::kAcquired;
+  }
+  return status_of(outcome);
 }
 
 Response to_response(const LockOperation& operation, const locks::Answer& answer) {

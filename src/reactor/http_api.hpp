@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -11,6 +12,7 @@
 #include "http/message.hpp"
 #include "http/routes.hpp"
 #include "locks/types.hpp"
+#include "protocol/reply.hpp"
 #include "reactor/lock_service.hpp"
 
 namespace dflockd::reactor {
@@ -38,6 +40,12 @@ using OperationResult = std::variant<http::Response, locks::Answer>;
 /// Carries an operation out for `owner`. Memory that is too short is a response of status 503.
 [[nodiscard]] OperationResult carry_out(const LockOperation& operation, LockService& service,
                                         locks::OwnerId owner);
+
+/// As what metrics count an operation: the command of the line protocol that does the same, by its
+/// `protocol::label`, and what that would have replied.
+[[nodiscard]] std::size_t label_of(const LockOperation& operation);
+[[nodiscard]] protocol::Status status_of(const LockOperation& operation,
+                                         const OperationResult& result);
 
 /// The response that tells of an answer.
 [[nodiscard]] http::Response to_response(const LockOperation& operation,

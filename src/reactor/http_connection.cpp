@@ -46,6 +46,10 @@ Response draining() {
   return http::to_response({503, "draining", "the server is shutting down"});
 }
 
+Response not_found() {
+  return http::to_response({404, "not_found", "no such route"});
+}
+
 Response too_many(std::chrono::nanoseconds wait) {
   Response response = http::to_response({429, "rate_limited", "too many requests"});
   const auto seconds = std::chrono::ceil<std::chrono::seconds>(wait).count();
@@ -82,6 +86,13 @@ std::optional<Failure> refuse_fields(std::string_view body) {
   auto parsed = http::parse_body(body, {});
   if (auto* const failure = std::get_if<Failure>(&parsed)) return std::move(*failure);
   return std::nullopt;
+}
+
+/// The route of a request, or another one of its path; null if there is no such path.
+const http::Route* route_of(const std::variant<http::Match, http::NoMatch, Failure>& found) {
+  if (const auto* const match = std::get_if<http::Match>(&found)) return match->route;
+  const auto* const none = std::get_if<http::NoMatch>(&found);
+  return none != nullptr ? none->other : nullptr;
 }
 
 bool may_block(Operation operation) {
@@ -172,10 +183,10 @@ net::Awaitable HttpConnection<Stream>::receive() {
   }
 }
 
-/// Nothing of a request has come.
+/// Nothing of a request has come. To be asked when all input has been read.
 template <class Stream>
 bool HttpConnection<Stream>::is_idle() const {
-  return input_.empty() && reader_.state() == http::RequestReader::State::kIdle;
+  return reader_.state() == http::RequestReader::State::kIdle;
 }
 
 /// A drain ends it: it is idle, and has had a request. The first request of a new connection is
@@ -192,7 +203,14 @@ net::Awaitable HttpConnection<Stream>::respond() {
   began_ = service_.now();
   had_request_ = true;
   keep_alive_ = reader_.request().keep_alive && !server_.draining();
-  const Answer made = co_await answer();
+  Answer made = answer();
+  if (std::holds_alternative<Unauthorized>(made)) {
+    co_await hold_back();
+    made = unauthorized();
+  } else if (const auto* const change = std::get_if<Change>(&made)) {
+    made = co_await carry_out_in_turn(*change);
+    turn_ = nullptr;
+  }
   if (ended_) co_return;
   if (const auto* const response = std::get_if<Response>(&made)) {
     co_await send(*response);
@@ -207,65 +225,64 @@ net::Awaitable HttpConnection<Stream>::respond() {
 }
 
 template <class Stream>
-net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>::answer() {
+typename HttpConnection<Stream>::Answer HttpConnection<Stream>::answer() {
   const http::Request& request = reader_.request();
   auto found = http::find_route(request.method, request.path);
   const auto* const match = std::get_if<http::Match>(&found);
-  route_ = match != nullptr ? match->route->pattern : "-";
-  if (is_preflight()) co_return allow_origin();
-  if (match == nullptr || match->route->rate_limited) {
+  const http::Route* const route = route_of(found);
+  route_ = route != nullptr ? route->pattern : "-";
+  if (route == nullptr || route->rate_limited) {
     if (const auto wait = http_.rate_limiter().take(peer_, service_.now())) {
-      co_return too_many(*wait);
+      return too_many(*wait);
     }
   }
-  if ((match == nullptr || match->route->needs_auth) && !is_authorized()) {
+  if (is_preflight()) return answer_preflight(route);
+  if ((route == nullptr || route->needs_auth) && !is_authorized()) {
     server_.warn(Server::Complaint::kAuth, info_,
                  request.authorization ? "wrong_secret" : "no_auth");
     server_.metrics().auth_failures("http").add();
-    co_await hold_back();
-    co_return unauthorized();
+    return Unauthorized();
   }
-  if (match != nullptr) co_return co_await answer(*match);
+  if (match != nullptr) return answer(*match);
   if (const auto* const failure = std::get_if<Failure>(&found)) {
-    co_return http::to_response(*failure);
+    return http::to_response(*failure);
   }
-  co_return to_response(std::get<http::NoMatch>(found));
+  return to_response(std::get<http::NoMatch>(found));
 }
 
 template <class Stream>
-net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>::answer(
-    const http::Match& match) {
+typename HttpConnection<Stream>::Answer HttpConnection<Stream>::answer(const http::Match& match) {
   switch (match.route->operation) {
     case Operation::kHealth:
-      co_return status_ok();
+      return status_ok();
     case Operation::kReady:
-      if (!server_.draining()) co_return status_ok();
-      co_return Response{.status = 503, .body = R"({"status":"draining"})"};
+      if (!server_.draining()) return status_ok();
+      return Response{.status = 503, .body = R"({"status":"draining"})"};
     case Operation::kStats:
-      co_return Report();
+      return Report();
     case Operation::kOpenApi:
-      co_return Response{.body = std::string(http::openapi_document())};
+      return Response{.body = std::string(http::openapi_document())};
     case Operation::kMetrics:
-      co_return Response{.content_type = "text/plain; version=0.0.4; charset=utf-8",
-                         .body = server_.metrics_text()};
+      return Response{.content_type = "text/plain; version=0.0.4; charset=utf-8",
+                      .body = server_.metrics_text()};
     case Operation::kCreateSession:
-      co_return open_session();
+      return open_session();
     case Operation::kDeleteSession:
     case Operation::kPingSession: {
       if (const auto failure = refuse_fields(reader_.request().body)) {
-        co_return http::to_response(*failure);
+        return http::to_response(*failure);
       }
       const std::shared_ptr<HttpSession> session = http_.sessions().find(match.parameter);
-      if (session == nullptr) co_return session_gone();
+      if (session == nullptr) return session_gone();
       if (match.route->operation == Operation::kPingSession) {
         http_.sessions().touch(*session);
       } else {
         http_.sessions().end(*session);
       }
-      co_return no_content();
+      return no_content();
     }
     default:
-      co_return co_await change_locks(match);
+      return change_locks(match);
   }
 }
 
@@ -294,29 +311,29 @@ Response HttpConnection<Stream>::open_session() {
 
 /// What a request on a session does. It is read and checked before it takes its turn.
 template <class Stream>
-net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>::change_locks(
+typename HttpConnection<Stream>::Answer HttpConnection<Stream>::change_locks(
     const http::Match& match) {
   const http::Request& request = reader_.request();
   if (!request.session) {
-    co_return http::to_response({400, "bad_request", "the field X-Dflockd-Session is missing"});
+    return http::to_response({400, "bad_request", "the field X-Dflockd-Session is missing"});
   }
   auto read = read_operation(*match.route, match.parameter, request.body);
-  if (const auto* const failure = std::get_if<Failure>(&read)) {
-    co_return http::to_response(*failure);
-  }
-  const std::shared_ptr<HttpSession> session = http_.sessions().find(*request.session);
-  if (session == nullptr) co_return session_gone();
-  HttpTurn turn(session);
-  turn_ = &turn;
-  auto response = co_await carry_out_in_turn(std::get<LockOperation>(read), turn);
-  turn_ = nullptr;
-  co_return response;
+  if (const auto* const failure = std::get_if<Failure>(&read)) return http::to_response(*failure);
+  std::shared_ptr<HttpSession> session = http_.sessions().find(*request.session);
+  if (session == nullptr) return session_gone();
+  return Change{.operation = std::move(std::get<LockOperation>(read)),
+                .session = std::move(session)};
 }
 
+/// This may last, and many may be in it at a time: what is only needed before belongs elsewhere.
 template <class Stream>
 net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>::carry_out_in_turn(
-    const LockOperation& operation, HttpTurn& turn) {
+    const Change& change) {
+  const LockOperation& operation = change.operation;
+  HttpTurn turn(change.session);
+  turn_ = &turn;
   if (!turn.is_first()) {
+    input_.release();
     suspended_in_ = Suspension::kWaiting;
     const bool go_on = co_await turn.begin();
     suspended_in_ = Suspension::kNone;
@@ -324,18 +341,19 @@ net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>
     if (!go_on) co_return CallerLeft();
   }
   OperationResult result = carry_out(operation, service_, turn.owner());
-  if (auto* const response = std::get_if<Response>(&result)) co_return std::move(*response);
+  if (std::holds_alternative<Response>(result)) co_return tell(operation, std::move(result));
   auto& answer = std::get<locks::Answer>(result);
-  if (!may_block(operation.operation)) co_return reactor::to_response(operation, answer);
+  if (!may_block(operation.operation)) co_return tell(operation, std::move(result));
   bool go_on = true;
   if (answer.outcome == locks::Outcome::kQueued) {
+    input_.release();
     suspended_in_ = Suspension::kWaiting;
     if (hung_up_) turn.give_up();
     go_on = co_await turn.wait(answer);
     suspended_in_ = Suspension::kNone;
     if (turn.session_gone()) co_return session_gone();
   }
-  if (go_on && !peer_gone()) co_return reactor::to_response(operation, answer);
+  if (go_on && !peer_gone()) co_return tell(operation, std::move(result));
   if (answer.outcome == locks::Outcome::kGranted) {
     // It raced with the caller's leaving: the next in the queue has it.
     static_cast<void>(service_.release(
@@ -343,6 +361,16 @@ net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>
         answer.token));
   }
   co_return CallerLeft();
+}
+
+/// Counts what came of an operation, as the line protocol does, and makes the response. What its
+/// caller or its session did not stay for has no outcome.
+template <class Stream>
+Response HttpConnection<Stream>::tell(const LockOperation& operation, OperationResult result) {
+  const auto status = static_cast<std::size_t>(status_of(operation, result));
+  server_.metrics().commands.of(label_of(operation), status).add();
+  if (auto* const response = std::get_if<Response>(&result)) return std::move(*response);
+  return reactor::to_response(operation, std::get<locks::Answer>(result));
 }
 
 template <class Stream>
@@ -362,7 +390,7 @@ bool HttpConnection<Stream>::is_authorized() const {
 
 template <class Stream>
 Response HttpConnection<Stream>::to_response(const http::NoMatch& none) const {
-  if (none.allow.empty()) return http::to_response({404, "not_found", "no such route"});
+  if (none.allow.empty()) return not_found();
   Response response = http::to_response({405, "method_not_allowed", "expected " + none.allow});
   response.headers += "Allow: " + none.allow + "\r\n";
   return response;
@@ -377,8 +405,11 @@ bool HttpConnection<Stream>::is_preflight() const {
          http_.allows(*request.origin);
 }
 
+/// Needs no secret, which browsers do not send with a preflight. The browser compares the method
+/// that it asks for with those that are listed; whether the path has it, the request itself shows.
 template <class Stream>
-Response HttpConnection<Stream>::allow_origin() const {
+Response HttpConnection<Stream>::answer_preflight(const http::Route* route) const {
+  if (route == nullptr) return not_found();
   return {.status = 204,
           .headers =
               "Access-Control-Allow-Methods: GET, HEAD, POST, DELETE\r\n"
@@ -405,14 +436,21 @@ void HttpConnection<Stream>::add_keep_alive(Response& response) const {
   if (reader_.request().http_1_0 && keep_alive_) response.headers += "Connection: keep-alive\r\n";
 }
 
+/// To be used at once: see `HttpServer::date_line`.
+template <class Stream>
+http::Delivery HttpConnection<Stream>::delivery() const {
+  return {.head_only = reader_.request().method == Method::kHead,
+          .keep_alive = keep_alive_,
+          .date_line = http_.date_line()};
+}
+
 template <class Stream>
 net::Awaitable HttpConnection<Stream>::send(const Response& response) {
-  const http::Request& request = reader_.request();
   std::string out;
   Response whole = response;
   add_cors(whole);
   add_keep_alive(whole);
-  http::append_response(out, whole, request.method == Method::kHead, keep_alive_);
+  http::append_response(out, whole, delivery());
   count(response.status, out.size());
   co_await send_all(out);
 }
@@ -461,9 +499,8 @@ net::Awaitable HttpConnection<Stream>::send_stats() {
   Response head;
   add_cors(head);
   add_keep_alive(head);
-  std::string out = fmt::format(
-      "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{}{}\r\n", size,
-      head.headers, keep_alive_ ? "" : "Connection: close\r\n");
+  std::string out;
+  http::append_head(out, head, size, delivery());
   count(200, out.size() + size);
   std::vector<asio::const_buffer> pieces{asio::buffer(out)};
   if (reader_.request().method != Method::kHead) {
@@ -481,6 +518,7 @@ net::Awaitable HttpConnection<Stream>::send_stats() {
 template <class Stream>
 void HttpConnection<Stream>::count(int status, std::size_t size) {
   const http::Request& request = reader_.request();
+  service_.refresh_clock();  // the request itself took time
   server_.metrics().http_requests(http::text(request.method), route_, status).add();
   server_.metrics().http_duration(route_).observe(service_.now() - began_);
   if (!logging::enabled(logging::Level::kDebug)) return;

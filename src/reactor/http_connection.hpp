@@ -70,31 +70,39 @@ class HttpConnection final : public StreamConnection<Stream> {
   using Base::suspended_in_;
   using Base::watch_;
 
-  /// The answer is a report of its own size, or not wanted any more.
+  /// The answer is a report of its own size, or comes when a change of locks is carried out, or
+  /// when whoever does not know the secret has waited, or is not wanted any more.
   struct Report {};
+  struct Change {
+    LockOperation operation;
+    std::shared_ptr<HttpSession> session;
+  };
+  struct Unauthorized {};
   struct CallerLeft {};
-  using Answer = std::variant<http::Response, Report, CallerLeft>;
+  using Answer = std::variant<http::Response, Report, Change, Unauthorized, CallerLeft>;
 
   [[nodiscard]] const OwnerInfo& info() const override { return info_; }
 
   net::Awaitable receive();
   net::Awaitable respond();
-  net::AwaitableOf<Answer> answer();
-  net::AwaitableOf<Answer> answer(const http::Match& match);
-  net::AwaitableOf<Answer> change_locks(const http::Match& match);
-  net::AwaitableOf<Answer> carry_out_in_turn(const LockOperation& operation, HttpTurn& turn);
+  [[nodiscard]] Answer answer();
+  [[nodiscard]] Answer answer(const http::Match& match);
+  [[nodiscard]] Answer change_locks(const http::Match& match);
+  net::AwaitableOf<Answer> carry_out_in_turn(const Change& change);
   net::Awaitable send_stats();
   net::Awaitable send(const http::Response& response);
   net::Awaitable refuse(const http::Response& response);
   net::Awaitable send_all(std::string_view bytes);
 
+  [[nodiscard]] http::Response tell(const LockOperation& operation, OperationResult result);
   [[nodiscard]] http::Response open_session();
   [[nodiscard]] bool is_preflight() const;
-  [[nodiscard]] http::Response allow_origin() const;
+  [[nodiscard]] http::Response answer_preflight(const http::Route* route) const;
   [[nodiscard]] bool is_authorized() const;
   [[nodiscard]] http::Response to_response(const http::NoMatch& none) const;
   void add_cors(http::Response& response) const;
   void add_keep_alive(http::Response& response) const;
+  [[nodiscard]] http::Delivery delivery() const;
   [[nodiscard]] bool is_idle() const;
   [[nodiscard]] bool is_spare() const;
   void count(int status, std::size_t size);

@@ -4,10 +4,12 @@
 
 #include <chrono>
 #include <cstddef>
+#include <ctime>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "http/message.hpp"
 #include "middleware/gate.hpp"
 #include "middleware/rate_limiter.hpp"
 #include "net/net.hpp"
@@ -58,6 +60,8 @@ class HttpServer {
   /// Whether pages of this origin may read the answers.
   [[nodiscard]] bool allows(std::string_view origin) const;
   [[nodiscard]] bool has_cors() const { return !allowed_origins_.empty(); }
+  /// The header line with the time of a response made now. Valid until the next call.
+  [[nodiscard]] std::string_view date_line() { return date_line_.at(std::time(nullptr)); }
 
  private:
   asio::io_context& context_;
@@ -66,6 +70,7 @@ class HttpServer {
   HttpSessions sessions_;
   middleware::RateLimiter rate_limiter_;
   const std::vector<std::string> allowed_origins_;
+  http::DateLine date_line_;
   middleware::Gate gate_;
   Listener listener_;
 };

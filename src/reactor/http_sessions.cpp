@@ -40,28 +40,41 @@ locks::OwnerId HttpTurn::owner() const {
 }
 
 net::AwaitableOf<bool> HttpTurn::begin() {
+  std::error_code cancelled;
   bool go_on = !session_->closed_ && !given_up_;
-  while (go_on && !is_first()) go_on = co_await called();
+  while (go_on && !is_first()) {
+    expect_call();
+    co_await call_->async_wait(net::into(cancelled));
+    go_on = was_called();
+  }
   co_return go_on;
 }
 
 net::AwaitableOf<bool> HttpTurn::wait(locks::Answer& answer) {
   blocked_ = !answer_;
+  std::error_code cancelled;
   bool go_on = true;
-  while (go_on && !answer_) go_on = co_await called();
+  while (go_on && !answer_) {
+    expect_call();
+    co_await call_->async_wait(net::into(cancelled));
+    go_on = was_called();
+  }
   blocked_ = !answer_;
   if (answer_) answer = *answer_;
   co_return go_on;
 }
 
-/// Waits for `call`. False if there is nothing more to wait for.
-net::AwaitableOf<bool> HttpTurn::called() {
+/// Begins to wait for `call`. Not a coroutine, as `was_called`: a frame of its own would be kept
+/// for every request that waits.
+void HttpTurn::expect_call() {
   call_.emplace(session_->sessions_.context_.get_executor(), net::Timer::time_point::max());
-  std::error_code cancelled;
-  co_await call_->async_wait(net::into(cancelled));
+}
+
+/// The wait for `call` is over. False if there is nothing more to wait for.
+bool HttpTurn::was_called() {
   call_.reset();
   session_->sessions_.service_.refresh_clock();
-  co_return !session_->closed_ && !given_up_;
+  return !session_->closed_ && !given_up_;
 }
 
 void HttpTurn::call() {

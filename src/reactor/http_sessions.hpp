@@ -61,7 +61,8 @@ class HttpTurn {
   friend class HttpSession;
   friend class HttpSessions;
 
-  net::AwaitableOf<bool> called();
+  void expect_call();
+  [[nodiscard]] bool was_called();
   void call();
 
   const std::shared_ptr<HttpSession> session_;

@@ -43,6 +43,13 @@ class InputBuffer {
     consume(size);
   }
 
+  /// Gives the memory back if nothing is unread, for a time without receptions.
+  void release() {
+    if (!empty()) return;
+    data_.reset();
+    capacity_ = 0;
+  }
+
   /// Room to receive into, never empty. The buffer must not be full.
   [[nodiscard]] std::span<char> space() {
     assert(!full());

@@ -95,6 +95,15 @@ TEST_F(OptionsTest, reads_the_flags_of_tls) {
   EXPECT_FALSE(options.ping);
 }
 
+TEST_F(OptionsTest, http_goes_with_the_other_flags) {
+  EXPECT_FALSE(accept({}).http);
+  const Options options =
+      accept({"--http", "--tls", "--pipeline", "4", "--semaphore", "3", "--lease", "60"});
+  EXPECT_TRUE(options.http);
+  EXPECT_EQ(options.pipeline, 4U);
+  EXPECT_TRUE(accept({"--http", "--keys", "shared", "--protocol", "dflockd"}).http);
+}
+
 TEST_F(OptionsTest, only_dflockd_is_pinged) {
   EXPECT_TRUE(accept({"--tls", "--handshakes"}).ping);
   EXPECT_FALSE(accept({"--tls", "--handshakes", "--protocol", "redis"}).ping);
@@ -149,6 +158,9 @@ TEST_F(OptionsTest, an_unknown_or_incomplete_flag_is_named) {
 TEST_F(OptionsTest, flags_that_contradict_each_other_are_refused) {
   EXPECT_EQ(refuse({"--keys", "shared", "--pipeline", "2"}),
             "--pipeline '2': must be 1 with --keys shared");
+  EXPECT_EQ(refuse({"--protocol", "redis", "--http"}),
+            "--protocol 'redis': must be dflockd with --http");
+  EXPECT_EQ(refuse({"--http", "--tls", "--handshakes"}), "--http excludes --handshakes");
   EXPECT_EQ(refuse({"--protocol", "redis", "--semaphore", "2"}),
             "--protocol 'redis': must be dflockd with --semaphore");
   EXPECT_EQ(refuse({"--protocol", "memcached", "--keys", "shared"}),

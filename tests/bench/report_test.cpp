@@ -44,6 +44,14 @@ TEST(Report, text_tells_the_load_and_what_was_measured) {
   EXPECT_THAT(report, HasSubstr("\ncycle              150.0       150.0"));
 }
 
+TEST(Report, tells_that_the_load_went_over_http) {
+  Options options;
+  options.http = true;
+  EXPECT_THAT(text(options, two_seconds_of_load()),
+              HasSubstr(": 100 connections of HTTP, own keys"));
+  EXPECT_THAT(json(options, two_seconds_of_load()), HasSubstr(R"("http":true,)"));
+}
+
 TEST(Report, long_latencies_are_in_milliseconds) {
   Result result = two_seconds_of_load();
   result.cycle.record(1500ms);
@@ -64,8 +72,8 @@ TEST(Report, json_has_the_documented_keys) {
   EXPECT_EQ(
       json({}, result),
       R"({"version":")" DFLOCKD_VERSION
-      R"(","protocol":"dflockd","host":"127.0.0.1","port":6388,"connections":100,"pipeline":1,)"
-      R"("keys":"own","semaphore":null,"hold_ms":0.000,"busy_poll":false,"tls":null,)"
+      R"(","protocol":"dflockd","http":false,"host":"127.0.0.1","port":6388,"connections":100,)"
+      R"("pipeline":1,"keys":"own","semaphore":null,"hold_ms":0.000,"busy_poll":false,"tls":null,)"
       R"("elapsed_s":2.000,"cycles":40000,)"
       R"("cycles_per_s":20000.000,"errors":0,"first_error":null,)"
       R"("server_cpu_us_per_cycle":null,"server_cpu_utilisation":null,"latency_us":{)"
@@ -131,7 +139,7 @@ TEST(Report, json_of_handshakes_has_the_documented_keys) {
   EXPECT_EQ(
       json(options, two_seconds_of_handshakes()),
       R"({"version":")" DFLOCKD_VERSION
-      R"(","protocol":"dflockd","host":"127.0.0.1","port":6388,"connections":100,)"
+      R"(","protocol":"dflockd","http":false,"host":"127.0.0.1","port":6388,"connections":100,)"
       R"("resume":false,"ping":true,"busy_poll":false,"tls":null,)"
       R"("elapsed_s":2.000,"handshakes":4000,"handshakes_per_s":2000.000,"resumed":4000,)"
       R"("errors":0,"first_error":null,)"

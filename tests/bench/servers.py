@@ -97,9 +97,9 @@ class Bench:
 
     def load(self, server, **flags):
         """Puts a server under load. Flags are those of dflockd-bench, `True` standing for one that
-        takes no value; gives its JSON."""
-        command = [self._binary("dflockd-bench"), "--json", f"--port={server.port}"]
-        command += [f"--server-pid={server.pid}"]
+        takes no value; gives its JSON. The port is the server's unless it is among them."""
+        command = [self._binary("dflockd-bench"), "--json", f"--server-pid={server.pid}"]
+        flags.setdefault("port", server.port)
         command += [f"--protocol={PROTOCOLS.get(server.name, 'dflockd')}"]
         for flag, value in flags.items():
             flag = "--" + flag.replace("_", "-")

@@ -15,6 +15,19 @@ std::string acquire(const Options& options) {
   return out;
 }
 
+/// What goes over HTTP, for the session "s1".
+std::string http_acquire(const Options& options) {
+  std::string out;
+  Wire(options, "s1").append_acquire(out, key_name(7));
+  return out;
+}
+
+std::string http_release(const Options& options) {
+  std::string out;
+  Wire(options, "s1").append_release(out, key_name(7), kToken);
+  return out;
+}
+
 std::string release(const Options& options, std::string_view token) {
   std::string out;
   Wire(options).append_release(out, key_name(7), token);
@@ -69,6 +82,54 @@ TEST(Wire, dflockd_replies_that_are_not_exact_are_unexpected) {
   for (const char* reply : {"", "error", "ok ", "ok\r", "OK"}) {
     EXPECT_FALSE(wire.is_released(reply)) << reply;
   }
+}
+
+TEST(Wire, http_requests_carry_session_and_json) {
+  Options options;
+  options.http = true;
+  EXPECT_EQ(http_acquire(options),
+            "POST /v1/locks/bench:00000007 HTTP/1.1\r\nHost: 127.0.0.1:6388\r\n"
+            "X-Dflockd-Session: s1\r\nContent-Type: application/json\r\nContent-Length: 24\r\n\r\n"
+            R"({"acquire_timeout_s":10})");
+  EXPECT_EQ(http_release(options),
+            "POST /v1/locks/bench:00000007/release HTTP/1.1\r\nHost: 127.0.0.1:6388\r\n"
+            "X-Dflockd-Session: s1\r\nContent-Type: application/json\r\nContent-Length: 44\r\n\r\n"
+            R"({"token":"18a4f0c2b7d9e1f33a0c5d7e9b1f2a4c"})");
+}
+
+TEST(Wire, http_requests_carry_what_the_options_ask_for) {
+  Options options;
+  options.http = true;
+  options.host = "::1";
+  options.auth_token = "hunter2";
+  options.semaphore = 5;
+  options.lease = 90s;
+  options.timeout = 0s;
+  EXPECT_EQ(http_acquire(options),
+            "POST /v1/semaphores/bench:00000007 HTTP/1.1\r\nHost: [::1]:6388\r\n"
+            "Authorization: Bearer hunter2\r\nX-Dflockd-Session: s1\r\n"
+            "Content-Type: application/json\r\nContent-Length: 50\r\n\r\n"
+            R"({"acquire_timeout_s":0,"lease_ttl_s":90,"limit":5})");
+  EXPECT_TRUE(http_release(options).starts_with("POST /v1/semaphores/bench:00000007/release "));
+}
+
+TEST(Wire, http_grant_carries_the_token) {
+  Options options;
+  options.http = true;
+  const Wire wire(options, "s1");
+  const std::string token(kToken);
+  const std::string grant = R"({"status":"ok","token":")" + token + R"(","lease_ttl_s":33})";
+  EXPECT_EQ(wire.granted_token(HttpReply{200, grant}), kToken);
+  EXPECT_EQ(wire.granted_token(HttpReply{409, grant}), std::nullopt);
+  for (const std::string& body :
+       {std::string(), std::string(R"({"status":"timeout"})"), grant.substr(1), grant + " ",
+        R"({"status":"ok","token":")" + token + R"(","lease_ttl_s":})",
+        R"({"status":"ok","token":")" + token + R"(","lease_ttl_s":3x})",
+        R"({"status":"ok","token":")" + token.substr(1) + R"(","lease_ttl_s":33})"}) {
+    EXPECT_EQ(wire.granted_token(HttpReply{200, body}), std::nullopt) << body;
+  }
+  EXPECT_TRUE(wire.is_released(HttpReply{204, ""}));
+  EXPECT_FALSE(wire.is_released(HttpReply{404, R"({"error":"not_held"})"}));
 }
 
 TEST(Wire, redis_sets_with_an_expiry_and_deletes) {

@@ -12,6 +12,7 @@
 #include <gtest/gtest.h>
 
 #include "client.hpp"
+#include "fences.hpp"
 #include "files.hpp"
 #include "stats.hpp"
 
@@ -245,35 +246,6 @@ TEST_F(FenceFile, on_a_disk_that_filled_up_later_is_refused_and_repeats_no_fence
   expect_greater_fences();
 }
 
-/// The end of a series of grants.
-struct Taken {
-  std::uint64_t last_fence = 0;
-  std::string refusal{};  ///< the reply that ended the series early
-};
-
-/// Takes up to `count` slots, until one is refused. Every fence must be greater than the last.
-Taken take_fences(const Server& server, int count) {
-  constexpr int kBatch = 10'000;
-  std::string requests;
-  for (int i = 0; i < kBatch; ++i) requests += request_bytes("sl", "many", "0 1048576 3600");
-  Taken taken;
-  for (int done = 0; done < count; done += kBatch) {
-    Client client(server);  // which gives back at its end what it was granted
-    client.send(requests);
-    for (int i = 0; i < kBatch; ++i) {
-      const std::string reply = client.read_line();
-      if (!reply.starts_with("ok ")) {
-        taken.refusal = reply;
-        return taken;
-      }
-      const std::uint64_t fence = std::stoull(reply.substr(3, 16), nullptr, 16);
-      EXPECT_GT(fence, taken.last_fence);
-      taken.last_fence = fence;
-    }
-  }
-  return taken;
-}
-
 // "reserves fences on disk ahead of use (about a million at a time ...)"
 TEST_F(FenceFile, fences_go_on_increasing_when_a_reservation_is_used_up) {
   {
@@ -295,10 +267,8 @@ class FaultyFenceFile : public FenceFile {
 
   [[nodiscard]] Launch faulty_launch(int clock_offset = 0) const {
     Launch faulty = launch();
-    faulty.environment = {{"LD_PRELOAD", DFLOCKD_FAULT_SHIM},
-                          {"DFLOCKD_SHIM_FILE", file_},
-                          {"DFLOCKD_SHIM_FLAG", flag_},
-                          {"DFLOCKD_SHIM_CLOCK_OFFSET", std::to_string(clock_offset)}};
+    faulty.environment = world_of_faults(file_, flag_);
+    faulty.environment["DFLOCKD_SHIM_CLOCK_OFFSET"] = std::to_string(clock_offset);
     return faulty;
   }
 
@@ -334,7 +304,6 @@ TEST_F(FaultyFenceFile, failing_reservation_refuses_grants_until_it_succeeds_aga
   const Grant grant = holder.hold(lock("held"), 3'600);
   const Grant renewed = holder.hold(lock("renewed"), 3'600);
   write_file(flag_, "");
-  constexpr int kMoreThanAreReserved = 4'000'000;
   const Taken taken = take_fences(server, kMoreThanAreReserved);
   ASSERT_EQ(taken.refusal, "error");
 

@@ -2,6 +2,9 @@
 // raced with it goes to the next waiter."
 
 #include <csignal>
+#include <cstddef>
+#include <filesystem>
+#include <iterator>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -15,6 +18,12 @@
 namespace dflockd::conformance {
 
 namespace {
+
+/// How many descriptors the server has open.
+std::ptrdiff_t open_files(const Server& server) {
+  const std::string directory = "/proc/" + std::to_string(server.pid()) + "/fd";
+  return std::distance(std::filesystem::directory_iterator(directory), {});
+}
 
 enum class Leaving { kClose, kHalfClose, kReset };
 
@@ -165,6 +174,41 @@ TEST_P(HttpCallers, that_leave_during_stats_do_no_harm) {
     leave(leaving);
   }
   EXPECT_EQ(client_.get("/v1/stats").status, 200);
+}
+
+// The answer is longer than what the kernel's buffers hold.
+TEST_P(HttpCallers, that_leave_in_the_middle_of_very_long_stats_are_let_go) {
+  const Server server({"--max-locks", "0", "--write-timeout", "3600"}, Http::kOn);
+  Client holder(server);
+  constexpr int kKeys = 30'000;
+  constexpr int kBatch = 1'000;
+  for (int done = 0; done < kKeys; done += kBatch) {
+    std::string requests;
+    for (int i = 0; i < kBatch; ++i) {
+      const std::string key = std::string(240, 'k') + std::to_string(done + i);
+      requests += request_bytes("l", key, "0 3600");
+    }
+    holder.send(requests);
+    for (int i = 0; i < kBatch; ++i) ASSERT_TRUE(holder.read_line().starts_with("ok "));
+  }
+  HttpClient client(server);
+  EXPECT_EQ(client.get("/health").summary(), "200 ok");
+  const std::ptrdiff_t before = open_files(server);
+  HttpClient leaving(server);
+  leaving.send(leaving.request_bytes("GET", "/v1/stats"));
+  EXPECT_EQ(leaving.connection().read_line(), "HTTP/1.1 200 OK\r");
+  EXPECT_EQ(client.get("/health").summary(), "200 ok") << "while the other does not read";
+  EXPECT_GT(open_files(server), before);
+  leave(leaving);
+  // Who has only closed its own side may still want the answer.
+  if (GetParam() == Leaving::kHalfClose) {
+    const std::string answer = leaving.connection().read_to_end();
+    EXPECT_TRUE(answer.ends_with("}"));
+    EXPECT_GT(answer.size(), std::size_t{kKeys} * 240);
+  }
+  EXPECT_TRUE(eventually([&] { return open_files(server) == before; }));
+  EXPECT_EQ(client.get("/health").summary(), "200 ok");
+  EXPECT_EQ(holder.ping(), "ok");
 }
 
 }  // namespace

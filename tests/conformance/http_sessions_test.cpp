@@ -324,13 +324,21 @@ TEST(IdleHttpSessions, live_on_while_a_request_blocks_and_from_its_end_on) {
 
 // --- Draining ---
 
-/// Asks the server to drain, and waits until it does.
-void drain(Server& server) {
-  server.signal(SIGTERM);
-  if (!server.wait_for_log_line("draining")) throw std::runtime_error("the server does not drain");
-}
+class HttpDrain : public testing::TestWithParam<int> {
+ protected:
+  /// Asks the server to drain, and waits until it does.
+  static void drain(Server& server) {
+    server.signal(GetParam());
+    if (!server.wait_for_log_line("draining")) throw std::runtime_error("it does not drain");
+  }
+};
 
-TEST(HttpDrain, answers_those_who_wait_and_lets_holders_release) {
+INSTANTIATE_TEST_SUITE_P(After, HttpDrain, testing::Values(SIGTERM, SIGINT),
+                         [](const testing::TestParamInfo<int>& parameter) {
+                           return parameter.param == SIGTERM ? "SIGTERM" : "SIGINT";
+                         });
+
+TEST_P(HttpDrain, answers_those_who_wait_and_lets_holders_release) {
   Server server(Http::kOn);
   Client holder(server);
   const Grant of_lines = holder.hold(lock("job"));
@@ -363,7 +371,7 @@ TEST(HttpDrain, answers_those_who_wait_and_lets_holders_release) {
   EXPECT_EQ(server.wait_for_exit(), 0);
 }
 
-TEST(HttpDrain, is_over_when_the_last_session_that_holds_something_is_deleted) {
+TEST_P(HttpDrain, is_over_when_the_last_session_that_holds_something_is_deleted) {
   Server server(Http::kOn);
   HttpClient client(server);
   const std::string session = client.open_session();
@@ -373,22 +381,22 @@ TEST(HttpDrain, is_over_when_the_last_session_that_holds_something_is_deleted) {
   EXPECT_EQ(server.wait_for_exit(), 0);
 }
 
-TEST(HttpDrain, does_not_wait_for_sessions_that_hold_nothing) {
+TEST_P(HttpDrain, does_not_wait_for_sessions_that_hold_nothing) {
   Server server(Http::kOn);
   HttpClient client(server);
   client.open_session();
-  server.signal(SIGTERM);
+  server.signal(GetParam());
   EXPECT_EQ(client.connection().read_to_end(), "");
   EXPECT_EQ(server.wait_for_exit(), 0);
 }
 
-TEST(HttpDrain, is_cut_short_by_a_second_signal) {
+TEST_P(HttpDrain, is_cut_short_by_a_second_signal) {
   Server server(Http::kOn);
   HttpClient client(server);
   client.hold(client.open_session(), lock("job"));
   drain(server);
   EXPECT_TRUE(server.running());
-  server.signal(SIGTERM);
+  server.signal(GetParam());
   server.wait_for_exit(within(2s));
 }
 

@@ -10,9 +10,9 @@ namespace {
 
 using namespace std::string_literals;
 
-std::string on_the_wire(const Response& response, bool head_only = false, bool keep_alive = true) {
+std::string on_the_wire(const Response& response, const Delivery& delivery = {}) {
   std::string out;
-  append_response(out, response, head_only, keep_alive);
+  append_response(out, response, delivery);
   return out;
 }
 
@@ -36,12 +36,12 @@ TEST(message, response_of_status_204_has_no_body_and_no_length) {
 }
 
 TEST(message, response_to_head_has_the_length_but_not_the_body) {
-  EXPECT_EQ(on_the_wire({.body = "abc"}, true),
+  EXPECT_EQ(on_the_wire({.body = "abc"}, {.head_only = true}),
             "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 3\r\n\r\n");
 }
 
 TEST(message, last_response_says_that_it_is) {
-  EXPECT_EQ(on_the_wire({.status = 204}, false, false),
+  EXPECT_EQ(on_the_wire({.status = 204}, {.keep_alive = false}),
             "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
 }
 
@@ -51,10 +51,43 @@ TEST(message, further_headers_come_before_the_body) {
             "Content-Length: 2\r\nRetry-After: 1\r\nVary: x\r\n\r\n{}");
 }
 
+TEST(message, head_may_be_that_of_a_body_of_another_size) {
+  std::string out;
+  append_head(out, {.headers = "Vary: x\r\n"}, 1'000'000, {.keep_alive = false});
+  EXPECT_EQ(out,
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n"
+            "Vary: x\r\nConnection: close\r\n\r\n");
+}
+
+TEST(message, date_comes_first) {
+  DateLine date;
+  EXPECT_EQ(on_the_wire({.status = 204}, {.date_line = date.at(784'111'777)}),
+            "HTTP/1.1 204 No Content\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n");
+}
+
+// RFC 9110, 5.6.7: IMF-fixdate.
+TEST(message, date_line_is_what_rfc_9110_says) {
+  DateLine date;
+  const std::pair<std::time_t, std::string> expected[] = {
+      {784'111'777, "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"},
+      {0, "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"},
+      {951'782'400, "Date: Tue, 29 Feb 2000 00:00:00 GMT\r\n"},
+      {951'782'399, "Date: Mon, 28 Feb 2000 23:59:59 GMT\r\n"},
+      {4'102'444'799, "Date: Thu, 31 Dec 2099 23:59:59 GMT\r\n"},
+      {253'402'300'799, "Date: Fri, 31 Dec 9999 23:59:59 GMT\r\n"},
+  };
+  for (const auto& [time, line] : expected) {
+    EXPECT_EQ(date.at(time), line);
+    EXPECT_EQ(date.at(time), line) << "the second time";
+  }
+  EXPECT_EQ(date.at(253'402'300'800), "") << "five digits for the year";
+  EXPECT_EQ(DateLine().at(-1), "Date: Wed, 31 Dec 1969 23:59:59 GMT\r\n");
+}
+
 TEST(message, responses_are_appended) {
   std::string out = "x";
-  append_response(out, {.status = 204}, false, true);
-  append_response(out, {.status = 204}, false, true);
+  append_response(out, {.status = 204}, {});
+  append_response(out, {.status = 204}, {});
   EXPECT_EQ(out, "xHTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n");
 }
 

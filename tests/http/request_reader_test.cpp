@@ -153,12 +153,17 @@ TEST(request_reader, length_must_be_digits) {
   }
 }
 
-TEST(request_reader, length_that_no_integer_holds_is_refused) {
+TEST(request_reader, length_that_no_integer_holds_is_too_large) {
   for (const std::string& length :
        {"18446744073709551615"s, "18446744073709551616"s, "18446744073709551619"s,
-        "184467440737095516190"s, std::string(1'000, '9')}) {
-    expect_refused(with("Content-Length: " + length + "\r\n", "abc"));
+        "184467440737095516190"s, "00018446744073709551616"s, std::string(1'000, '9')}) {
+    expect_refused(with("Content-Length: " + length + "\r\n", "abc"), 413);
+    expect_refused(with("Content-Length: " + length + "x\r\n", "abc"));
+    expect_refused(with("Content-Length: " + length + "\r\nContent-Length: 3\r\n", "abc"));
+    expect_refused(with("Content-Length: " + length + "\r\nTransfer-Encoding: chunked\r\n"));
+    expect_refused("POST / HTTP/1.1\r\nContent-Length: " + length + "\r\n\r\n");
   }
+  EXPECT_EQ(only(with("Content-Length: " + std::string(100, '0') + "3\r\n", "abc")).body, "abc");
 }
 
 TEST(request_reader, other_transfer_encodings_than_chunked_are_refused) {
@@ -315,11 +320,13 @@ TEST(request_reader, bytes_that_are_no_http_are_refused) {
   expect_refused(with_line("l"));
   expect_refused("l\nkey\n10\n");
   expect_refused("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\n\r\n\r\n"s);
-  expect_refused(with_line("G=T / HTTP/1.1"));
-  expect_refused(with_line("\xff / HTTP/1.1"));
-  expect_refused(with_line("GETX / HTTP/1.1"));
-  expect_refused(with_line("GE / HTTP/1.1"));
-  expect_refused(with_line("get / HTTP/1.1"));
+}
+
+TEST(request_reader, methods_that_are_no_token_are_refused) {
+  for (const std::string& method : {"G=T"s, "\xff"s, "GET/"s, "(GET)"s, "GET,"s, "\"GET\""s, "G:T"s,
+                                    "G[T"s, "G{T"s, "G\\T"s, "G@T"s, ""s}) {
+    expect_refused(with_line(method + " /health HTTP/1.1"));
+  }
 }
 
 TEST(request_reader, methods_are_told_apart) {
@@ -327,10 +334,25 @@ TEST(request_reader, methods_are_told_apart) {
       {"GET", Method::kGet},        {"HEAD", Method::kHead},       {"POST", Method::kPost},
       {"DELETE", Method::kDelete},  {"OPTIONS", Method::kOptions}, {"PUT", Method::kOther},
       {"PATCH", Method::kOther},    {"TRACE", Method::kOther},     {"PROPFIND", Method::kOther},
-      {"M-SEARCH", Method::kOther},
+      {"M-SEARCH", Method::kOther}, {"CONNECT", Method::kOther},
   };
   for (const auto& [name, method] : expected) {
     EXPECT_EQ(only(with_line(name + " /x HTTP/1.1")).method, method) << name;
+  }
+}
+
+// RFC 9110, 9.1: any token may be a method, and their case matters.
+TEST(request_reader, methods_that_nobody_knows_are_read_as_all_others_are) {
+  for (const std::string& name : {"BREW"s, "GE"s, "GETX"s, "get"s, "POSTS"s, "CONNECTED"s, "a"s,
+                                  "7"s, "!#$%&'*+-.^_`|~"s, std::string(1'000, 'X')}) {
+    const std::string head = name + " /x?y HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n";
+    const Reading reading = read_in_parts(head + "abc" + with_line("GET /health HTTP/1.1"));
+    ASSERT_EQ(reading.requests.size(), 2U) << name;
+    EXPECT_EQ(reading.requests[0].method, Method::kOther) << name;
+    EXPECT_EQ(reading.requests[0].path, "/x") << name;
+    EXPECT_EQ(reading.requests[0].body, "abc") << name;
+    EXPECT_TRUE(reading.requests[0].keep_alive) << name;
+    EXPECT_EQ(reading.requests[1].method, Method::kGet) << name;
   }
 }
 
@@ -374,6 +396,13 @@ TEST(request_reader, empty_lines_in_front_of_a_request_are_ignored) {
   EXPECT_EQ(reading.consumed, 4U);
 }
 
+TEST(request_reader, request_begins_with_the_first_byte_of_its_request_line) {
+  EXPECT_EQ(read("\r").state, State::kIdle);
+  EXPECT_EQ(read("\r\n\r").state, State::kIdle);
+  EXPECT_EQ(read(with("") + "\r").state, State::kIdle);
+  EXPECT_EQ(read("\r\nG").state, State::kPartial);
+}
+
 // --- Header fields ---
 
 TEST(request_reader, host_must_be_given_once) {
@@ -384,6 +413,29 @@ TEST(request_reader, host_must_be_given_once) {
   expect_refused("GET /health HTTP/1.0\r\nHost: x\r\nHost: y\r\n\r\n");
   EXPECT_EQ(only("GET /health HTTP/1.1\r\nHost:\r\n\r\n").path, "/health");
   EXPECT_EQ(only("GET /health HTTP/1.0\r\n\r\n").path, "/health");
+}
+
+TEST(request_reader, host_may_be_a_name_or_an_address_with_a_port) {
+  for (const std::string& host :
+       {""s, "x"s, "x:80"s, "x:"s, "locks.example"s, "locks.example.:6389"s, "127.0.0.1"s,
+        "127.0.0.1:6389"s, "[::1]"s, "[::1]:6389"s, "[::ffff:127.0.0.1]"s, "[fe80::1%25eth0]"s,
+        "[v1.x:y]"s, "a_b~c-d"s, "!$&'()*+,;="s, "%C3%A4"s}) {
+    EXPECT_EQ(only("GET /health HTTP/1.1\r\nHost: " + host + "\r\n\r\n").path, "/health") << host;
+  }
+}
+
+// RFC 9112, 3.2: "any request message that contains ... a Host header field with an invalid field
+// value".
+TEST(request_reader, host_that_is_no_authority_is_refused) {
+  for (const std::string& host :
+       {"a b"s,  "a\tb"s,    "a, b"s,   "user@x"s,  "x/y"s,      "http://x"s, "x?y"s,   "x#y"s,
+        "x:y"s,  "x:80:80"s, "x:-1"s,   "x:+80"s,   "x: 80"s,    "::1"s,      "["s,     "[]"s,
+        "[::1"s, "::1]"s,    "[::1]x"s, "[::1]:x"s, "[[::1]]"s,  "[::1]]"s,   "[x y]"s, "[a/b]"s,
+        "x]"s,   "x[y"s,     "\"x\""s,  "<x>"s,     "x\\y"s,     "x^y"s,      "x`y"s,   "x{y}"s,
+        "x|y"s,  "%"s,       "%4"s,     "x%zz"s,    "\xc3\xa4"s, "\xff"s}) {
+    expect_refused("GET /health HTTP/1.1\r\nHost: " + host + "\r\n\r\n");
+    expect_refused("GET /health HTTP/1.0\r\nHost: " + host + "\r\n\r\n");
+  }
 }
 
 TEST(request_reader, fields_that_matter_may_not_come_twice) {
@@ -571,11 +623,12 @@ TEST(request_reader, chunk_sizes_must_be_hex_digits) {
   }
 }
 
-TEST(request_reader, chunk_size_that_no_integer_holds_is_refused) {
-  for (const std::string& size :
-       {"FFFFFFFFFFFFFFFF1"s, "10000000000000003"s, std::string(200, 'f')}) {
-    expect_refused(chunked(size + "\r\nabc\r\n0\r\n\r\n"));
+TEST(request_reader, chunk_size_that_no_integer_holds_is_too_large) {
+  for (const std::string& size : {"FFFFFFFFFFFFFFFF"s, "FFFFFFFFFFFFFFFF1"s, "10000000000000003"s,
+                                  "00010000000000000000;x"s, std::string(200, 'f')}) {
+    expect_refused(chunked(size + "\r\nabc\r\n0\r\n\r\n"), 413);
   }
+  EXPECT_EQ(only(chunked(std::string(100, '0') + "3\r\nabc\r\n0\r\n\r\n")).body, "abc");
 }
 
 TEST(request_reader, chunks_must_be_as_long_as_they_say) {
@@ -635,10 +688,31 @@ TEST(request_reader, lines_of_chunk_sizes_do_not_count_towards_the_head) {
 TEST(request_reader, trailers_count_towards_the_head) {
   const std::string head = head_of(60'000, "Transfer-Encoding: chunked\r\n") + "0\r\n";
   const auto trailer = [](std::size_t size) { return "T: " + std::string(size - 5, 'x') + "\r\n"; };
-  EXPECT_EQ(read(head + trailer(5'534) + "\r\n").requests.size(), 1U);
+  const std::vector<std::size_t> cuts{head.size() + 5'535, head.size() + 5'536,
+                                      head.size() + 5'537};
+  EXPECT_EQ(read(head + trailer(5'536) + "\r\n").requests.size(), 1U);
+  EXPECT_EQ(read(head + trailer(5'536) + "\r\n", cuts).requests.size(), 1U);
   EXPECT_EQ(read(head + trailer(5'537) + "\r\n").status, 431);
+  EXPECT_EQ(read(head + trailer(5'537) + "\r\n", cuts).status, 431);
   EXPECT_EQ(read(head + trailer(5'000) + trailer(537) + "\r\n").status, 431);
   EXPECT_EQ(read(head + trailer(100'000)).status, 431);
+}
+
+TEST(request_reader, empty_line_at_the_end_of_the_chunks_is_no_trailer) {
+  const std::string chunks = "1\r\nx\r\n0\r\n\r\n";
+  const std::string longest = head_of(65'536, "Transfer-Encoding: chunked\r\n");
+  for (std::size_t end = 0; end <= chunks.size(); ++end) {
+    const Reading reading = read(longest + chunks, {longest.size() + end});
+    ASSERT_EQ(reading.requests.size(), 1U) << end;
+    EXPECT_EQ(reading.requests[0].body, "x") << end;
+  }
+  EXPECT_EQ(read(longest + "0\r\nT\r\n\r\n").status, 431);
+  EXPECT_EQ(read(longest + "0\r\nT: x\r\n\r\n").status, 431);
+
+  std::string fields = "Transfer-Encoding: chunked\r\n";
+  for (int i = 0; i < 98; ++i) fields += "a:b\r\n";
+  EXPECT_EQ(read(with(fields, chunks)).requests.size(), 1U);
+  EXPECT_EQ(read(with(fields, "0\r\na:b\r\n\r\n")).status, 431);
 }
 
 TEST(request_reader, request_may_have_100_fields_and_no_more) {

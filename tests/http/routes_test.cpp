@@ -161,6 +161,18 @@ TEST(routes, head_works_where_get_does) {
   }
 }
 
+TEST(routes, path_is_known_by_any_of_its_routes_whatever_the_method) {
+  for (const Route& route : routes()) {
+    const auto result = find_route(Method::kOther, path_of(route.pattern));
+    const Route* const other = std::get<NoMatch>(result).other;
+    ASSERT_NE(other, nullptr) << route.pattern;
+    EXPECT_EQ(other->pattern, route.pattern);
+    EXPECT_EQ(other->needs_auth, route.needs_auth) << route.pattern;
+    EXPECT_EQ(other->rate_limited, route.rate_limited) << route.pattern;
+  }
+  EXPECT_EQ(std::get<NoMatch>(find_route(Method::kOther, "/nowhere")).other, nullptr);
+}
+
 TEST(routes, every_route_is_found_by_its_pattern) {
   for (const Route& route : routes()) {
     const Match match = found(route.method, path_of(route.pattern));

@@ -7,6 +7,7 @@ Usage: api_test.py [TEST_CLASS[.test]]..., with DFLOCKD_TEST_BINARY naming the s
 DFLOCKD_TEST_OPENAPI the document.
 """
 
+import calendar
 import ctypes
 import json
 import os
@@ -276,6 +277,12 @@ class Client:
         response = Response(int(match[1]), headers, b"")
         if response.status == 100:
             return response
+        # RFC 9110, 5.6.7; strptime does not look at the day of the week.
+        date = time.strptime(response.header("Date") or "", "%a, %d %b %Y %H:%M:%S GMT")
+        if time.strftime("%a, %d %b %Y %H:%M:%S GMT", date) != response.header("Date"):
+            raise AssertionError(f"not a date: {response.header('Date')!r}")
+        if abs(calendar.timegm(date) - time.time()) > PATIENCE:
+            raise AssertionError(f"another time than now: {response.header('Date')!r}")
         length = response.header("Content-Length")
         if (length is None) != (response.status == 204):
             raise AssertionError(f"{status_line}: Content-Length is {length}")
@@ -527,7 +534,7 @@ class Heads(ApiTest):
                 self.assertEqual(head.status, 200)
                 self.assertGreater(int(head.header("Content-Length")), 0)
                 varies = path in ("/metrics", "/v1/stats")
-                dropped = {"Content-Length"} if varies else set()
+                dropped = {"Date", "Content-Length"} if varies else {"Date"}
                 self.assertEqual([field for field in head.headers if field[0] not in dropped],
                                  [field for field in get.headers if field[0] not in dropped])
 
@@ -536,6 +543,12 @@ class Heads(ApiTest):
         self.assertEqual(client.ask("HEAD", "/nowhere").status, 404)
         self.assertEqual(client.ask("HEAD", "/v1/locks/a").status, 405)
         self.assertEqual(client.ask("GET", "/health").status, 200)
+
+    def test_head_that_is_refused_has_no_body(self):
+        client = self.client()
+        client.send("HEAD /health HTTP/1.1\r\nHost: a b\r\n\r\n")
+        self.assertEqual(client.answer("HEAD").status, 400)
+        self.assert_closes(client)
 
     def test_a_head_of_64_kib_is_taken_and_one_more_byte_is_not(self):
         bare = len(request("GET", "/health", headers={"X": ""}))
@@ -559,6 +572,18 @@ class Heads(ApiTest):
         client.send(request("GET", "/health", headers=fields | {"X-99": 99}))
         self.assert_refused(client, 431, "headers_too_large")
 
+    def test_a_host_is_a_name_or_an_address(self):
+        client = self.client()
+        for host in ("", "a", "a:80", "a.example.", "127.0.0.1:6389", "[::1]", "[::1]:6389"):
+            client.send(f"GET /health HTTP/1.1\r\nHost: {host}\r\n\r\n")
+            self.assertEqual(client.answer("GET", "/health").status, 200, host)
+        for host in ("a b", "a@b", "a/b", "http://a", "a:b", "a:80:80", "::1", "[::1", "a?", "a#", "\xe4",
+                     "a\x01", "a\x7f", "a, b", "%zz", "<a>"):
+            with self.subTest(host):
+                client = self.client()
+                client.send(f"GET /health HTTP/1.1\r\nHost: {host}\r\n\r\n")
+                self.assert_refused(client, 400, "bad_request")
+
     def test_what_is_not_http_is_refused(self):
         for text in ("nonsense\r\n\r\n", "GET /health\r\n\r\n", "GET  /health HTTP/1.1\r\nHost: a\r\n\r\n",
                      "GET /health HTTP/2.0\r\nHost: a\r\n\r\n", "GET /health HTTP/1.1\r\n\r\n",
@@ -567,7 +592,8 @@ class Heads(ApiTest):
                      "GET /health HTTP/1.1\r\nHost: a\r\n: nameless\r\n\r\n",
                      "GET /health HTTP/1.1\r\nHost: a\r\nX: \0\r\n\r\n",
                      "GET /health HTTP/1.1\r\nHost: a\r\nExpect: wonders\r\n\r\n",
-                     "get /health HTTP/1.1\r\nHost: a\r\n\r\n"):
+                     "G(T /health HTTP/1.1\r\nHost: a\r\n\r\n", "G@T /health HTTP/1.1\r\nHost: a\r\n\r\n",
+                     " /health HTTP/1.1\r\nHost: a\r\n\r\n"):
             with self.subTest(text):
                 client = self.client()
                 client.send(text)
@@ -629,19 +655,34 @@ class Bodies(ApiTest):
         client.send_to_the_deaf(head + chunked(*pieces, b" "))
         self.assert_refused(client, 413, "body_too_large")
 
+    def test_trailers_are_limited_together_with_the_head(self):
+        end = chunked(b'{"acquire_timeout_s":0}')[:-2]
+        client = self.client()
+        bare = len(self.head(**{"Transfer-Encoding": "chunked", "X": ""}))
+        longest = self.head(**{"Transfer-Encoding": "chunked", "X": "x" * (MAX_HEAD - bare)})
+        client.send(longest + end + b"\r\n")
+        self.assertEqual(client.answer("POST", self.PATH).status, 200)
+        fields = {f"X-{i}": i for i in range(96)}  # and Host, X-Dflockd-Session, Transfer-Encoding
+        most = self.head(**fields, **{"Transfer-Encoding": "chunked"})
+        client.send(most + end + b"X-Trailer: 1\r\n\r\n")
+        self.assertEqual(client.answer("POST", self.PATH).status, 200)
+        for text in (longest + end + b"T:\r\n\r\n", most + end + b"T: 1\r\nT: 2\r\n\r\n",
+                     self.head(**{"Transfer-Encoding": "chunked"}) + end + b"T: 1\r\n" * 100):
+            client = self.client()
+            client.send_to_the_deaf(text)
+            self.assert_refused(client, 431, "headers_too_large")
+
     def test_lengths_beyond_all_bounds_are_refused(self):
-        for length in (1 << 32, 1 << 48, 1 << 60):
-            client = self.client()
-            client.send(self.head(**{"Content-Length": length}))
-            self.assert_refused(client, 413, "body_too_large")
-        for framing in (f"Content-Length: {(1 << 64) - 1}\r\n\r\n", f"Content-Length: {1 << 64}\r\n\r\n",
-                        f"Transfer-Encoding: chunked\r\n\r\n{(1 << 64) - 1:x}\r\n",
-                        f"Transfer-Encoding: chunked\r\n\r\n{1 << 64:x}\r\n"):
-            client = self.client()
-            client.send(self.head()[:-2] + framing.encode())
-            response = client.answer()
-            self.assertIn(response.status, (400, 413))
-            self.assert_closes(client)
+        for length in (1 << 32, 1 << 48, 1 << 60, (1 << 64) - 1, 1 << 64, 10 ** 1000):
+            with self.subTest(length):
+                client = self.client()
+                client.send(self.head(**{"Content-Length": length}))
+                self.assert_refused(client, 413, "body_too_large")
+        for size in (1 << 32, (1 << 64) - 1, 1 << 64, 1 << 400):
+            with self.subTest(size):
+                client = self.client()
+                client.send(self.head(**{"Transfer-Encoding": "chunked"}) + b"%x\r\n" % size)
+                self.assert_refused(client, 413, "body_too_large")
 
     def test_bad_json_is_refused_and_the_connection_goes_on(self):
         client = self.client()
@@ -741,6 +782,28 @@ class Paths(ApiTest):
                     response = self.client().ask(method, path)
                     self.assertEqual(response.status, 405)
                     self.assertEqual(set(response.header("Allow").split(", ")), allowed)
+
+    def test_methods_that_nobody_knows_are_like_those_that_are_not_allowed(self):
+        def counted(path, status):
+            return self.metrics().of("dflockd_http_requests_total", method="OTHER", path=path,
+                                     status=status)
+        methods = ("BREW", "GETX", "GE", "get", "a", "!#$%&'*+-.^_`|~", "X" * 32)
+        not_found, not_allowed = counted("-", "404"), counted("/v1/locks/{key}", "405")
+        client = self.client()
+        for method in methods:
+            with self.subTest(method):
+                for path, allowed in (("/health", {"GET", "HEAD"}), ("/v1/locks/a", {"POST"})):
+                    response = client.ask(method, path, b'{"tea":1}')
+                    self.assertEqual((response.status, response.error), (405, "method_not_allowed"))
+                    self.assertEqual(set(response.header("Allow").split(", ")), allowed)
+                    self.assertIsNone(response.header("Connection"))
+                self.assertEqual(client.ask(method, "/nowhere").status, 404)
+        client.send(request("BREW", "/v1/stats", headers={"Transfer-Encoding": "chunked"}) +
+                    chunked(b"tea") + request("GET", "/health"))
+        self.assertEqual(client.answer("BREW", "/v1/stats").status, 405)
+        self.assertEqual(client.answer("GET", "/health").status, 200)
+        self.assertEqual(counted("-", "404"), not_found + len(methods))
+        self.assertEqual(counted("/v1/locks/{key}", "405"), not_allowed + len(methods))
 
     def test_a_whole_url_is_a_target_too(self):
         self.assertEqual(self.client().ask("GET", "http://test/health").status, 200)
@@ -858,6 +921,21 @@ class Timeouts(ApiTest):
         self.assertEqual(used.ask("GET", "/health").status, 200)
         self.assertEqual(fresh.ask("GET", "/health").status, 200)
 
+    def test_an_empty_line_in_front_of_a_request_begins_none(self):
+        half, whole, used = self.client(), self.client(), self.client()
+        used.ask("GET", "/health")
+        for client in (half, whole, used):
+            client.send(b"\r")
+        # That nothing happens can only be waited for; and the server reads the two halves apart.
+        self.assertEqual(select.select([half.socket, whole.socket, used.socket], [], [], 0.2)[0], [])
+        for client in (whole, used):
+            client.send(b"\n")
+        self.assertEqual(select.select([half.socket, whole.socket, used.socket], [], [], 1.6)[0], [],
+                         "it was taken for a request")
+        half.send(b"\n")
+        for client in (half, whole, used):
+            self.assertEqual(client.ask("GET", "/health").status, 200)
+
     def test_a_long_poll_outlives_the_read_timeout(self):
         holder, waiter = self.session(), self.session()
         client = self.client()
@@ -944,9 +1022,9 @@ class Auth(ApiTest):
     def test_what_needs_no_credentials(self):
         client = self.client()
         for path in ("/health", "/ready", "/v1/openapi.json"):
-            for method in ("GET", "HEAD"):
+            for method, status in (("GET", 200), ("HEAD", 200), ("POST", 405), ("BREW", 405)):
                 began = time.monotonic()
-                self.assertEqual(client.ask(method, path).status, 200, path)
+                self.assertEqual(client.ask(method, path).status, status, path)
                 self.assertLess(time.monotonic() - began, 0.1)
 
     def test_what_needs_them(self):
@@ -1007,6 +1085,17 @@ class RateLimit(ApiTest):
         eventually(lambda: client.ask("GET", "/v1/stats").status == 200)
         self.assertLess(time.monotonic() - began, int(response.header("Retry-After")) + 1)
 
+    def test_the_shortest_wait_is_a_second(self):
+        server = Server("--http-rate-limit-per-ip", "100000", "--http-rate-limit-burst", "1")
+        self.addCleanup(server.stop)
+        with Client(server) as client:
+            def refused():
+                client.send(request("GET", "/nowhere") * 100)
+                answers = [client.answer("GET", "/nowhere") for _ in range(100)]
+                return [answer for answer in answers if answer.status == 429]
+            for response in eventually(refused):
+                self.assertEqual(response.header("Retry-After"), "1")
+
     def test_all_connections_of_an_address_count_and_no_others(self):
         self.exhaust(self.client("127.0.0.4"))
         self.assertEqual(self.client("127.0.0.4").ask("GET", "/metrics").status, 429)
@@ -1024,6 +1113,7 @@ class RateLimit(ApiTest):
             for _ in range(20):
                 self.assertEqual(client.ask("GET", path).status, 200)
         self.exhaust(client)
+        self.assertEqual(client.ask("PUT", "/health").status, 405)
         self.assertEqual(client.ask("GET", "/health").status, 200)
         self.assertEqual(client.ask("HEAD", "/ready").status, 200)
 
@@ -1123,6 +1213,35 @@ class Cors(unittest.TestCase):
         response = client.ask("GET", "/v1/stats", headers=origin)
         self.assertEqual(response.status, 401)
         self.assertEqual(response.header("Access-Control-Allow-Origin"), "https://a.example")
+
+    def test_a_preflight_finds_only_paths_that_there_are(self):
+        with tempfile.NamedTemporaryFile("w") as file:
+            file.write("secret")
+            file.flush()
+            client = self.serve("--http-cors-allowed-origins", "*", "--auth-token-file", file.name)
+        headers = {"Origin": "https://a.example"} | self.PREFLIGHT
+        for path in GET_ROUTES + ("/v1/sessions/a", "/v1/sessions/a/ping", "/v1/semaphores/a/renew"):
+            self.assertEqual(client.ask("OPTIONS", path, headers=headers).status, 204, path)
+        for path in ("/nowhere", "/", "*", "/v1/locks", "/v1/locks/a/steal"):
+            with self.subTest(path):
+                response = client.ask("OPTIONS", path, headers=headers)
+                self.assertEqual((response.status, response.error), (404, "not_found"))
+                self.assertEqual(response.header("Access-Control-Allow-Origin"), "https://a.example")
+                self.assertIsNone(response.header("Access-Control-Allow-Methods"))
+
+    def test_a_preflight_counts_as_a_request(self):
+        client = self.serve("--http-cors-allowed-origins", "*", "--http-rate-limit-per-ip", "1",
+                            "--http-rate-limit-burst", "3")
+        headers = {"Origin": "https://a.example"} | self.PREFLIGHT
+        statuses = [client.ask("OPTIONS", "/v1/sessions", headers=headers).status for _ in range(10)]
+        self.assertEqual(set(statuses), {204, 429})
+        response = client.ask("OPTIONS", "/nowhere", headers=headers)
+        self.assertEqual((response.status, response.error), (429, "rate_limited"))
+        self.assertRegex(response.header("Retry-After"), "^[1-9][0-9]*$")
+        self.assertEqual(response.header("Access-Control-Allow-Origin"), "https://a.example")
+        self.assertEqual(client.ask("GET", "/v1/stats").status, 429)
+        for path in ("/health", "/ready"):
+            self.assertEqual(client.ask("OPTIONS", path, headers=headers).status, 204)
 
     def test_a_star_allows_any_origin(self):
         client = self.serve("--http-cors-allowed-origins", "*")
@@ -1259,6 +1378,57 @@ class Metrics(ApiTest):
         self.assertEqual(sum(series.values()), len(replies))
         self.assertEqual(after.of("dflockd_grants_total") - before.of("dflockd_grants_total"), 1)
 
+    def test_durations_are_those_of_the_work(self):
+        self.metrics()
+        name = "dflockd_http_request_duration_seconds_sum"
+        self.assertGreater(self.metrics().of(name, path="/metrics"), 0)
+
+    def test_operations_are_counted_as_commands_whatever_the_transport(self):
+        holder, other = self.session(), self.session()
+        client, waiting = self.client(), self.client()
+        def asked(path, body, session=holder):
+            return client.ask("POST", path, body, session)
+        def counts():
+            samples = self.metrics()
+            return {(dict(labels)["command"], dict(labels)["status"]): value
+                    for (name, labels), value in samples.samples.items()
+                    if name == "dflockd_commands_total"}
+        before = counts()
+        expected = {}
+        for prefix, kind, limit in (("", "locks", {}), ("s", "semaphores", {"limit": 1})):
+            lock, other_lock = f"/v1/{kind}/counted", f"/v1/{kind}/counted-too"
+            token = asked(lock, {"acquire_timeout_s": 0} | limit).json()["token"]
+            asked(lock, {"acquire_timeout_s": 0} | limit)
+            waiting.send(request("POST", lock, {"acquire_timeout_s": 1} | limit, other))
+            self.assertEqual(waiting.answer("POST", lock).json(), {"status": "timeout"})
+            asked(lock + "/renew", {"token": token})
+            asked(lock + "/renew", {"token": "0" * 32})
+            asked(lock + "/enqueue", limit)
+            asked(lock + "/enqueue", limit)
+            waiting.send(request("POST", lock + "/wait", {"timeout_s": 30}, holder))
+            eventually(lambda k=kind: self.metrics().of(
+                "dflockd_lock_waiters" if k == "locks" else "dflockd_semaphore_waiters") == 1)
+            asked(lock + "/release", {"token": token}, other)
+            self.assertEqual(waiting.answer("POST", lock + "/wait").json()["status"], "ok")
+            asked(lock + "/release", {"token": token}, other)
+            asked(other_lock + "/wait", {"timeout_s": 0})
+            asked(other_lock + "/enqueue", limit)
+            # What did not get as far as the lock table is no command.
+            asked(lock, {})
+            asked(lock, {"acquire_timeout_s": 0} | limit, {})
+            asked(lock, {"acquire_timeout_s": 0} | limit, {"X-Dflockd-Session": "gone"})
+            for command, status, count in (
+                    ("l", "ok", 1), ("l", "timeout", 2), ("n", "ok", 1), ("n", "error", 1),
+                    ("e", "queued", 1), ("e", "error_already_enqueued", 1), ("w", "ok", 1),
+                    ("r", "ok", 1), ("r", "error", 1), ("w", "error_not_enqueued", 1),
+                    ("e", "acquired", 1)):
+                expected[prefix + command, status] = count
+        asked("/v1/semaphores/counted", {"acquire_timeout_s": 0, "limit": 2})
+        expected["sl", "error_limit_mismatch"] = 1
+        after = counts()
+        self.assertEqual({key: count - before.get(key, 0) for key, count in after.items()
+                          if count != before.get(key, 0)}, expected)
+
     def test_leases_that_run_out_are_counted(self):
         before = self.metrics().of("dflockd_lease_expirations_total")
         self.client().ask("POST", "/v1/locks/short", {"acquire_timeout_s": 0, "lease_ttl_s": 1},
@@ -1272,11 +1442,9 @@ class Metrics(ApiTest):
                 client.ask("GET", f"/random-{round_}-{i}")
                 client.ask("POST", f"/v1/sessions/{round_}-{i}/ping")
                 client.ask("POST", f"/v1/locks/{round_}-{i}", {"acquire_timeout_s": 0})
-            for method in ("PUT", "PATCH", "PROPFIND", "M-SEARCH", "LINK"):
+            for method in ("PUT", "PATCH", "PROPFIND", "M-SEARCH", "LINK", f"RANDOM{round_}"):
                 client.ask(method, "/health")
-            client = self.client()
-            client.send(f"RANDOM{round_} /health HTTP/1.1\r\nHost: a\r\n\r\n")
-            client.rest()
+                client.ask(method, f"/random-{round_}")
         provoke(0)
         self.metrics()  # which is counted itself
         before = self.metrics().series()
@@ -1324,6 +1492,9 @@ class Metrics(ApiTest):
         client = self.client()
         client.ask("POST", "/v1/locks/promtool", {"acquire_timeout_s": 0}, self.session())
         self.lines(b"l\nlines\n0\n")
+        for method in ("GET", "PUT", "BREW", "a'b", "!#$%&'*+-.^_`|~"):
+            for path in ("/health", "/metrics", "/%22%5C%0A", "/v1/locks/%22%5C%0A", '/"\\', "*"):
+                client.ask(method, path)
         text = client.ask("GET", "/metrics").body
         result = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True,
                                 timeout=PATIENCE, check=False)

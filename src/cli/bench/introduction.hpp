@@ -2,6 +2,9 @@
 // `std::runtime_error` with one clear line if the server does not answer as it should.
 #pragma once
 
+#include <string>
+#include <string_view>
+
 #include "cli/bench/net.hpp"
 #include "cli/bench/options.hpp"
 #include "cli/bench/tls_stream.hpp"
@@ -18,5 +21,12 @@ template <class Stream>
 /// Asks whether it is served.
 template <class Stream>
 [[nodiscard]] Awaitable<void> ping(Stream& stream, const Options& options);
+
+/// Opens a session of the HTTP API, and gives its id.
+template <class Stream>
+[[nodiscard]] Awaitable<std::string> open_session(Stream& stream, const Options& options);
+
+/// What to say of a server whose answer, which begins like this, is no reply of HTTP/1.1.
+[[nodiscard]] std::string not_http(const Options& options, std::string_view answer);
 
 }  // namespace dflockd::bench

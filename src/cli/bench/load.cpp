@@ -10,9 +10,11 @@
 #include <asio/detached.hpp>
 
 #include "cli/bench/handshake_client.hpp"
+#include "cli/bench/line_buffer.hpp"
 #include "cli/bench/lock_client.hpp"
 #include "cli/bench/plain_stream.hpp"
 #include "cli/bench/progress.hpp"
+#include "cli/bench/reply_reader.hpp"
 #include "cli/bench/tls_stream.hpp"
 
 namespace dflockd::bench {
@@ -80,7 +82,7 @@ void Load::connect() {
                                std::to_string(options_.connections) + " to " + server_ + ": " +
                                error.message());
     }
-    if (options_.tls || options_.auth_token) introduce(client);
+    if (options_.tls || options_.auth_token || options_.http) introduce(client);
   }
   if (options_.tls) measurement_.agreed(clients_.front()->agreed());
 }
@@ -89,12 +91,18 @@ std::unique_ptr<Client> Load::make_client(std::size_t number) {
   if (options_.handshakes) {
     return std::make_unique<HandshakeClient>(io_, *tls_, options_, measurement_);
   }
-  if (options_.tls) {
-    return std::make_unique<LockClient<TlsStream>>(io_, &*tls_, options_, wire_, measurement_,
-                                                   number);
+  return options_.tls ? make_lock_client<TlsStream>(number) : make_lock_client<PlainStream>(number);
+}
+
+template <class Stream>
+std::unique_ptr<Client> Load::make_lock_client(std::size_t number) {
+  const TlsContext* const tls = tls_ ? &*tls_ : nullptr;
+  if (options_.http) {
+    return std::make_unique<LockClient<Stream, ReplyReader>>(io_, tls, options_, wire_,
+                                                             measurement_, number);
   }
-  return std::make_unique<LockClient<PlainStream>>(io_, nullptr, options_, wire_, measurement_,
-                                                   number);
+  return std::make_unique<LockClient<Stream, LineBuffer>>(io_, tls, options_, wire_, measurement_,
+                                                          number);
 }
 
 /// Waits until the client and the server know each other.

@@ -37,6 +37,8 @@ class Load {
  private:
   void connect();
   [[nodiscard]] std::unique_ptr<Client> make_client(std::size_t number);
+  template <class Stream>
+  [[nodiscard]] std::unique_ptr<Client> make_lock_client(std::size_t number);
   void introduce(Client& client);
   void start();
   [[nodiscard]] Awaitable<void> conduct();

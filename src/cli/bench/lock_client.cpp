@@ -2,20 +2,33 @@
 
 #include <algorithm>
 #include <cassert>
+#include <stdexcept>
 #include <type_traits>
 
 #include <asio/error.hpp>
 
+#include "cli/bench/http_request.hpp"
 #include "cli/bench/introduction.hpp"
+#include "cli/bench/line_buffer.hpp"
 #include "cli/bench/plain_stream.hpp"
+#include "cli/bench/reply_reader.hpp"
 #include "cli/bench/tls_stream.hpp"
 
 namespace dflockd::bench {
 namespace {
 
-constexpr std::size_t kLongestRequest = 256;
-constexpr std::size_t kUsualReply = 64;
+constexpr std::size_t kTokenSize = 32;
 constexpr std::size_t kSmallestInput = 4096;
+
+template <class Input>
+constexpr bool kIsHttp = std::is_same_v<Input, ReplyReader>;
+
+template <class Input>
+constexpr std::size_t kUsualReply = kIsHttp<Input> ? 192 : 64;
+
+std::string_view text(std::string_view reply) {
+  return reply;
+}
 
 template <class Stream>
 constexpr bool kIsTls = std::is_same_v<Stream, TlsStream>;
@@ -32,25 +45,25 @@ Stream make_stream(asio::io_context& io, const TlsContext* tls) {
 
 }  // namespace
 
-template <class Stream>
-LockClient<Stream>::LockClient(asio::io_context& io, const TlsContext* tls, const Options& options,
-                               const Wire& wire, Measurement& measurement, std::size_t number)
+template <class Stream, class Input>
+LockClient<Stream, Input>::LockClient(asio::io_context& io, const TlsContext* tls,
+                                      const Options& options, const Wire& wire,
+                                      Measurement& measurement, std::size_t number)
     : options_(options),
-      wire_(wire),
       measurement_(measurement),
       stream_(make_stream<Stream>(io, tls)),
       hold_timer_(io.get_executor()),
-      input_(std::max(kSmallestInput, options.pipeline * kUsualReply)) {
+      input_(std::max(kSmallestInput, options.pipeline * kUsualReply<Input>)) {
   const std::size_t first_key = options.keys == Keys::kOwn ? number * options.pipeline : 0;
   for (std::size_t slot = 0; slot < options.pipeline; ++slot) {
     keys_ += key_name(first_key + slot);
-    wire.append_acquire(acquires_, key(slot));
   }
-  releases_.reserve(options.pipeline * kLongestRequest);
+  if constexpr (!kIsHttp<Input>) speak(wire);
 }
 
-template <class Stream>
-void LockClient<Stream>::connect(const asio::ip::tcp::endpoint& server, std::error_code& error) {
+template <class Stream, class Input>
+void LockClient<Stream, Input>::connect(const asio::ip::tcp::endpoint& server,
+                                        std::error_code& error) {
   Socket& socket = stream_.socket();
   socket.close(error);
   socket.connect(server, error);
@@ -58,20 +71,36 @@ void LockClient<Stream>::connect(const asio::ip::tcp::endpoint& server, std::err
   if (!error) socket.non_blocking(true, error);
 }
 
-template <class Stream>
-Awaitable<void> LockClient<Stream>::introduce() {
+template <class Stream, class Input>
+Awaitable<void> LockClient<Stream, Input>::introduce() {
   if constexpr (kIsTls<Stream>) co_await shake_hands(stream_, options_);
-  if (options_.auth_token) co_await authenticate(stream_, options_);
+  if constexpr (kIsHttp<Input>) {
+    session_ = co_await open_session(stream_, options_);
+    own_wire_ = std::make_unique<const Wire>(options_, session_);
+    speak(*own_wire_);
+  } else {
+    if (options_.auth_token) co_await authenticate(stream_, options_);
+  }
 }
 
-template <class Stream>
-TlsAgreement LockClient<Stream>::agreed() const {
+/// Builds the requests that never change, and makes room for those that do.
+template <class Stream, class Input>
+void LockClient<Stream, Input>::speak(const Wire& wire) {
+  wire_ = &wire;
+  for (std::size_t slot = 0; slot < options_.pipeline; ++slot) {
+    wire.append_acquire(acquires_, key(slot));
+    wire.append_release(releases_, key(slot), std::string(kTokenSize, '0'));
+  }
+}
+
+template <class Stream, class Input>
+TlsAgreement LockClient<Stream, Input>::agreed() const {
   if constexpr (kIsTls<Stream>) return stream_.agreed();
   return {};
 }
 
-template <class Stream>
-Awaitable<std::error_code> LockClient<Stream>::run() {
+template <class Stream, class Input>
+Awaitable<std::error_code> LockClient<Stream, Input>::run() {
   now_ = Clock::now();
   while (const std::size_t cycles = measurement_.admit(options_.pipeline)) {
     slot_ = granted_ = 0;
@@ -90,19 +119,36 @@ Awaitable<std::error_code> LockClient<Stream>::run() {
   co_return std::error_code();
 }
 
-template <class Stream>
-void LockClient<Stream>::close() {
+template <class Stream, class Input>
+void LockClient<Stream, Input>::close() {
   end_hold();
+  end_session();
   std::error_code ignored;  // nothing is left to be done with this connection
   stream_.socket().close(ignored);
 }
 
-template <class Stream>
-Awaitable<std::error_code> LockClient<Stream>::exchange(Step step, std::string_view requests,
-                                                        std::size_t replies) {
+/// Tells the server that the session is over, or it would stay for a while with what it was
+/// granted. The answer is of no interest. The session of a client that still waits in a queue is
+/// not heard of again, and goes when it has been idle for long enough.
+template <class Stream, class Input>
+void LockClient<Stream, Input>::end_session() {
+  if (session_.empty() || sending_) return;
+  goodbye_ = http_request(options_, "DELETE", "/v1/sessions/" + session_, "", "");
+  session_.clear();
+  std::error_code ignored;
+  static_cast<void>(stream_.send(goodbye_, ignored));
+}
+
+template <class Stream, class Input>
+Awaitable<std::error_code> LockClient<Stream, Input>::exchange(Step step, std::string_view requests,
+                                                               std::size_t replies) {
   std::error_code error;
   step_sent_ = now_;
-  if (!stream_.send(requests, error)) co_await stream_.send_rest(error);
+  if (!stream_.send(requests, error)) {
+    sending_ = true;
+    co_await stream_.send_rest(error);
+    sending_ = false;
+  }
 
   while (!error && replies > 0) {
     const std::span<char> space = input_.space();
@@ -110,12 +156,15 @@ Awaitable<std::error_code> LockClient<Stream>::exchange(Step step, std::string_v
     input_.commit(co_await stream_.read_some(space, error));
     now_ = Clock::now();
     replies -= take_replies(step, replies);
+    if constexpr (kIsHttp<Input>) {
+      if (input_.is_broken()) throw std::runtime_error(not_http(options_, input_.unread()));
+    }
   }
   co_return error;
 }
 
-template <class Stream>
-std::size_t LockClient<Stream>::take_replies(Step step, std::size_t at_most) {
+template <class Stream, class Input>
+std::size_t LockClient<Stream, Input>::take_replies(Step step, std::size_t at_most) {
   std::size_t taken = 0;
   std::size_t succeeded = 0;
   while (taken < at_most) {
@@ -128,27 +177,27 @@ std::size_t LockClient<Stream>::take_replies(Step step, std::size_t at_most) {
   return taken;
 }
 
-template <class Stream>
-bool LockClient<Stream>::take_reply(Step step, std::string_view reply) {
+template <class Stream, class Input>
+bool LockClient<Stream, Input>::take_reply(Step step, const typename Input::Reply& reply) {
   if (step == Step::kRelease) {
-    if (wire_.is_released(reply)) return true;
-    measurement_.unexpected("release", reply);
+    if (wire_->is_released(reply)) return true;
+    measurement_.unexpected("release", text(reply));
     return false;
   }
 
   const std::size_t slot = slot_++;
-  const auto token = wire_.granted_token(reply);
+  const auto token = wire_->granted_token(reply);
   if (!token) {
-    measurement_.unexpected("acquire", reply);
+    measurement_.unexpected("acquire", text(reply));
     return false;
   }
-  wire_.append_release(releases_, key(slot), *token);
+  wire_->append_release(releases_, key(slot), *token);
   ++granted_;
   return true;
 }
 
-template <class Stream>
-void LockClient<Stream>::record(Step step, std::size_t succeeded) {
+template <class Stream, class Input>
+void LockClient<Stream, Input>::record(Step step, std::size_t succeeded) {
   switch (step) {
     case Step::kAcquire:
       return measurement_.acquired(now_ - step_sent_, succeeded);
@@ -157,18 +206,20 @@ void LockClient<Stream>::record(Step step, std::size_t succeeded) {
   }
 }
 
-template <class Stream>
-std::string_view LockClient<Stream>::key(std::size_t slot) const {
+template <class Stream, class Input>
+std::string_view LockClient<Stream, Input>::key(std::size_t slot) const {
   return std::string_view(keys_).substr(slot * kKeySize, kKeySize);
 }
 
-template <class Stream>
-std::string_view LockClient<Stream>::acquires(std::size_t cycles) const {
+template <class Stream, class Input>
+std::string_view LockClient<Stream, Input>::acquires(std::size_t cycles) const {
   assert(cycles <= options_.pipeline);
   return std::string_view(acquires_).substr(0, acquires_.size() / options_.pipeline * cycles);
 }
 
-template class LockClient<PlainStream>;
-template class LockClient<TlsStream>;
+template class LockClient<PlainStream, LineBuffer>;
+template class LockClient<PlainStream, ReplyReader>;
+template class LockClient<TlsStream, LineBuffer>;
+template class LockClient<TlsStream, ReplyReader>;
 
 }  // namespace dflockd::bench

@@ -122,6 +122,8 @@ void add_server_flags(CLI::App& app, Options& options) {
              {"--protocol", "NAME",
               "what it speaks: dflockd, redis (SET NX PX, DEL) or memcached (add, delete)"},
              kProtocols, options.protocol);
+  app.add_flag("--http", options.http, "use dflockd's HTTP API, with a session for each connection")
+      ->disable_flag_override();
   add_number<pid_t>(app, {"--server-pid", "PID", "its process, to measure the CPU time it uses"}, 1,
                     std::numeric_limits<pid_t>::max(),
                     [&options](auto pid) { options.server_pid = pid; });
@@ -160,7 +162,7 @@ void add_security_flags(CLI::App& app, Options& options) {
          [&options](const std::string& path) {
            options.auth_token = read_secret("--auth-token-file", path);
          },
-         "holds the secret that each connection sends first")
+         "holds the secret that each connection sends first, or each request of HTTP")
       ->type_name("FILE");
 }
 
@@ -199,7 +201,7 @@ void add_handshake_flags(CLI::App& app, Options& options) {
           ->disable_flag_override()
           ->needs("--tls");
   for (const char* const flag :
-       {"--pipeline", "--keys", "--semaphore", "--hold", "--timeout", "--lease"}) {
+       {"--http", "--pipeline", "--keys", "--semaphore", "--hold", "--timeout", "--lease"}) {
     handshakes->excludes(flag);
   }
   app.add_flag("--resume", options.resume, "resume the session of the connection before")
@@ -244,6 +246,7 @@ void check_together(const CLI::App& app, const Options& options) {
       refuse("--protocol", name(options.protocol), "dflockd with " + what);
     }
   };
+  if (options.http) needs_dflockd("--http");
   if (options.semaphore) needs_dflockd("--semaphore");
   if (options.keys == Keys::kShared) needs_dflockd("--keys shared");
   if (app.count("--timeout") > 0) needs_dflockd("--timeout");

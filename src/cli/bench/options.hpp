@@ -24,6 +24,7 @@ struct Options {
   std::string host = "127.0.0.1";
   std::uint16_t port = 6388;
   Protocol protocol = Protocol::kDflockd;
+  bool http = false;  ///< dflockd's HTTP API instead of its line protocol
 
   bool tls = false;
   std::string tls_ca;         ///< authorities in PEM; empty: the system's

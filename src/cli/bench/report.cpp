@@ -67,7 +67,7 @@ std::string describe(const Options& options) {
   std::string text = decimal(double(options.connections), 0);
   text += options.connections == 1 ? " connection" : " connections";
   if (options.handshakes) return text + describe_handshakes(options);
-  text += ", ";
+  text += options.http ? " of HTTP, " : ", ";
   text += options.keys == Keys::kShared ? "one shared key" : "own keys";
   text += ", pipeline " + decimal(double(options.pipeline), 0);
   if (options.semaphore) text += ", semaphore of " + decimal(double(*options.semaphore), 0);
@@ -117,8 +117,8 @@ void print_json_latencies(std::ostream& out, const char* label, const Histogram&
 void print_json_options(std::ostream& out, const Options& options) {
   out << "\"version\":" << json_string(DFLOCKD_VERSION)
       << ",\"protocol\":" << json_string(name(options.protocol))
-      << ",\"host\":" << json_string(options.host) << ",\"port\":" << options.port
-      << ",\"connections\":" << options.connections;
+      << ",\"http\":" << json_bool(options.http) << ",\"host\":" << json_string(options.host)
+      << ",\"port\":" << options.port << ",\"connections\":" << options.connections;
   if (options.handshakes) {
     out << ",\"resume\":" << json_bool(options.resume) << ",\"ping\":" << json_bool(options.ping);
   } else {
@@ -144,7 +144,7 @@ void print_json_tls(std::ostream& out, const Options& options, const Result& res
 }  // namespace
 
 const char* const kJsonKeys = R"(The JSON object has these keys:
-  version, protocol, host, port, connections, pipeline, keys, semaphore (or null), hold_ms,
+  version, protocol, http, host, port, connections, pipeline, keys, semaphore (or null), hold_ms,
   busy_poll               the load
   tls                     null, or version, cipher and verified: what the first connection agreed on
   elapsed_s               how long was measured

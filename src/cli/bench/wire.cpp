@@ -5,6 +5,8 @@
 #include <cassert>
 #include <cstdio>
 
+#include "cli/bench/http_request.hpp"
+
 namespace dflockd::bench {
 namespace {
 
@@ -37,10 +39,10 @@ std::string key_name(std::size_t number) {
   return {text.data(), kKeySize};
 }
 
-Wire::Wire(const Options& options) {
+Wire::Wire(const Options& options, std::string_view session) {
   switch (options.protocol) {
     case Protocol::kDflockd:
-      speak_dflockd(options);
+      options.http ? speak_http(options, session) : speak_dflockd(options);
       break;
     case Protocol::kRedis:
       speak_redis(options);
@@ -65,11 +67,20 @@ std::optional<std::string_view> Wire::granted_token(std::string_view reply) cons
   if (!reply.starts_with(granted_)) return std::nullopt;
 
   const std::string_view token = reply.substr(granted_.size(), kTokenSize);
-  const std::string_view rest = reply.substr(granted_.size() + token.size());
-  const bool is_grant = token.size() == kTokenSize &&
-                        std::all_of(token.begin(), token.end(), is_lower_hex) && rest.size() > 1 &&
-                        rest[0] == ' ' && std::all_of(rest.begin() + 1, rest.end(), is_digit);
+  std::string_view rest = reply.substr(granted_.size() + token.size());
+  if (rest.size() <= granted_infix_.size() + granted_suffix_.size() ||
+      !rest.starts_with(granted_infix_) || !rest.ends_with(granted_suffix_)) {
+    return std::nullopt;
+  }
+  rest.remove_prefix(granted_infix_.size());
+  rest.remove_suffix(granted_suffix_.size());
+  const bool is_grant = token.size() == kTokenSize && std::ranges::all_of(token, is_lower_hex) &&
+                        std::ranges::all_of(rest, is_digit);
   return is_grant ? std::optional(token) : std::nullopt;
+}
+
+std::optional<std::string_view> Wire::granted_token(const HttpReply& reply) const {
+  return reply.status == 200 ? granted_token(reply.body) : std::nullopt;
 }
 
 void Wire::speak_dflockd(const Options& options) {
@@ -84,7 +95,32 @@ void Wire::speak_dflockd(const Options& options) {
   release_infix_ = "\n";
   release_suffix_ = "\n";
   granted_ = "ok ";
+  granted_infix_ = " ";
   released_ = "ok";
+  has_tokens_ = true;
+}
+
+void Wire::speak_http(const Options& options, std::string_view session) {
+  std::string wish = R"({"acquire_timeout_s":)" + std::to_string(options.timeout.count());
+  if (options.lease) wish += R"(,"lease_ttl_s":)" + std::to_string(options.lease->count());
+  if (options.semaphore) wish += R"(,"limit":)" + std::to_string(*options.semaphore);
+  wish += "}";
+
+  const std::string key = key_name(0);
+  const std::string token(kTokenSize, '-');
+  const std::string target = (options.semaphore ? "/v1/semaphores/" : "/v1/locks/") + key;
+  const std::string acquire = http_request(options, "POST", target, session, wish);
+  acquire_prefix_ = acquire.substr(0, acquire.find(key));
+  acquire_suffix_ = acquire.substr(acquire_prefix_.size() + key.size());
+  const std::string release = http_request(options, "POST", target + "/release", session,
+                                           R"({"token":")" + token + R"("})");
+  release_prefix_ = acquire_prefix_;
+  const std::size_t infix = release_prefix_.size() + key.size();
+  release_infix_ = release.substr(infix, release.rfind(token) - infix);
+  release_suffix_ = release.substr(infix + release_infix_.size() + token.size());
+  granted_ = R"({"status":"ok","token":")";
+  granted_infix_ = R"(","lease_ttl_s":)";
+  granted_suffix_ = "}";
   has_tokens_ = true;
 }
 

@@ -1,5 +1,5 @@
 // What an acquire and a release look like on the wire, and which replies say that they succeeded:
-// for dflockd, and for the two servers that it is compared with.
+// for dflockd, over its own protocol or HTTP, and for the two servers that it is compared with.
 //
 // Built once from the options and never changed. The calls allocate nothing but what `out` lacks.
 #pragma once
@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "cli/bench/options.hpp"
+#include "cli/bench/reply_reader.hpp"
 
 namespace dflockd::bench {
 
@@ -21,7 +22,8 @@ inline constexpr std::size_t kKeySize = 14;
 
 class Wire {
  public:
-  explicit Wire(const Options& options);
+  /// `session` is the client's, which clients of HTTP have.
+  explicit Wire(const Options& options, std::string_view session = {});
 
   void append_acquire(std::string& out, std::string_view key) const;
 
@@ -31,23 +33,29 @@ class Wire {
   /// The token in the reply to an acquire, empty for a server that has no tokens; nothing if the
   /// reply is no grant.
   [[nodiscard]] std::optional<std::string_view> granted_token(std::string_view reply) const;
+  [[nodiscard]] std::optional<std::string_view> granted_token(const HttpReply& reply) const;
 
   /// Whether this reply to a release is the one that is hoped for.
   [[nodiscard]] bool is_released(std::string_view reply) const { return reply == released_; }
+  [[nodiscard]] bool is_released(const HttpReply& reply) const { return reply.status == 204; }
 
  private:
   void speak_dflockd(const Options& options);
+  void speak_http(const Options& options, std::string_view session);
   void speak_redis(const Options& options);
   void speak_memcached(const Options& options);
 
   // A request is its prefix, the key and its suffix; the token of a release comes in between the
-  // last two for dflockd.
+  // last two for dflockd. A grant with a token is what comes before it, the token, what comes
+  // behind it, digits, and an end.
   std::string acquire_prefix_;
   std::string acquire_suffix_;
   std::string release_prefix_;
   std::string release_infix_;
   std::string release_suffix_;
   std::string granted_;  ///< the reply to an acquire without token, or what comes before the token
+  std::string granted_infix_;
+  std::string granted_suffix_;
   std::string released_;
   bool has_tokens_ = false;
 };
