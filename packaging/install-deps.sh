@@ -16,7 +16,7 @@ packages="build-essential cmake ninja-build git python3
 
 case "${1-}" in
   '') ;;
-  lint) packages="$packages clang-format-14 clang-tidy-16" ;;
+  lint) packages="$packages clang-format-14 clang-tidy-22" ;;
   fuzz) packages="$packages clang-16 libclang-rt-16-dev" ;;
   bench) packages="$packages redis-server memcached stunnel4 util-linux" ;;
   package) packages="$packages lintian mandoc man-db systemd zsh fish util-linux" ;;
