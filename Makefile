@@ -1,5 +1,5 @@
 # A thin front for the CMake presets. `make run` and `make test` are all that a new machine needs.
-.PHONY: help build debug run test asan tsan fuzz bench format format-check tidy openapi-lint install package package-test package-boot-test clean
+.PHONY: help build debug run test asan tsan fuzz bench format format-check tidy openapi-lint promtool install package package-test package-boot-test clean
 
 PREFIX ?= /usr/local
 ARGS ?=
@@ -64,8 +64,12 @@ tidy: ## run clang-tidy over the sources
 	@cmake --preset release
 	@packaging/tidy.sh build/release
 
-openapi-lint: ## lint the description of the HTTP API; needs npx
+openapi-lint: ## lint the description of the HTTP API
+	@$(DEPS) openapi
 	@tests/openapi/lint.sh
+
+promtool: ## get promtool, without which `make test` skips a test of the metrics
+	@$(DEPS) metrics
 
 install: build ## install into PREFIX (default /usr/local), under DESTDIR if it is set
 	@cmake --install build/release --prefix $(PREFIX)

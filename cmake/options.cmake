@@ -41,3 +41,10 @@ function(dflockd_test name)
   gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 NO_PRETTY_VALUES
                        PROPERTIES TIMEOUT 120 LABELS ${name})
 endfunction()
+
+# dflockd_test_parts(NAME SOURCES...) declares a library of what several test programs use.
+function(dflockd_test_parts name)
+  add_library(${name} STATIC ${ARGN})
+  target_link_libraries(${name} PUBLIC dflockd_test_options)
+  target_precompile_headers(${name} REUSE_FROM dflockd_test_headers)
+endfunction()

@@ -1,10 +1,12 @@
 #!/bin/sh
 # Installs the Debian 12 packages that are missing, and does nothing when all are there.
-# Usage: packaging/install-deps.sh [lint | fuzz | bench | package | package-boot]
+# Usage: packaging/install-deps.sh [lint | fuzz | bench | openapi | metrics | package | package-boot]
 #   (nothing)     what building and testing needs
 #   lint          and clang-format and clang-tidy
 #   fuzz          and clang with libFuzzer, for `make fuzz`
 #   bench         and the servers that `make bench` compares with, which are not started
+#   openapi       only npx, for `make openapi-lint`, and only if there is none
+#   metrics       only promtool, and if there is none, into build/tools: its package brings a daemon
 #   package       and what `make package-test` checks the package with
 #   package-boot  and what `make package-boot-test` boots it with
 set -eu
@@ -14,15 +16,44 @@ packages="build-essential cmake ninja-build git python3
   nlohmann-json3-dev libhttp-parser-dev prometheus-cpp-dev
   zlib1g-dev libgtest-dev libgmock-dev librapidcheck-dev"
 
+as_root() {
+  if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# Debian's promtool without what is around it.
+get_promtool() {
+  command -v promtool >/dev/null && return
+  tools=$(cd "$(dirname "$0")/.." && pwd)/build/tools
+  [ ! -x "$tools/promtool" ] || return 0
+  place=$(mktemp -d)
+  trap 'rm -rf "$place"' EXIT
+  cd "$place"
+  apt-get download -q prometheus || { as_root apt-get update -q && apt-get download -q prometheus; } || {
+    echo "install-deps.sh: no promtool, and apt-get cannot download the package prometheus" >&2
+    exit 1
+  }
+  mkdir -p "$tools"
+  dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool
+  mv usr/bin/promtool "$tools"
+}
+
 case "${1-}" in
   '') ;;
-  lint) packages="$packages clang-format-14 clang-tidy-16" ;;
+  lint) packages="$packages clang-format-14 clang-tidy-22" ;;
   fuzz) packages="$packages clang-16 libclang-rt-16-dev" ;;
   bench) packages="$packages redis-server memcached stunnel4 nginx-light wrk util-linux" ;;
+  openapi)
+    if command -v npx >/dev/null; then exit; fi
+    packages="nodejs npm"
+    ;;
+  metrics)
+    get_promtool
+    exit
+    ;;
   package) packages="$packages lintian mandoc man-db systemd zsh fish util-linux" ;;
   package-boot) packages="$packages mmdebstrap systemd-container" ;;
   *)
-    echo "install-deps.sh: '$1' is not allowed; expected lint, fuzz, bench, package or package-boot" >&2
+    echo "install-deps.sh: '$1' is not allowed; expected lint, fuzz, bench, openapi, metrics, package or package-boot" >&2
     exit 2
     ;;
 esac
@@ -34,13 +65,9 @@ for package in $packages; do
 done
 [ -n "$missing" ] || exit 0
 
-sudo=
-if [ "$(id -u)" -ne 0 ]; then
-  sudo=sudo
-  command -v sudo >/dev/null || {
-    echo "install-deps.sh: not root and no sudo; as root: apt-get install$missing" >&2
-    exit 1
-  }
+if [ "$(id -u)" -ne 0 ] && ! command -v sudo >/dev/null; then
+  echo "install-deps.sh: not root and no sudo; as root: apt-get install$missing" >&2
+  exit 1
 fi
 
 # `make bench` starts the servers itself, and nobody asked for a web server on port 80. (They are
@@ -48,14 +75,14 @@ fi
 # file exists already, as in most containers, its owner has decided.
 policy=/usr/sbin/policy-rc.d
 if [ "${1-}" = bench ] && [ ! -e "$policy" ]; then
-  trap '$sudo rm -f "$policy"' EXIT
+  trap 'as_root rm -f "$policy"' EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM
-  printf '#!/bin/sh\nexit 101\n' | $sudo tee "$policy" >/dev/null
-  $sudo chmod 755 "$policy"
+  printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+  as_root chmod 755 "$policy"
 fi
 
 echo "Installing:$missing"
-$sudo env DEBIAN_FRONTEND=noninteractive apt-get update -q
+as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q
 # shellcheck disable=SC2086 # a list of words is what is wanted
-$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
+as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing

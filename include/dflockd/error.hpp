@@ -16,6 +16,8 @@
 
 namespace dflockd {
 
+// NOLINTBEGIN(readability-identifier-naming): spelled as the standard's std::errc.
+
 /// Why a call did not do what it was asked for. Zero is success, as in every error code.
 enum class errc {
   timeout = 1,       ///< the time given for it is over; nothing is held and nothing is queued
@@ -34,6 +36,8 @@ enum class errc {
   invalid_argument,  ///< an option or argument that is not allowed; the message says what is
   canceled,          ///< stopped by its `std::stop_token`, or by `close`
 };
+
+// NOLINTEND(readability-identifier-naming)
 
 /// The category of `errc`; its name is "dflockd".
 [[nodiscard]] DFLOCKD_API const std::error_category& error_category() noexcept;

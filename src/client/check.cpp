@@ -1,5 +1,6 @@
 #include "client/check.hpp"
 
+#include <cmath>
 #include <string>
 
 #include "client/endpoint.hpp"
@@ -78,7 +79,7 @@ void check(const LockOptions& options) {
   check_key(options.key);
   check_timeout("acquire_timeout", options.acquire_timeout);
   check_lease(options.lease_ttl);
-  if (!(options.renew_ratio >= 0 && options.renew_ratio < 1)) {
+  if (const double ratio = options.renew_ratio; std::isnan(ratio) || ratio < 0 || ratio >= 1) {
     refuse("renew_ratio " + std::to_string(options.renew_ratio) +
            " is not allowed; expected at least 0 and less than 1");
   }

@@ -13,6 +13,7 @@ struct Clock {
   using rep = duration::rep;
   using period = duration::period;
   using time_point = std::chrono::time_point<Clock>;
+  // NOLINTNEXTLINE(readability-identifier-naming): what the standard calls it
   static constexpr bool is_steady = true;
 
   static time_point now() noexcept {

@@ -61,7 +61,7 @@ class Connection::Impl {
   }
 
   void close() noexcept {
-    std::unique_lock lock(mutex_);
+    const std::lock_guard guard(mutex_);
     if (running_ != nullptr) {
       running_->raise();
       closing_ = true;

@@ -12,11 +12,11 @@ class Descriptor {
   Descriptor() = default;
   /// Takes ownership of `value`; negative is none.
   explicit Descriptor(int value) : value_(value) {}
-  ~Descriptor() { reset(); }
+  ~Descriptor() { close(); }
   Descriptor(Descriptor&& other) noexcept : value_(std::exchange(other.value_, -1)) {}
   Descriptor& operator=(Descriptor&& other) noexcept {
     if (this != &other) {
-      reset();
+      close();
       value_ = std::exchange(other.value_, -1);
     }
     return *this;
@@ -26,7 +26,7 @@ class Descriptor {
   [[nodiscard]] bool is_open() const noexcept { return value_ >= 0; }
 
  private:
-  void reset() noexcept {
+  void close() const noexcept {
     if (value_ >= 0) ::close(value_);
   }
 

@@ -104,8 +104,9 @@ class Renewer::Loop {
     std::array<epoll_event, 256> events{};
     const int count =
         ::epoll_wait(hang_ups_.native_handle(), events.data(), static_cast<int>(events.size()), 0);
-    std::vector<std::uint64_t> ids;
-    for (int i = 0; i < count; ++i) ids.push_back(events[static_cast<std::size_t>(i)].data.u64);
+    std::vector<std::uint64_t> ids(static_cast<std::size_t>(std::max(count, 0)));
+    std::transform(events.begin(), events.begin() + ids.size(), ids.begin(),
+                   [](const epoll_event& event) { return event.data.u64; });
     return ids;
   }
 
@@ -158,8 +159,9 @@ Renewer& Renewer::instance() {
 }
 
 void Renewer::stop_at_exit() {
-  Instance& instance = process_instance();
-  if (instance.generation == fork_generation()) instance.renewer->loop_->stop();
+  const Instance& instance = process_instance();
+  if (instance.renewer == nullptr || instance.generation != fork_generation()) return;
+  instance.renewer->loop_->stop();
 }
 
 std::shared_ptr<Lane> Renewer::lane(const Endpoint& endpoint, const ConnectionOptions& options) {
@@ -203,7 +205,7 @@ std::shared_ptr<Peer> Renewer::watch(int socket) {
 }
 
 std::shared_ptr<Renewal> Renewer::keep(RenewalTerms terms, Clock::time_point begun) {
-  const auto renewal = std::make_shared<Renewal>(std::move(terms));
+  auto renewal = std::make_shared<Renewal>(std::move(terms));
   renewal->end_ = safe_end(begun, renewal->terms().grant.lease_ttl).time_since_epoch().count();
   const std::lock_guard guard(mutex_);
   renewal->terms().peer->holder_ = renewal;

@@ -3,8 +3,8 @@
 
 Every answer that a test reads is checked against docs/openapi.json.
 
-Usage: api_test.py [TEST_CLASS[.test]]..., with DFLOCKD_TEST_BINARY naming the server and
-DFLOCKD_TEST_OPENAPI the document.
+Usage: api_test.py [TEST_CLASS[.test]]..., with DFLOCKD_TEST_BINARY naming the server,
+DFLOCKD_TEST_OPENAPI the document, and DFLOCKD_TEST_PROMTOOL promtool if it isn't in the PATH.
 """
 
 import calendar
@@ -22,6 +22,7 @@ import time
 import unittest
 
 BINARY = os.environ.get("DFLOCKD_TEST_BINARY", "")
+PROMTOOL = shutil.which("promtool") or shutil.which(os.environ.get("DFLOCKD_TEST_PROMTOOL", ""))
 PATIENCE = 15  # seconds that a test waits for what must happen
 MAX_BODY = 1024 * 1024
 MAX_HEAD = 64 * 1024
@@ -1487,7 +1488,7 @@ class Metrics(ApiTest):
             self.assertEqual(counts, sorted(counts), name)
             self.assertEqual(counts[-1], metrics.samples[(name + "_count", labels)])
 
-    @unittest.skipUnless(shutil.which("promtool"), "promtool is not installed")
+    @unittest.skipUnless(PROMTOOL, "no promtool; `make promtool` gets it")
     def test_promtool_has_nothing_to_say(self):
         client = self.client()
         client.ask("POST", "/v1/locks/promtool", {"acquire_timeout_s": 0}, self.session())
@@ -1496,7 +1497,7 @@ class Metrics(ApiTest):
             for path in ("/health", "/metrics", "/%22%5C%0A", "/v1/locks/%22%5C%0A", '/"\\', "*"):
                 client.ask(method, path)
         text = client.ask("GET", "/metrics").body
-        result = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True,
+        result = subprocess.run([PROMTOOL, "check", "metrics"], input=text, capture_output=True,
                                 timeout=PATIENCE, check=False)
         self.assertEqual((result.returncode, result.stdout, result.stderr), (0, b"", b""))
 

@@ -70,7 +70,7 @@ struct Flag {
 /// point type, with a decimal point.
 template <typename Number>
 CLI::Option* add_number(CLI::App& app, const Flag& flag, Number min, Number max,
-                        std::function<void(Number)> store) {
+                        const std::function<void(Number)>& store) {
   const std::string name = flag.name;
   const auto read = [name, min, max, store](const std::string& text) {
     Number number{};
