@@ -26,16 +26,15 @@ namespace dflockd {
 /// with `--auto-release-on-disconnect=false`.
 ///
 /// Each call has an overload that takes a `std::error_code`, which it sets or clears, and that does
-/// not throw. The others throw `Error`. After `errc::connection`, `tls`, `timeout` without an
-/// answer, `canceled` and `protocol` of an unknown answer the connection is closed, and every
-/// further call fails with `errc::connection`.
+/// not throw. The others throw `Error`. After `errc::connection`, `tls`, `auth`, `canceled` and
+/// `protocol` the connection is closed, and every further call fails with `errc::connection`.
 ///
 /// Keys, timeouts (0 to 9,223,372,036 s) and leases (0, the server's default, to 9,223,372,036 s)
 /// are checked before anything is sent: `errc::invalid_argument`.
 class DFLOCKD_API Connection {
  public:
   /// Connects, with TLS and the secret if `options` have them. Throws `Error`: `invalid_argument`,
-  /// `connection`, `tls`, `auth`, `timeout`.
+  /// `connection`, `tls`, `auth`.
   explicit Connection(const ConnectionOptions& options);
   ~Connection();
   Connection(Connection&& other) noexcept;

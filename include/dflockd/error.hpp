@@ -31,7 +31,7 @@ enum class errc {
   auth,              ///< the server wants a secret, or another one
   draining,          ///< the server is about to stop and grants nothing more
   protocol,          ///< the server refused the request, or what answers is no dflockd
-  connection,        ///< no connection, or it was lost
+  connection,        ///< no connection, it was lost, or the server does not answer
   tls,               ///< no trusted TLS connection: wrong name, unknown CA, plain text
   invalid_argument,  ///< an option or argument that is not allowed; the message says what is
   canceled,          ///< stopped by its `std::stop_token`, or by `close`

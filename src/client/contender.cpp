@@ -90,6 +90,8 @@ class Contender::Impl {
   bool wait(milliseconds timeout, const std::stop_token& stop);
   void release();
   void close() noexcept;
+  /// Closes, and waits for `on_renew_error`.
+  void finish() noexcept;
 
   [[nodiscard]] std::shared_ptr<Renewal> renewal() const {
     if (!is_ours()) return nullptr;
@@ -161,7 +163,8 @@ class Contender::Impl {
 
   std::optional<Channel> channel_;
   std::shared_ptr<client::Peer> peer_;  ///< the other end of the channel
-  std::shared_ptr<client::Lane> lane_;
+  std::shared_ptr<client::Lane> lane_;  ///< null until it has first connected
+  const std::shared_ptr<client::Reports> reports_ = std::make_shared<client::Reports>();
   Clock::time_point last_used_;  ///< the channel
 };
 
@@ -173,6 +176,9 @@ class Contender::Impl::Turn {
   /// (`errc::canceled`).
   Turn(Impl& impl, const std::stop_token& stop, Clock::time_point deadline, bool unused)
       : impl_(impl), callback_(stop, Raise{cancellation_}) {
+    if (!impl.is_ours()) {
+      throw Failure(errc::invalid_argument, "it was made before the process was forked");
+    }
     const std::thread::id caller = std::this_thread::get_id();
     std::unique_lock lock(impl_.mutex_);
     const unsigned closings = impl_.closings_;
@@ -306,7 +312,8 @@ void Contender::Impl::keep(Grant grant, Clock::time_point begun) {
                                            .ratio = options_.renew_ratio,
                                            .on_lost = options_.on_renew_error,
                                            .lane = lane_,
-                                           .peer = peer_},
+                                           .peer = peer_,
+                                           .reports = reports_},
                                           begun);
   const std::lock_guard guard(mutex_);
   renewal_ = std::move(renewal);
@@ -455,6 +462,11 @@ void Contender::Impl::close() noexcept {
   }
 }
 
+void Contender::Impl::finish() noexcept {
+  close();
+  if (is_ours() && lane_ != nullptr) Renewer::instance().finish(*reports_);
+}
+
 /// Sends `request` and returns what it was answered. If it fails, the channel is of no use.
 Contender::Impl::Answer Contender::Impl::ask(const Limits& limits, const std::string& request,
                                              Again again) {
@@ -563,14 +575,14 @@ Contender::Contender(LockOptions options, int limit) {
 }
 
 Contender::~Contender() {
-  if (impl_ != nullptr) impl_->close();
+  if (impl_ != nullptr) impl_->finish();
 }
 
 Contender::Contender(Contender&& other) noexcept = default;
 
 Contender& Contender::operator=(Contender&& other) noexcept {
   if (this != &other) {
-    if (impl_ != nullptr) impl_->close();
+    if (impl_ != nullptr) impl_->finish();
     impl_ = std::move(other.impl_);
   }
   return *this;

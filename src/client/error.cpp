@@ -87,7 +87,9 @@ Error to_error(const Failure& failure, std::string_view server, std::string_view
   std::string what;
   if (!server.empty()) what.append(server).append(": ");
   if (!action.empty()) what.append("cannot ").append(action).append(": ");
-  return {failure.code(), what + failure.what()};
+  // What the server answers in time is no failure, `timeout` included. So this is one that did not.
+  const errc code = failure.code() == errc::timeout ? errc::connection : failure.code();
+  return {code, what + failure.what()};
 }
 
 }  // namespace client

@@ -215,18 +215,25 @@ std::shared_ptr<Renewal> Renewer::keep(RenewalTerms terms, Clock::time_point beg
 }
 
 void Renewer::end(Renewal& renewal) noexcept {
-  std::unique_lock lock(mutex_);
+  const std::lock_guard guard(mutex_);
   unschedule(renewal);
   if (renewal.state_ != Renewal::State::kLost) renewal.state_ = Renewal::State::kEnded;
-  renewal.changed_.notify_all();
-  if (loop_->is_this_thread()) return;
-  renewal.changed_.wait(lock, [&renewal] { return !renewal.reporting_; });
+  renewal.over_.notify_all();
+}
+
+void Renewer::finish(Reports& reports) noexcept {
+  std::unique_lock lock(mutex_);
+  if (loop_->is_this_thread()) {
+    reports.dropped = true;
+  } else {
+    reported_.wait(lock, [&reports] { return reports.outstanding == 0; });
+  }
 }
 
 bool Renewer::wait_lost(Renewal& renewal, std::stop_token stop) {
   using State = Renewal::State;
   std::unique_lock lock(mutex_);
-  renewal.changed_.wait(lock, std::move(stop), [&renewal] {
+  renewal.over_.wait(lock, std::move(stop), [&renewal] {
     return renewal.state_ == State::kLost || renewal.state_ == State::kEnded;
   });
   return renewal.state_ == State::kLost;
@@ -323,14 +330,14 @@ bool Renewer::begin_losing(Renewal& renewal) {
   if (renewal.state_ == State::kLost || renewal.state_ == State::kEnded) return false;
   unschedule(renewal);
   renewal.state_ = State::kLost;
-  renewal.reporting_ = true;
-  renewal.changed_.notify_all();
+  ++renewal.terms().reports->outstanding;
+  renewal.over_.notify_all();
   return true;
 }
 
 void Renewer::report(Renewal& renewal, errc code, const std::string& reason) {
   const RenewalTerms& terms = renewal.terms();
-  if (terms.on_lost) {
+  if (terms.on_lost && !is_dropped(*terms.reports)) {
     const auto call = [&]() noexcept {
       terms.on_lost(to_error(Failure(code, reason), terms.lane->endpoint().text(),
                              "keep " + quoted(terms.key)));
@@ -338,8 +345,13 @@ void Renewer::report(Renewal& renewal, errc code, const std::string& reason) {
     call();
   }
   const std::lock_guard guard(mutex_);
-  renewal.reporting_ = false;
-  renewal.changed_.notify_all();
+  --terms.reports->outstanding;
+  reported_.notify_all();
+}
+
+bool Renewer::is_dropped(const Reports& reports) const {
+  const std::lock_guard guard(mutex_);
+  return reports.dropped;
 }
 
 void Renewer::renewed(const std::shared_ptr<Renewal>& renewal, Clock::time_point sent,

@@ -46,6 +46,12 @@ class Peer {
   std::weak_ptr<Renewal> holder_;  ///< what was granted over it, guarded by the renewer's mutex
 };
 
+/// The calls of `on_lost` that one owner is due. Guarded by the renewer's mutex.
+struct Reports {
+  int outstanding = 0;   ///< lost, and the call has not returned
+  bool dropped = false;  ///< nobody is there any more to be called
+};
+
 /// What a grant is renewed with.
 struct RenewalTerms {
   std::string key;
@@ -55,6 +61,7 @@ struct RenewalTerms {
   std::function<void(const Error&)> on_lost;
   std::shared_ptr<Lane> lane;
   std::shared_ptr<Peer> peer;
+  std::shared_ptr<Reports> reports;
 };
 
 /// A grant that is kept, until it is lost or `Renewer::end`ed.
@@ -96,13 +103,12 @@ class Renewal {
   // Guarded by the renewer's mutex.
   Timeline::iterator next_;  ///< what happens next, if `scheduled_`
   bool scheduled_ = false;
-  bool due_ = false;        ///< being renewed, so next comes the end
-  bool reporting_ = false;  ///< `on_lost` is being called
+  bool due_ = false;  ///< being renewed, so next comes the end
   /// A renewal that was sent earlier does not prove that the grant survived: the server notices
   /// within 100 ms that a connection has ended.
   Clock::time_point sure_from_;
-  std::string last_failure_;  ///< why the latest attempt to renew failed; empty: it did not
-  std::condition_variable_any changed_;  ///< when lost, ended or no longer reporting
+  std::string last_failure_;          ///< why the latest attempt to renew failed; empty: it did not
+  std::condition_variable_any over_;  ///< when lost or ended
 };
 
 /// The thread and what it looks after.
@@ -124,8 +130,12 @@ class Renewer {
   /// Keeps a grant whose lease began no earlier than `begun`.
   [[nodiscard]] std::shared_ptr<Renewal> keep(RenewalTerms terms, Clock::time_point begun);
 
-  /// Stops renewing. `on_lost` is not called after this has returned, but from itself.
+  /// Stops renewing. If it was lost before, `on_lost` may still be about to be called.
   void end(Renewal& renewal) noexcept;
+
+  /// Waits until no `on_lost` of the owner is being called or about to be. Called from one, it sees
+  /// to it that no other follows.
+  void finish(Reports& reports) noexcept;
 
   /// Waits until `renewal` is lost: true; false if it was ended, or `stop` was requested.
   [[nodiscard]] bool wait_lost(Renewal& renewal, std::stop_token stop);
@@ -144,6 +154,7 @@ class Renewer {
   void run_timeline();
   void doubt(const std::shared_ptr<Renewal>& renewal);
   bool begin_losing(Renewal& renewal);
+  [[nodiscard]] bool is_dropped(const Reports& reports) const;
   void report(Renewal& renewal, errc code, const std::string& reason);
   void hang_ups();
   void arm(Clock::time_point time);
@@ -157,6 +168,7 @@ class Renewer {
   [[nodiscard]] bool wants(const Renewal& renewal) const;
 
   mutable std::mutex mutex_;
+  std::condition_variable reported_;
   Renewal::Timeline timeline_;
   Clock::time_point armed_ = Clock::time_point::max();
   std::map<std::uint64_t, std::weak_ptr<Peer>> peers_;

@@ -74,6 +74,9 @@ TEST(Processes, child_does_not_release_what_its_parent_holds) {
     std::error_code error;
     lock->release(error);
     if (error != errc::not_held) return 2;
+    lock->acquire(error);
+    if (error != errc::invalid_argument) return 3;
+    lock->close();
     lock.reset();
     return 0;
   });

@@ -277,7 +277,27 @@ TEST_P(Renewals, destruction_waits_for_the_handler) {
   destroyer.join();
 }
 
-TEST_P(Renewals, nothing_is_reported_after_release) {
+TEST_P(Renewals, handler_and_release_at_the_same_time_do_not_wait_for_each_other) {
+  Server server;
+  conformance::Client other(server);
+  std::promise<void> entered;
+  std::unique_ptr<Contender, void (*)(Contender*)> job(nullptr, nullptr);
+  LockOptions slow = options(address_of(server));
+  slow.on_renew_error = [&](const Error&) {
+    entered.set_value();
+    std::error_code error;
+    job->release(error);
+  };
+  job = make(slow);
+  ASSERT_TRUE(job->acquire());
+  ASSERT_EQ(other.release(key(), job->token()), "ok");
+  entered.get_future().wait();
+  std::error_code error;
+  job->release(error);
+  EXPECT_TRUE(job->acquire());
+}
+
+TEST_P(Renewals, nothing_is_reported_that_was_released) {
   Server server;
   const auto job = make(options(address_of(server)));
   for (int i = 0; i < 20; ++i) {
@@ -285,7 +305,7 @@ TEST_P(Renewals, nothing_is_reported_after_release) {
     job->release();
   }
   server.crash();
-  const auto held = make(options(address_of(server)));
+  EXPECT_FALSE(job->wait_lost());
   EXPECT_EQ(losses_.count, 0);
 }
 
