@@ -39,9 +39,10 @@ class Lane : public std::enable_shared_from_this<Lane> {
   class Link;
 
   asio::awaitable<void> run();
-  asio::awaitable<void> attempt();
+  /// `fresh`: over a new connection.
+  asio::awaitable<void> attempt(bool fresh);
   asio::awaitable<void> send_batch();
-  asio::awaitable<void> receive_batch();
+  asio::awaitable<void> receive_batch(bool fresh);
   asio::awaitable<void> connect();
   void drop_unwanted();
   /// The link is cut if what is under way takes until then.
