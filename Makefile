@@ -64,14 +64,14 @@ openapi-lint: ## lint the description of the HTTP API; needs npx
 install: build ## install into PREFIX (default /usr/local), under DESTDIR if it is set
 	@cmake --install build/release --prefix $(PREFIX)
 
-package: ## build the Debian package, build/package/dflockd_VERSION_amd64.deb
+package: ## build the Debian packages, build/package/*.deb
 	@$(DEPS)
-	@rm -f build/package/dflockd_*.deb
+	@rm -f build/package/*.deb
 	@cmake --preset package
 	@cmake --build --preset package
 	@cd build/package && cpack
 
-package-test: package ## install, upgrade, remove and purge the package in a throw-away root
+package-test: package ## install, upgrade, remove and purge the packages in a throw-away root
 	@$(DEPS) package
 	@tests/packaging/package_test.py $(ARGS)
 
