@@ -1,5 +1,5 @@
 # A thin front for the CMake presets. `make run` and `make test` are all that a new machine needs.
-.PHONY: help build debug run test asan fuzz bench format format-check tidy openapi-lint install package package-test package-boot-test clean
+.PHONY: help build debug run test asan fuzz bench format format-check tidy openapi-lint doxygen install package package-test package-boot-test clean
 
 PREFIX ?= /usr/local
 ARGS ?=
@@ -60,6 +60,11 @@ tidy: ## run clang-tidy over the sources
 
 openapi-lint: ## lint the description of the HTTP API; needs npx
 	@tests/openapi/lint.sh
+
+doxygen: ## write the reference of the client library's API to build/doxygen/html
+	@$(DEPS) doxygen
+	@mkdir -p build
+	@doxygen docs/Doxyfile
 
 install: build ## install into PREFIX (default /usr/local), under DESTDIR if it is set
 	@cmake --install build/release --prefix $(PREFIX)

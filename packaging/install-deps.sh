@@ -1,10 +1,11 @@
 #!/bin/sh
 # Installs the Debian 12 packages that are missing, and does nothing when all are there.
-# Usage: packaging/install-deps.sh [lint | fuzz | bench | package | package-boot]
+# Usage: packaging/install-deps.sh [lint | fuzz | bench | doxygen | package | package-boot]
 #   (nothing)     what building and testing needs
 #   lint          and clang-format and clang-tidy
 #   fuzz          and clang with libFuzzer, for `make fuzz`
 #   bench         and the servers that `make bench` compares with
+#   doxygen       and Doxygen
 #   package       and what `make package-test` checks the package with
 #   package-boot  and what `make package-boot-test` boots it with
 set -eu
@@ -19,10 +20,11 @@ case "${1-}" in
   lint) packages="$packages clang-format-14 clang-tidy-16" ;;
   fuzz) packages="$packages clang-16 libclang-rt-16-dev" ;;
   bench) packages="$packages redis-server memcached stunnel4 util-linux" ;;
+  doxygen) packages="$packages doxygen" ;;
   package) packages="$packages lintian mandoc man-db systemd zsh fish util-linux" ;;
   package-boot) packages="$packages mmdebstrap systemd-container" ;;
   *)
-    echo "install-deps.sh: '$1' is not allowed; expected lint, fuzz, bench, package or package-boot" >&2
+    echo "install-deps.sh: '$1' is not allowed; expected lint, fuzz, bench, doxygen, package or package-boot" >&2
     exit 2
     ;;
 esac
