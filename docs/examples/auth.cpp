@@ -1,9 +1,10 @@
 // The shared secret, read from a file: on the command line, `ps` would show it.
 //
 //   auth SERVER TOKEN_FILE
-#include <dflockd/dflockd.hpp>
 #include <fstream>
 #include <iostream>
+
+#include <dflockd/dflockd.hpp>
 
 int main(int argc, char** argv) {
   if (argc != 3) {

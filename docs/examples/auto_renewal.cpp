@@ -5,10 +5,11 @@
 // Works in small steps for as long as the lock is held. The lease is two seconds and the job takes
 // three: without renewal it would not be finished.
 #include <chrono>
-#include <dflockd/dflockd.hpp>
 #include <iostream>
 #include <stop_token>
 #include <thread>
+
+#include <dflockd/dflockd.hpp>
 
 using namespace std::chrono_literals;
 

@@ -2,7 +2,6 @@
 //
 //   coroutine_client [SERVER]
 #include <chrono>
-#include <dflockd/asio.hpp>
 #include <exception>
 #include <iostream>
 #include <string>
@@ -11,6 +10,7 @@
 #include <asio/co_spawn.hpp>
 #include <asio/io_context.hpp>
 #include <asio/use_awaitable.hpp>
+#include <dflockd/asio.hpp>
 
 using namespace std::chrono_literals;
 

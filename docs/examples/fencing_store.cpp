@@ -6,11 +6,12 @@
 // has been granted the lock and has written. The store knows: it keeps the largest token that it
 // has seen and refuses smaller ones. (A store on one machine for many would be a service; the rule
 // is the same.)
-#include <dflockd/dflockd.hpp>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <string>
+
+#include <dflockd/dflockd.hpp>
 
 namespace {
 

@@ -2,9 +2,10 @@
 // held already is not disturbed.
 //
 //   per_ip_limits SERVER
-#include <dflockd/dflockd.hpp>
 #include <iostream>
 #include <vector>
+
+#include <dflockd/dflockd.hpp>
 
 int main(int argc, char** argv) {
   dflockd::ConnectionOptions options;

@@ -1,10 +1,11 @@
 // Keys spread over several servers. Every client must be given the same servers in the same order.
 //
 //   sharding SERVER...
-#include <dflockd/dflockd.hpp>
 #include <iostream>
 #include <string>
 #include <vector>
+
+#include <dflockd/dflockd.hpp>
 
 int main(int argc, char** argv) {
   dflockd::LockOptions options;

@@ -1,8 +1,9 @@
 // A lock over TLS. The server's certificate must be signed by the authority and be for the name.
 //
 //   tls SERVER CA_FILE SERVER_NAME
-#include <dflockd/dflockd.hpp>
 #include <iostream>
+
+#include <dflockd/dflockd.hpp>
 
 int main(int argc, char** argv) {
   if (argc != 4) {

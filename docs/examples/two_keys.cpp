@@ -1,11 +1,12 @@
 // Two locks at once with `std::scoped_lock`, which does not deadlock whatever the order.
 //
 //   two_keys [SERVER]
-#include <dflockd/dflockd.hpp>
 #include <iostream>
 #include <mutex>
 #include <string>
 #include <thread>
+
+#include <dflockd/dflockd.hpp>
 
 namespace {
 

@@ -2,8 +2,9 @@
 //
 //   two_phase [SERVER]
 #include <chrono>
-#include <dflockd/dflockd.hpp>
 #include <iostream>
+
+#include <dflockd/dflockd.hpp>
 
 using namespace std::chrono_literals;
 

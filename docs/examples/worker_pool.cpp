@@ -4,10 +4,11 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <dflockd/dflockd.hpp>
 #include <iostream>
 #include <thread>
 #include <vector>
+
+#include <dflockd/dflockd.hpp>
 
 using namespace std::chrono_literals;
 

@@ -7,15 +7,16 @@
 
 #include <chrono>
 #include <cstdint>
-#include <dflockd/api.hpp>
-#include <dflockd/grant.hpp>
-#include <dflockd/options.hpp>
 #include <memory>
 #include <optional>
 #include <stop_token>
 #include <string>
 #include <string_view>
 #include <system_error>
+
+#include <dflockd/api.hpp>
+#include <dflockd/grant.hpp>
+#include <dflockd/options.hpp>
 
 namespace dflockd {
 

@@ -9,13 +9,14 @@
 
 #include <chrono>
 #include <cstdint>
-#include <dflockd/api.hpp>
-#include <dflockd/grant.hpp>
-#include <dflockd/options.hpp>
 #include <memory>
 #include <stop_token>
 #include <string>
 #include <system_error>
+
+#include <dflockd/api.hpp>
+#include <dflockd/grant.hpp>
+#include <dflockd/options.hpp>
 
 namespace dflockd {
 

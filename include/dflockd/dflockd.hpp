@@ -5,8 +5,8 @@
 //     options.servers = {"127.0.0.1:6388"};
 //     dflockd::Lock lock(options);
 //     if (!lock.acquire()) return;  // somebody else has it
-//     run_the_job();                // renewed in the background; lock.held() tells whether it
-//     still is lock.release();               // the destructor does it too
+//     run_the_job();                // renewed in the background; see lock.held()
+//     lock.release();               // the destructor does it too
 //
 // docs/client.md is the guide. `dflockd/asio.hpp`, for programs that use asio, is not included
 // here.

@@ -9,10 +9,11 @@
 // Messages name the server and the key, never a token or the secret. Thread-safe: values only.
 #pragma once
 
-#include <dflockd/api.hpp>
 #include <memory>
 #include <string>
 #include <system_error>
+
+#include <dflockd/api.hpp>
 
 namespace dflockd {
 

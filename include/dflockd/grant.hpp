@@ -3,8 +3,9 @@
 
 #include <chrono>
 #include <cstdint>
-#include <dflockd/api.hpp>
 #include <string>
+
+#include <dflockd/api.hpp>
 
 namespace dflockd {
 

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <chrono>
+
 #include <dflockd/api.hpp>
 #include <dflockd/contender.hpp>
 #include <dflockd/options.hpp>

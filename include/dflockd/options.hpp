@@ -3,12 +3,13 @@
 #pragma once
 
 #include <chrono>
-#include <dflockd/error.hpp>
-#include <dflockd/shard.hpp>
 #include <functional>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include <dflockd/error.hpp>
+#include <dflockd/shard.hpp>
 
 namespace dflockd {
 

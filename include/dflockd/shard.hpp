@@ -1,9 +1,10 @@
 // Which of several servers has a key.
 #pragma once
 
-#include <dflockd/api.hpp>
 #include <functional>
 #include <string_view>
+
+#include <dflockd/api.hpp>
 
 namespace dflockd {
 

@@ -2,11 +2,12 @@
 // Not thread-safe.
 #pragma once
 
-#include <dflockd/detail/wire.hpp>
-#include <dflockd/options.hpp>
 #include <memory>
 #include <string>
 #include <string_view>
+
+#include <dflockd/detail/wire.hpp>
+#include <dflockd/options.hpp>
 
 #include "client/socket.hpp"
 #include "client/tls.hpp"

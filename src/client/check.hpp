@@ -3,8 +3,9 @@
 #pragma once
 
 #include <chrono>
-#include <dflockd/options.hpp>
 #include <string_view>
+
+#include <dflockd/options.hpp>
 
 namespace dflockd::client {
 

@@ -1,8 +1,9 @@
-#include <dflockd/connection.hpp>
-#include <dflockd/detail/wire.hpp>
 #include <mutex>
 #include <new>
 #include <utility>
+
+#include <dflockd/connection.hpp>
+#include <dflockd/detail/wire.hpp>
 
 #include "client/cancellation.hpp"
 #include "client/channel.hpp"
@@ -48,6 +49,10 @@ class Connection::Impl {
     const Running running(*this, stop);
     if (!channel_ || generation_ != client::fork_generation()) {
       throw Failure(errc::connection, "the connection is closed");
+    }
+    if (!channel_->is_quiet()) {  // what the server says to whom it leaves is no answer
+      channel_.reset();
+      throw Failure(errc::connection, "the server closed the connection");
     }
     const auto deadline =
         client::later(client::later(Clock::now(), timeout), options_.response_timeout);

@@ -1,10 +1,11 @@
 #include <algorithm>
 #include <condition_variable>
-#include <dflockd/contender.hpp>
-#include <dflockd/detail/wire.hpp>
 #include <mutex>
 #include <thread>
 #include <utility>
+
+#include <dflockd/contender.hpp>
+#include <dflockd/detail/wire.hpp>
 
 #include "client/cancellation.hpp"
 #include "client/channel.hpp"

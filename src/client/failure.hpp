@@ -1,10 +1,11 @@
 // What went wrong, before it is known what it was wrong for.
 #pragma once
 
-#include <dflockd/error.hpp>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+
+#include <dflockd/error.hpp>
 
 namespace dflockd::client {
 

@@ -1,7 +1,6 @@
 #include "client/lane.hpp"
 
 #include <algorithm>
-#include <dflockd/detail/wire.hpp>
 #include <iterator>
 #include <utility>
 
@@ -16,6 +15,7 @@
 #include <asio/ssl/stream.hpp>
 #include <asio/use_awaitable.hpp>
 #include <asio/write.hpp>
+#include <dflockd/detail/wire.hpp>
 
 #include "client/failure.hpp"
 #include "client/renewer.hpp"
@@ -118,7 +118,7 @@ asio::awaitable<void> Lane::run() {
     const bool fresh = link_ == nullptr;
     std::string failure;
     try {
-      co_await attempt();
+      co_await attempt(fresh);
       pause = milliseconds(0);
     } catch (const std::exception& error) {
       failure = error.what();
@@ -138,12 +138,12 @@ asio::awaitable<void> Lane::run() {
   limit(kIdle);
 }
 
-asio::awaitable<void> Lane::attempt() {
+asio::awaitable<void> Lane::attempt(bool fresh) {
   limit(std::min(patience(), options_.connect_timeout));
   if (link_ == nullptr) co_await connect();
   limit(std::min(patience(), options_.response_timeout));
   co_await send_batch();
-  co_await receive_batch();
+  co_await receive_batch(fresh);
 }
 
 asio::awaitable<void> Lane::connect() {
@@ -171,7 +171,7 @@ asio::awaitable<void> Lane::send_batch() {
   co_await link_->write(request_);
 }
 
-asio::awaitable<void> Lane::receive_batch() {
+asio::awaitable<void> Lane::receive_batch(bool fresh) {
   while (!sent_.empty()) {
     std::string_view line;
     co_await link_->read_line(line);
@@ -179,6 +179,10 @@ asio::awaitable<void> Lane::receive_batch() {
     const std::error_code error = detail::read_remaining(line, remaining);
     if (error && error != errc::not_held) {
       throw Failure(errc::protocol, "the server answered " + quoted(line) + " to a renewal");
+    }
+    if (error && !fresh) {
+      // To an idle connection that it closes the server says the same. A new one will tell.
+      throw Failure(errc::connection, "the server refused a renewal, or closed the connection");
     }
     const std::shared_ptr<Renewal> renewal = std::move(sent_.front());
     sent_.pop_front();

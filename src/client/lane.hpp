@@ -2,7 +2,6 @@
 #pragma once
 
 #include <deque>
-#include <dflockd/options.hpp>
 #include <memory>
 #include <optional>
 #include <string>
@@ -11,6 +10,7 @@
 #include <asio/awaitable.hpp>
 #include <asio/io_context.hpp>
 #include <asio/steady_timer.hpp>
+#include <dflockd/options.hpp>
 
 #include "client/clock.hpp"
 #include "client/endpoint.hpp"
@@ -39,9 +39,10 @@ class Lane : public std::enable_shared_from_this<Lane> {
   class Link;
 
   asio::awaitable<void> run();
-  asio::awaitable<void> attempt();
+  /// `fresh`: over a new connection.
+  asio::awaitable<void> attempt(bool fresh);
   asio::awaitable<void> send_batch();
-  asio::awaitable<void> receive_batch();
+  asio::awaitable<void> receive_batch(bool fresh);
   asio::awaitable<void> connect();
   void drop_unwanted();
   /// The link is cut if what is under way takes until then.

@@ -1,5 +1,6 @@
-#include <dflockd/lock.hpp>
 #include <utility>
+
+#include <dflockd/lock.hpp>
 
 #include "protocol/request.hpp"
 

@@ -12,14 +12,15 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
-#include <dflockd/grant.hpp>
-#include <dflockd/options.hpp>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <stop_token>
 #include <string>
+
+#include <dflockd/grant.hpp>
+#include <dflockd/options.hpp>
 
 #include "client/clock.hpp"
 #include "client/endpoint.hpp"

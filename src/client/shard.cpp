@@ -1,5 +1,6 @@
 #include <array>
 #include <cstdint>
+
 #include <dflockd/shard.hpp>
 
 namespace dflockd {

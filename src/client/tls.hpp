@@ -1,10 +1,10 @@
 // TLS without sockets: what a client trusts and who it is, and OpenSSL's errors as text.
 #pragma once
 
-#include <dflockd/options.hpp>
 #include <memory>
 #include <string>
 
+#include <dflockd/options.hpp>
 #include <openssl/ssl.h>
 
 namespace dflockd::client {

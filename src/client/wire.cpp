@@ -1,8 +1,9 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <dflockd/detail/wire.hpp>
 #include <utility>
+
+#include <dflockd/detail/wire.hpp>
 
 #include "client/check.hpp"
 #include "client/failure.hpp"

@@ -11,13 +11,14 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <dflockd/dflockd.hpp>
 #include <exception>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include <sys/resource.h>
+
+#include <dflockd/dflockd.hpp>
 
 namespace {
 

@@ -1,9 +1,10 @@
 // The low level: one method a command.
 
 #include <csignal>
-#include <dflockd/connection.hpp>
 #include <future>
 #include <nlohmann/json.hpp>
+
+#include <dflockd/connection.hpp>
 
 #include "fixture.hpp"
 

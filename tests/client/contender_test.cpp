@@ -1,8 +1,9 @@
 // Acquiring, queueing and releasing, against the real server.
 
-#include <dflockd/contender.hpp>
 #include <future>
 #include <thread>
+
+#include <dflockd/contender.hpp>
 
 #include "fixture.hpp"
 

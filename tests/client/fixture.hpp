@@ -2,11 +2,11 @@
 // cases.
 #pragma once
 
-#include <dflockd/dflockd.hpp>
 #include <memory>
 #include <string>
 #include <utility>
 
+#include <dflockd/dflockd.hpp>
 #include <gtest/gtest.h>
 
 #include "../conformance/client.hpp"

@@ -1,10 +1,11 @@
 // `Lock` as the standard's TimedLockable.
 
 #include <atomic>
-#include <dflockd/lock.hpp>
 #include <future>
 #include <mutex>
 #include <thread>
+
+#include <dflockd/lock.hpp>
 
 #include "fixture.hpp"
 

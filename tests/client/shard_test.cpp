@@ -1,11 +1,11 @@
 // Which server has a key: the same for every client.
 
 #include <array>
-#include <dflockd/shard.hpp>
 #include <string>
 
 #include <zlib.h>
 
+#include <dflockd/shard.hpp>
 #include <gtest/gtest.h>
 
 namespace dflockd {

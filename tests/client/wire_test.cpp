@@ -1,10 +1,10 @@
 // The client's side of the line protocol, byte for byte.
 
-#include <dflockd/detail/wire.hpp>
-#include <dflockd/error.hpp>
 #include <string>
 #include <vector>
 
+#include <dflockd/detail/wire.hpp>
+#include <dflockd/error.hpp>
 #include <gtest/gtest.h>
 
 namespace dflockd::detail {

@@ -28,8 +28,8 @@ def check(build, prefix, etc, zsh):
         install(build, prefix, root)
 
         for name in ("bin/dflockd", "bin/dflockd-bench", "lib/systemd/system/dflockd.socket",
-                     "lib/sysusers.d/dflockd.conf", "share/doc/dflockd/docs/protocol.md",
-                     "share/doc/dflockd/examples/dflockd.toml.example",
+                     "lib/sysusers.d/dflockd.conf", "include/dflockd/dflockd.hpp",
+                     "share/doc/dflockd/docs/protocol.md", "share/doc/dflockd/examples/dflockd.toml.example",
                      "share/bash-completion/completions/dflockd", f"share/zsh/{zsh}/_dflockd",
                      "share/fish/vendor_completions.d/dflockd.fish"):
             assert (base / name).is_file(), f"{prefix}: no {name}"

@@ -5,12 +5,13 @@
 
 #include <chrono>
 #include <cstddef>
-#include <dflockd/api.hpp>
-#include <dflockd/grant.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
+
+#include <dflockd/api.hpp>
+#include <dflockd/grant.hpp>
 
 namespace dflockd::detail {
 
