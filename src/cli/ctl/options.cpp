@@ -189,8 +189,8 @@ void add_connection_flags(CLI::App& app, Options& options, Security& security) {
 }
 
 CLI::Option* add_text(CLI::App& app, const std::string& flag, const char* value, const char* text,
-                      std::function<void(const std::string&)> store) {
-  return app.add_option_function<std::string>(flag, std::move(store), text)->type_name(value);
+                      const std::function<void(const std::string&)>& store) {
+  return app.add_option_function<std::string>(flag, store, text)->type_name(value);
 }
 
 void add_key(CLI::App& app, Options& options) {
@@ -330,6 +330,14 @@ void check_key(const std::string& key) {
   }
 }
 
+void check_token(const std::string& token) {
+  constexpr std::size_t kLength = 32;
+  if (token == "-") return;
+  if (token.size() != kLength || token.find_first_not_of("0123456789abcdef") != std::string::npos) {
+    refuse("TOKEN: must be 32 lowercase hex characters, or - to read it from standard input");
+  }
+}
+
 void take_security(Options& options, const Security& security) {
   const TlsOptions& tls = security.tls;
   if (tls.cert_file.empty() != tls.key_file.empty()) {
@@ -355,6 +363,9 @@ void finish(Options& options, const Security& security) {
   }
   if (runs && (options.command.empty() || options.command.front().empty())) {
     refuse("no COMMAND; expected KEY [FLAG...] -- COMMAND [ARG...]");
+  }
+  if (options.subcommand == Subcommand::kRelease || options.subcommand == Subcommand::kRenew) {
+    check_token(options.token);
   }
   take_security(options, security);
 }

@@ -1,5 +1,6 @@
 #include "cli/ctl/run.hpp"
 
+#include <cstdlib>
 #include <dflockd/lock.hpp>
 #include <dflockd/semaphore.hpp>
 
@@ -27,7 +28,12 @@ int run_with(Contender& lock, const Options& options, const Loss& loss) {
     say(lock.server() + ": " + quoted(lock.key()) + " was not granted in time");
     return kTimeout;
   }
-  return Runner(lock, loss, options.command, interruption.mask()).run();
+  Runner runner(lock, loss, options.command, interruption.mask());
+  const int status = runner.run();
+  // A server that could not renew the lease would have to be waited for. The end of the connection
+  // tells it too.
+  if (runner.was_enforced()) std::_Exit(status);
+  return status;
 }
 
 }  // namespace

@@ -109,8 +109,8 @@ int Runner::run() {
     // What was lost stays so, and would be readable for ever.
     ::poll(polled.data(), killing_ ? 2 : 3, kLook);
     forward_signals();
-    watch_lock();
     read_events();
+    watch_lock();
   }
   return finish();
 }
@@ -172,12 +172,10 @@ void Runner::order(Order::Kind kind, int value) const {
 void Runner::watch_lock() {
   const BootClock::time_point now = BootClock::now();
   // A supervisor that keeps its word has ended everybody by then; it may have been stopped.
-  if (now >= deadline_->get() - margins_.kill / 2 || now >= patience_end_) {
-    enforced_ = true;
-    end_all();
-    return;
-  }
-  if (killing_) return;
+  const bool late = now >= deadline_->get() - margins_.kill / 2;
+  if (late && !ended_) note_enforcement(SIGKILL);
+  if (late || now >= patience_end_) end_all();
+  if (killing_ || ended_) return;
   if (loss_.reason()) {
     killing_ = true;
     patience_end_ = now + kPatience;
@@ -229,16 +227,19 @@ void Runner::take_note(const Event& event) {
       job_stopped(event.value);
       return;
     case Event::Kind::kEnforced:
-      enforced_ = true;
-      say(lock_.server() + ": the lease of " + quoted(lock_.key()) +
-          " could not be renewed; the command is sent " +
-          (event.value == SIGTERM ? "SIGTERM" : "SIGKILL"));
+      note_enforcement(event.value);
       return;
     case Event::Kind::kEnded:
       status_ = event.value;
       ended_ = true;
       return;
   }
+}
+
+void Runner::note_enforcement(int signal) {
+  enforced_ = true;
+  say(lock_.server() + ": the lease of " + quoted(lock_.key()) +
+      " could not be renewed; the command is sent " + (signal == SIGTERM ? "SIGTERM" : "SIGKILL"));
 }
 
 /// The command was stopped. On a terminal the whole job is then, so that the shell has its prompt
@@ -273,6 +274,7 @@ void Runner::job_continued() {
 
 /// Does the supervisor's work, and kills it if it is there.
 void Runner::end_all() {
+  if (ended_) return;
   while (signal_descendants(::getpid(), spared_, SIGKILL) > 0) nap();
   ended_ = true;
 }
@@ -297,6 +299,7 @@ int Runner::finish() {
 
 /// Releases the lock, or says that it was lost: `kLost`.
 int Runner::release() {
+  if (enforced_ && !loss_.reason()) return kLost;
   std::error_code error;
   lock_.release(error);
   if (const auto reason = loss_.reason()) {
@@ -307,11 +310,11 @@ int Runner::release() {
     say(lock_.server() + ": " + quoted(lock_.key()) + " was not held to the end of the command");
     return kLost;
   }
-  if (error && !enforced_) {
+  if (error) {
     say(lock_.server() + ": cannot release " + quoted(lock_.key()) + ": " + error.message() +
         "; it ends with its lease");
   }
-  return enforced_ ? kLost : 0;
+  return 0;
 }
 
 }  // namespace dflockd::ctl

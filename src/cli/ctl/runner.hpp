@@ -47,6 +47,9 @@ class Runner {
   /// with. Throws `std::system_error` if the command cannot be started for want of memory,
   /// processes or descriptors.
   int run();
+  /// Whether the command was ended because the lease was about to run out. Then the lock is not
+  /// released.
+  [[nodiscard]] bool was_enforced() const { return enforced_; }
 
  private:
   void start();
@@ -55,6 +58,7 @@ class Runner {
   void forward_signals();
   void read_events();
   void take_note(const Event& event);
+  void note_enforcement(int signal);
   void job_stopped(int signal);
   void job_continued();
   void order(Order::Kind kind, int value = 0) const;
