@@ -40,14 +40,16 @@ SOCKET_ENABLED = "etc/systemd/system/sockets.target.wants/dflockd.socket"
 BASH = "usr/share/bash-completion/completions"
 ZSH = "usr/share/zsh/vendor-completions"
 FISH = "usr/share/fish/vendor_completions.d"
-FILES = {CONFIGURATION, UNIT, SOCKET_UNIT, "usr/bin/dflockd", "usr/bin/dflockd-bench",
+FILES = {CONFIGURATION, UNIT, SOCKET_UNIT, "usr/bin/dflockd", "usr/bin/dflockctl", "usr/bin/dflockd-bench",
          "usr/lib/sysusers.d/dflockd.conf", "usr/share/man/man8/dflockd.8.gz",
-         "usr/share/man/man5/dflockd.toml.5.gz", "usr/share/man/man1/dflockd-bench.1.gz",
+         "usr/share/man/man5/dflockd.toml.5.gz", "usr/share/man/man1/dflockctl.1.gz",
+         "usr/share/man/man1/dflockd-bench.1.gz",
          "usr/share/doc/dflockd/README.md", "usr/share/doc/dflockd/changelog.gz",
          "usr/share/doc/dflockd/changelog.Debian.gz", "usr/share/doc/dflockd/copyright",
          "usr/share/doc/dflockd/examples/dflockd.toml.example", "usr/share/lintian/overrides/dflockd",
-         f"{BASH}/dflockd", f"{BASH}/dflockd-bench", f"{ZSH}/_dflockd", f"{ZSH}/_dflockd-bench",
-         f"{FISH}/dflockd.fish", f"{FISH}/dflockd-bench.fish",
+         f"{BASH}/dflockd", f"{BASH}/dflockctl", f"{BASH}/dflockd-bench",
+         f"{ZSH}/_dflockd", f"{ZSH}/_dflockctl", f"{ZSH}/_dflockd-bench",
+         f"{FISH}/dflockd.fish", f"{FISH}/dflockctl.fish", f"{FISH}/dflockd-bench.fish",
          *(f"usr/share/doc/dflockd/docs/{page.name}" for page in (SOURCE / "docs").glob("*.[mj]*"))}
 
 # Stands in for systemctl where a test plays a machine that runs systemd.
