@@ -285,14 +285,15 @@ int Runner::finish() {
   terminal_.take_back(group_);
   const int lost = release();
   if (lost != 0) return lost;
-  if (broken_) {
-    say("the process that watched over the command was killed, so the command was too");
-    return kFailed;
-  }
   if (exec_error_ != 0) {
     say("cannot execute " + quoted(command_.front()) + ": " +
         std::generic_category().message(exec_error_));
+    if (broken_) return kFailed;  // it could not even be forked
     return exec_error_ == ENOENT ? kNotFound : kCannotExecute;
+  }
+  if (broken_) {
+    say("the process that watched over the command was killed, so the command was too");
+    return kFailed;
   }
   return WIFSIGNALED(status_) ? kSignal + WTERMSIG(status_) : WEXITSTATUS(status_);
 }
