@@ -24,31 +24,30 @@ constexpr const char* kDescription =
     "Takes locks and semaphores of a dflockd server from a shell, and shows who has them.";
 
 constexpr const char* kFooter =
-    "Environment: the variables named above stand in for their flags. DFLOCKD_AUTH_TOKEN is the\n"
-    "secret itself, where there is no --auth-token-file. dflockd(8) reads variables of the same\n"
-    "names, of which DFLOCKD_TLS_CERT and DFLOCKD_TLS_KEY are the server's own certificate there.\n"
+    "Environment: the variables named above stand in for their flags. DFLOCKD_AUTH_TOKEN is\n"
+    "the secret itself, where there is no --auth-token-file. dflockd(8) reads variables of\n"
+    "the same names, of which DFLOCKD_TLS_CERT and DFLOCKD_TLS_KEY are the server's own\n"
+    "certificate there.\n"
     "\n"
-    "Exit status: 0; 2 a mistake on the command line; 123 the lock was lost, or is not held; 124 "
-    "not\n"
-    "granted in time; 125 the server cannot be reached or refuses, or dflockctl failed; 128+N "
-    "ended\n"
-    "by signal N while waiting. 'dflockctl lock --help' tells what lock and semaphore add.";
+    "Exit status: 0; 2 a mistake on the command line; 123 the lock was lost, or is not\n"
+    "held; 124 not granted in time; 125 the server cannot be reached or refuses, or\n"
+    "dflockctl failed; 128+N ended by signal N while waiting. 'dflockctl lock --help' tells\n"
+    "what lock and semaphore add.";
 
-#define DFLOCKD_RUN_STATUS                                                                         \
-  "Exit status: that of COMMAND, 128+N if signal N ended it; 123 the lock was lost, and COMMAND\n" \
-  "killed; 124 not granted in time; 125 the server cannot be reached or refuses, or dflockctl\n"   \
-  "failed; 126 COMMAND cannot be executed; 127 it is not found; 2 a mistake on the command line."
+#define DFLOCKD_RUN_STATUS                                                                  \
+  "Exit status: that of COMMAND, 128+N if signal N ended it; 123 the lock was lost, and\n"  \
+  "COMMAND killed; 124 not granted in time; 125 the server cannot be reached or refuses,\n" \
+  "or dflockctl failed; 126 COMMAND cannot be executed; 127 it is not found; 2 a mistake\n" \
+  "on the command line.\n"
 
 constexpr const char* kLockFooter =
-    "COMMAND is executed directly, without a shell, in a process group of its own, with "
-    "DFLOCKD_KEY,\n"
-    "DFLOCKD_TOKEN and DFLOCKD_FENCE in its environment. When it ends, what it left running in "
-    "its\n"
-    "group is ended too, and then the lock is released. If the lease cannot be renewed, the group\n"
-    "gets SIGTERM a third of the lease (at most 10s) before its end, and everything that COMMAND\n"
-    "started SIGKILL a tenth (at most 1s) before it; if the lock is lost, SIGKILL at once.\n"
+    "COMMAND is executed directly, without a shell, in a process group of its own, with\n"
+    "DFLOCKD_KEY, DFLOCKD_TOKEN and DFLOCKD_FENCE in its environment. When it ends, what it\n"
+    "left running in its group is ended too, and then the lock is released. If the lease\n"
+    "cannot be renewed, the group gets SIGTERM a third of the lease (at most 10s) before\n"
+    "its end, and everything that COMMAND started SIGKILL a tenth (at most 1s) before it;\n"
+    "if the lock is lost, SIGKILL at once.\n"
     "\n" DFLOCKD_RUN_STATUS
-    "\n"
     "\n"
     "Examples:\n"
     "  dflockctl lock nightly-report -- ./report.sh --all\n"
@@ -58,7 +57,6 @@ constexpr const char* kLockFooter =
 constexpr const char* kSemaphoreFooter =
     "As 'dflockctl lock', whose --help tells more, for a slot of a semaphore.\n"
     "\n" DFLOCKD_RUN_STATUS
-    "\n"
     "\n"
     "Examples:\n"
     "  dflockctl semaphore encoders --limit 4 -- ffmpeg -i in.mov out.mp4\n"

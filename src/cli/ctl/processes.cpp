@@ -147,9 +147,10 @@ std::size_t children_of(pid_t parent, std::span<pid_t> space) {
   return count;
 }
 
-void nap() noexcept {
-  constexpr int kMilliseconds = 2;
-  ::poll(nullptr, 0, kMilliseconds);
+void Nap::take() noexcept {
+  constexpr int kLongest = 200;
+  ::poll(nullptr, 0, milliseconds_);
+  milliseconds_ = std::min(2 * milliseconds_, kLongest);
 }
 
 }  // namespace dflockd::ctl

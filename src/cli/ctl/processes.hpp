@@ -24,7 +24,14 @@ std::size_t signal_descendants(pid_t root, std::span<const pid_t> spared, int si
 /// The children of `parent`, as many as `space` takes. Returns how many.
 std::size_t children_of(pid_t parent, std::span<pid_t> space);
 
-/// Waits a little, whatever signals come.
-void nap() noexcept;
+/// Waits between two looks at who still lives: ever longer, since what runs as another user, or in
+/// the kernel, cannot be killed.
+class Nap {
+ public:
+  void take() noexcept;
+
+ private:
+  int milliseconds_ = 1;
+};
 
 }  // namespace dflockd::ctl

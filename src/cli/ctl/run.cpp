@@ -30,9 +30,9 @@ int run_with(Contender& lock, const Options& options, const Loss& loss) {
   }
   Runner runner(lock, loss, options.command, interruption.mask());
   const int status = runner.run();
-  // A server that could not renew the lease would have to be waited for. The end of the connection
-  // tells it too.
-  if (runner.was_enforced()) std::_Exit(status);
+  // A server that does not renew the lease would have to be waited for, by `lock`'s destructor too.
+  // The end of the connection tells it as well.
+  if (runner.left_lock()) std::_Exit(status);
   return status;
 }
 

@@ -275,7 +275,7 @@ void Runner::job_continued() {
 /// Does the supervisor's work, and kills it if it is there.
 void Runner::end_all() {
   if (ended_) return;
-  while (signal_descendants(::getpid(), spared_, SIGKILL) > 0) nap();
+  for (Nap nap; signal_descendants(::getpid(), spared_, SIGKILL) > 0; nap.take()) continue;
   ended_ = true;
 }
 
@@ -300,7 +300,11 @@ int Runner::finish() {
 
 /// Releases the lock, or says that it was lost: `kLost`.
 int Runner::release() {
-  if (enforced_ && !loss_.reason()) return kLost;
+  // Unless it was renewed after all.
+  if (enforced_ && !loss_.reason() && lock_.remaining() < margins_.terminate) {
+    left_lock_ = true;
+    return kLost;
+  }
   std::error_code error;
   lock_.release(error);
   if (const auto reason = loss_.reason()) {
@@ -315,7 +319,7 @@ int Runner::release() {
     say(lock_.server() + ": cannot release " + quoted(lock_.key()) + ": " + error.message() +
         "; it ends with its lease");
   }
-  return 0;
+  return enforced_ ? kLost : 0;
 }
 
 }  // namespace dflockd::ctl

@@ -47,9 +47,8 @@ class Runner {
   /// with. Throws `std::system_error` if the command cannot be started for want of memory,
   /// processes or descriptors.
   int run();
-  /// Whether the command was ended because the lease was about to run out. Then the lock is not
-  /// released.
-  [[nodiscard]] bool was_enforced() const { return enforced_; }
+  /// Whether the lock was left to the end of its lease, because the server did not renew it.
+  [[nodiscard]] bool left_lock() const { return left_lock_; }
 
  private:
   void start();
@@ -85,7 +84,8 @@ class Runner {
   bool killing_ = false;
   BootClock::time_point patience_end_ = BootClock::time_point::max();
   bool enforced_ = false;  ///< ended because the lease was about to run out
-  bool broken_ = false;    ///< the supervisor was killed
+  bool left_lock_ = false;
+  bool broken_ = false;  ///< the supervisor was killed
   bool ended_ = false;
   int exec_error_ = 0;
   int status_ = 0;  ///< as waitpid(2) has it

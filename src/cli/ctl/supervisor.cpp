@@ -205,12 +205,11 @@ class Supervisor {
   }
 
   [[noreturn]] void kill_all() {
-    for (;;) {
+    for (Nap nap;; nap.take()) {
       ::kill(-leader_, SIGKILL);
       const std::size_t alive = signal_descendants(::getpid(), {}, SIGKILL);
       look_at_children();
       if (alive == 0) finish();
-      nap();
     }
   }
 
