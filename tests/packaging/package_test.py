@@ -65,9 +65,8 @@ OTHER_FILES = {"libdflockd-dev": documents("libdflockd-dev") | {
     f"{LIBRARY}/pkgconfig/dflockd.pc", *(f"{LIBRARY}/cmake/dflockd/dflockd-{name}.cmake" for name in (
         "config", "config-version", "targets", "targets-release")),
     *(f"usr/include/{page.relative_to(SOURCE / 'include')}" for page in (SOURCE / "include").rglob("*.hpp"))}}
-if (SOURCE / "src/cli/ctl").exists():
-    OTHER_FILES["dflockctl"] = documents("dflockctl") | completions("dflockctl") | {
-        "usr/bin/dflockctl", "usr/share/man/man1/dflockctl.1.gz"}
+OTHER_FILES["dflockctl"] = documents("dflockctl") | completions("dflockctl") | {
+    "usr/bin/dflockctl", "usr/share/man/man1/dflockctl.1.gz"}
 
 # Stands in for systemctl where a test plays a machine that runs systemd.
 SYSTEMCTL = """#!/bin/sh
