@@ -120,6 +120,8 @@ class DFLOCKD_API Contender {
 
  private:
   class Impl;
+  static void end(std::unique_ptr<Impl> impl) noexcept;
+
   std::unique_ptr<Impl> impl_;
 };
 

@@ -55,9 +55,13 @@ struct LockOptions {
   /// Which part of the lease may pass before it is renewed: at least 0, less than 1. Up to a tenth
   /// earlier, at random, so that locks taken together are not renewed together. 0: never renewed.
   double renew_ratio = 0.5;
+  /// What the server runs with, `--auto-release-on-disconnect`: whether it takes grants back when
+  /// their connection ends. If so, nothing is held for certain once the connection has ended.
+  bool auto_release_on_disconnect = true;
   /// Called once if the lock is lost while it is held: with `errc::not_held` if the server let it
   /// go, `errc::lease_expired` if it could not be renewed in time. Called on the thread that renews
-  /// all locks of the process, so it must be short. It may use the lock. It must not throw.
+  /// all locks of the process, so it must be short: it may ask and release the lock, but not wait
+  /// for one, which is `errc::invalid_argument` there. It must not throw.
   std::function<void(const Error&)> on_renew_error{};
   /// Chooses the server.
   Shard shard = crc32_shard;

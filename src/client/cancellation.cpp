@@ -6,27 +6,44 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "client/descriptor.hpp"
 #include "client/failure.hpp"
 #include "client/fork.hpp"
 
 namespace dflockd::client {
 namespace {
 
+Descriptor make_descriptor() {
+  Descriptor descriptor(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!descriptor.is_open()) throw system_failure(errc::connection, errno);
+  return descriptor;
+}
+
+/// What a thread keeps for its calls. Static objects are destroyed when it is gone: `over` tells.
+thread_local bool over = false;
+struct Kept {
+  ~Kept() { over = true; }
+  Descriptor descriptor;
+  unsigned generation = 0;
+};
+
+/// The thread's descriptor, or -1 if it is about to end.
 int thread_descriptor() {
-  thread_local Descriptor descriptor;
-  thread_local unsigned generation = 0;
-  if (!descriptor.is_open() || generation != fork_generation()) {  // a parent's is not ours to read
-    generation = fork_generation();
-    descriptor = Descriptor(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    if (!descriptor.is_open()) throw system_failure(errc::connection, errno);
+  if (over) return -1;
+  thread_local Kept kept;
+  if (!kept.descriptor.is_open() || kept.generation != fork_generation()) {
+    kept.descriptor = make_descriptor();  // a parent's is not ours to read
+    kept.generation = fork_generation();
   }
-  return descriptor.get();
+  return kept.descriptor.get();
 }
 
 }  // namespace
 
-Cancellation::Cancellation() : descriptor_(thread_descriptor()) {}
+Cancellation::Cancellation() : descriptor_(thread_descriptor()) {
+  if (descriptor_ >= 0) return;
+  own_ = make_descriptor();
+  descriptor_ = own_.get();
+}
 
 void Cancellation::raise() noexcept {
   raised_.store(true, std::memory_order_release);

@@ -3,6 +3,8 @@
 
 #include <atomic>
 
+#include "client/descriptor.hpp"
+
 namespace dflockd::client {
 
 /// Belongs to one call at a time, made and destroyed on its thread. Costs no descriptor of its own:
@@ -23,6 +25,7 @@ class Cancellation {
 
  private:
   std::atomic<bool> raised_ = false;
+  Descriptor own_;  ///< when the thread has none any more
   int descriptor_;
 };
 

@@ -4,7 +4,6 @@
 #include <array>
 #include <cerrno>
 #include <map>
-#include <mutex>
 #include <new>
 #include <tuple>
 
@@ -16,6 +15,7 @@
 #include <openssl/err.h>
 
 #include "client/failure.hpp"
+#include "client/fork.hpp"
 
 namespace dflockd::client {
 namespace {
@@ -31,17 +31,21 @@ std::int64_t modified(const std::string& file) {
 std::shared_ptr<SSL_CTX> shared_context(const TlsOptions& options, const std::string& host) {
   using Key = std::tuple<std::string, std::string, std::string, std::string, std::int64_t,
                          std::int64_t, std::int64_t>;
-  static std::mutex mutex;
   static auto& contexts = *new std::map<Key, std::weak_ptr<SSL_CTX>>;  // outlives static locks
 
   const Key key{options.ca_file,           options.cert_file,
                 options.key_file,          options.server_name.empty() ? host : options.server_name,
                 modified(options.ca_file), modified(options.cert_file),
                 modified(options.key_file)};
-  const std::lock_guard guard(mutex);
-  std::erase_if(contexts, [](const auto& entry) { return entry.second.expired(); });
-  if (auto context = contexts[key].lock()) return context;
-  std::shared_ptr<SSL_CTX> context = make_tls_context(options, host);
+  {
+    const std::lock_guard guard(process_mutex());
+    std::erase_if(contexts, [](const auto& entry) { return entry.second.expired(); });
+    if (const auto known = contexts.find(key); known != contexts.end()) {
+      if (auto context = known->second.lock()) return context;
+    }
+  }
+  std::shared_ptr<SSL_CTX> context = make_tls_context(options, host);  // reads files
+  const std::lock_guard guard(process_mutex());
   contexts[key] = context;
   return context;
 }
@@ -62,7 +66,7 @@ Channel::Channel(const Endpoint& endpoint, const ConnectionOptions& options, con
   if (const std::error_code refused = detail::read_ok(line)) {
     if (line == "error") throw Failure(errc::auth, "the server has no secret, but one was given");
     if (refused == errc::auth) throw Failure(errc::auth, "the server wants another secret");
-    throw Failure(errc::protocol, "the server answered " + quoted(line) + " to auth");
+    throw Failure(errc::protocol, "the server answered " + quoted_answer(line) + " to auth");
   }
 }
 

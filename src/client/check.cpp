@@ -18,9 +18,9 @@ constexpr std::size_t kMaxSecret = 65'536;
 }
 
 void check_positive(std::string_view name, std::chrono::milliseconds length) {
-  if (length <= length.zero()) {
+  if (length <= length.zero() || length > protocol::kMaxSeconds) {
     refuse(std::string(name) + " of " + std::to_string(length.count()) +
-           " ms is not allowed; it must be more than 0");
+           " ms is not allowed; expected more than 0 and at most 9223372036 s");
   }
 }
 

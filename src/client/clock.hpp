@@ -25,7 +25,9 @@ struct Clock {
 
 /// `time + length`, or the end of time.
 inline Clock::time_point later(Clock::time_point time, std::chrono::milliseconds length) noexcept {
-  return length < Clock::time_point::max() - time ? time + length : Clock::time_point::max();
+  const auto left =
+      std::chrono::duration_cast<std::chrono::milliseconds>(Clock::time_point::max() - time);
+  return length < left ? time + length : Clock::time_point::max();
 }
 
 }  // namespace dflockd::client

@@ -197,7 +197,7 @@ std::optional<Grant> run_timed(std::error_code& error, const Call& call) noexcep
 void expect(std::error_code error, std::string_view line) {
   if (!error) return;
   if (error != errc::protocol) throw Failure(static_cast<errc>(error.value()), error.message());
-  throw Failure(errc::protocol, "the server answered " + client::quoted(line));
+  throw Failure(errc::protocol, "the server answered " + client::quoted_answer(line));
 }
 
 std::optional<Grant> expect_grant(std::string_view line) {

@@ -65,7 +65,7 @@ Failure refusal(std::error_code error, std::string_view line) {
   if (code != errc::protocol) return {code, error.message()};
   return {code, line == "error" ? "the server refused it: it cannot reserve a fence, or its "
                                   "configuration does not allow the request"
-                                : "the server answered " + client::quoted(line)};
+                                : "the server answered " + client::quoted_answer(line)};
 }
 
 }  // namespace
@@ -76,6 +76,9 @@ Failure refusal(std::error_code error, std::string_view line) {
 /// in which others look, and is never held while anything waits for the network.
 class Contender::Impl {
  public:
+  /// What a turn is wanted for.
+  enum class For : std::uint8_t { kContending, kUsing, kClosing };
+
   Impl(LockOptions options, int limit)
       : options_(checked(std::move(options), limit)),
         limit_(limit),
@@ -89,10 +92,12 @@ class Contender::Impl {
   void acquire_without_timeout();
   EnqueueStatus enqueue(const std::stop_token& stop);
   bool wait(milliseconds timeout, const std::stop_token& stop);
-  void release();
+  void release(For purpose = For::kUsing);
   void close() noexcept;
   /// Closes, and waits for `on_renew_error`.
   void finish() noexcept;
+  /// Closes the descriptor and nothing else.
+  void close_in_child() noexcept;
 
   [[nodiscard]] std::shared_ptr<Renewal> renewal() const {
     if (!is_ours()) return nullptr;
@@ -136,13 +141,16 @@ class Contender::Impl {
   void take(Turn& turn, Grant grant, Clock::time_point asked);
   void confirm(Turn& turn, Grant& grant, Clock::time_point& begun);
   void keep(Grant grant, Clock::time_point begun);
+  static void refuse_in_handler();
+  void note_loss();
   void forget_lost();
-  void release_grant(Turn& turn, Renewal& renewal);
+  void release_grant(Turn& turn, const std::shared_ptr<Renewal>& renewal);
+  void end_lost(const std::shared_ptr<Renewal>& lost);
   void release_token(const Limits& limits, const std::string& token);
   void abandon_place(Turn& turn);
 
   Answer ask(const Limits& limits, const std::string& request, Again again);
-  void connect(const Limits& limits);
+  void connect(const Limits& limits, milliseconds timeout);
   void disconnect() noexcept;
   void give_up() noexcept;
   void give_back(const std::string& token) noexcept;
@@ -157,6 +165,7 @@ class Contender::Impl {
   std::condition_variable_any changed_;  ///< when a turn ends, and when it is closed
   bool busy_ = false;
   unsigned closings_ = 0;
+  unsigned closers_ = 0;              ///< calls of `close` under way
   Cancellation* running_ = nullptr;   ///< of who has the turn
   std::thread::id user_;              ///< who acquired last
   std::shared_ptr<Renewal> renewal_;  ///< while held, and once lost until it is released
@@ -172,10 +181,10 @@ class Contender::Impl {
 /// The right to use the channel and to change what is held. It ends with the object.
 class Contender::Impl::Turn {
  public:
-  /// Waits until no other call is under way, and if `unused` also until nothing is in use, but for
-  /// what this thread has lost; not longer than until `deadline`. Throws `Failure`
+  /// Waits until no other call is under way, and for contending also until nothing is in use, but
+  /// for what this thread has lost; not longer than until `deadline`. Throws `Failure`
   /// (`errc::canceled`).
-  Turn(Impl& impl, const std::stop_token& stop, Clock::time_point deadline, bool unused)
+  Turn(Impl& impl, const std::stop_token& stop, Clock::time_point deadline, For purpose)
       : impl_(impl), callback_(stop, Raise{cancellation_}) {
     if (!impl.is_ours()) {
       throw Failure(errc::invalid_argument, "it was made before the process was forked");
@@ -183,9 +192,12 @@ class Contender::Impl::Turn {
     const std::thread::id caller = std::this_thread::get_id();
     std::unique_lock lock(impl_.mutex_);
     const unsigned closings = impl_.closings_;
-    const auto is_closed = [&] { return impl_.closings_ != closings; };
+    const auto is_closed = [&] {
+      return purpose != For::kClosing && (impl_.closings_ != closings || impl_.closers_ > 0);
+    };
     const auto is_free = [&] {
-      return !impl_.busy_ && (!unused || !impl_.is_in_use() || impl_.was_lost_by(caller));
+      return !impl_.busy_ &&
+             (purpose != For::kContending || !impl_.is_in_use() || impl_.was_lost_by(caller));
     };
     const auto is_over = [&] { return is_closed() || is_free(); };
     if (deadline == Clock::time_point::max()) {
@@ -233,7 +245,8 @@ class Contender::Impl::Turn {
 bool Contender::Impl::acquire(milliseconds timeout, const std::stop_token& stop) {
   client::check_timeout("timeout", timeout);
   const Clock::time_point deadline = client::later(Clock::now(), timeout);
-  Turn turn(*this, stop, deadline, true);
+  refuse_in_handler();
+  Turn turn(*this, stop, deadline, For::kContending);
   if (!turn.is_taken()) return false;
   // Whole seconds stay whole unless there was a turn to wait for: the server then keeps the time.
   const auto left = std::chrono::ceil<milliseconds>(deadline - Clock::now());
@@ -245,7 +258,8 @@ bool Contender::Impl::acquire(milliseconds timeout, const std::stop_token& stop)
 
 void Contender::Impl::acquire_without_timeout() {
   constexpr Clock::time_point kNever = Clock::time_point::max();
-  Turn turn(*this, {}, kNever, true);
+  refuse_in_handler();
+  Turn turn(*this, {}, kNever, For::kContending);
   while (!contend(turn, protocol::kMaxSeconds, kNever)) continue;
 }
 
@@ -287,8 +301,12 @@ void Contender::Impl::take(Turn& turn, Grant grant, Clock::time_point asked) {
     give_back(token);
     throw;
   }
-  const auto renewal = std::exchange(renewal_, nullptr);
-  Renewer::instance().end(*renewal);
+  std::shared_ptr<Renewal> renewal;
+  {
+    const std::lock_guard guard(mutex_);
+    renewal = std::exchange(renewal_, nullptr);
+  }
+  Renewer::instance().end(renewal);
   give_back(token);
   throw Failure(errc::canceled, "canceled");
 }
@@ -307,19 +325,28 @@ void Contender::Impl::confirm(Turn& turn, Grant& grant, Clock::time_point& begun
 }
 
 void Contender::Impl::keep(Grant grant, Clock::time_point begun) {
-  auto renewal = Renewer::instance().keep({.key = options_.key,
-                                           .semaphore = limit_ != 0,
-                                           .grant = std::move(grant),
-                                           .ratio = options_.renew_ratio,
-                                           .on_lost = options_.on_renew_error,
-                                           .lane = lane_,
-                                           .peer = peer_,
-                                           .reports = reports_},
-                                          begun);
+  auto renewal =
+      Renewer::instance().keep({.key = options_.key,
+                                .semaphore = limit_ != 0,
+                                .grant = std::move(grant),
+                                .ratio = options_.renew_ratio,
+                                .outlives_connection = !options_.auto_release_on_disconnect,
+                                .on_over = [this] { note_loss(); },
+                                .on_lost = options_.on_renew_error,
+                                .lane = lane_,
+                                .peer = peer_,
+                                .reports = reports_},
+                               begun);
   const std::lock_guard guard(mutex_);
   renewal_ = std::move(renewal);
   enqueued_ = false;
   user_ = std::this_thread::get_id();
+}
+
+/// Wakes up who waits for the turn: what is lost is free for who lost it.
+void Contender::Impl::note_loss() {
+  const std::lock_guard guard(mutex_);
+  changed_.notify_all();
 }
 
 /// Lets go of what was lost and never released.
@@ -329,11 +356,19 @@ void Contender::Impl::forget_lost() {
     const std::lock_guard guard(mutex_);
     lost = std::exchange(renewal_, nullptr);
   }
-  if (lost != nullptr) Renewer::instance().end(*lost);
+  if (lost != nullptr) end_lost(lost);
+}
+
+/// All locks of the process would wait with it.
+void Contender::Impl::refuse_in_handler() {
+  if (Renewer::is_handler()) {
+    throw Failure(errc::invalid_argument, "on_renew_error must not wait for a lock");
+  }
 }
 
 EnqueueStatus Contender::Impl::enqueue(const std::stop_token& stop) {
-  Turn turn(*this, stop, Clock::time_point::max(), false);
+  refuse_in_handler();
+  Turn turn(*this, stop, Clock::time_point::max(), For::kUsing);
   if (is_in_use() && !was_lost_by(std::this_thread::get_id())) {
     throw Failure(errc::already_enqueued, enqueued_ ? "enqueued already" : "held already");
   }
@@ -364,7 +399,8 @@ EnqueueStatus Contender::Impl::enqueue(const std::stop_token& stop) {
 bool Contender::Impl::wait(milliseconds timeout, const std::stop_token& stop) {
   client::check_timeout("timeout", timeout);
   const Clock::time_point deadline = client::later(Clock::now(), timeout);
-  Turn turn(*this, stop, deadline, false);
+  refuse_in_handler();
+  Turn turn(*this, stop, deadline, For::kUsing);
   if (!turn.is_taken()) return false;
   if (renewal_ != nullptr) {
     if (!renewal_->is_lost(Clock::now())) return true;
@@ -384,9 +420,9 @@ bool Contender::Impl::wait(milliseconds timeout, const std::stop_token& stop) {
                         Again::kNo);
 }
 
-void Contender::Impl::release() {
+void Contender::Impl::release(For purpose) {
   if (!is_ours()) throw Failure(errc::not_held, "it was acquired before the process was forked");
-  Turn turn(*this, {}, Clock::time_point::max(), false);
+  Turn turn(*this, {}, Clock::time_point::max(), purpose);
   std::shared_ptr<Renewal> renewal;
   bool enqueued = false;
   {
@@ -395,7 +431,7 @@ void Contender::Impl::release() {
     enqueued = std::exchange(enqueued_, false);
   }
   if (renewal != nullptr) {
-    release_grant(turn, *renewal);
+    release_grant(turn, renewal);
   } else if (enqueued) {
     abandon_place(turn);
   } else {
@@ -403,11 +439,21 @@ void Contender::Impl::release() {
   }
 }
 
-void Contender::Impl::release_grant(Turn& turn, Renewal& renewal) {
-  const bool lost = renewal.is_lost(Clock::now());
+void Contender::Impl::release_grant(Turn& turn, const std::shared_ptr<Renewal>& renewal) {
+  if (renewal->is_lost(Clock::now())) {
+    end_lost(renewal);
+    throw Failure(errc::not_held, "it was lost before");
+  }
   Renewer::instance().end(renewal);
-  if (lost) throw Failure(errc::not_held, "it was lost before");
-  release_token(turn.until(response_deadline()), renewal.terms().grant.token);
+  release_token(turn.until(response_deadline()), renewal->terms().grant.token);
+}
+
+/// Lets go of what was lost. The server may have renewed it all the same, and the answer came too
+/// late.
+void Contender::Impl::end_lost(const std::shared_ptr<Renewal>& lost) {
+  Renewer& renewer = Renewer::instance();
+  renewer.end(lost);
+  if (!lost->is_refused() && !Renewer::is_handler()) give_back(lost->terms().grant.token);
 }
 
 /// Over a new connection if the one that it came by was lost: the token owns the grant.
@@ -447,25 +493,32 @@ void Contender::Impl::close() noexcept {
   {
     const std::lock_guard guard(mutex_);
     ++closings_;
+    ++closers_;  // nobody else gets a turn before this one has had its
     if (running_ != nullptr) running_->raise();
     changed_.notify_all();
   }
   try {
-    release();
+    release(For::kClosing);
   } catch (const std::exception&) {
     // Nothing was held, or it ends with its lease.
   }
   try {
-    const Turn turn(*this, {}, Clock::time_point::max(), false);
+    const Turn turn(*this, {}, Clock::time_point::max(), For::kClosing);
     disconnect();
   } catch (const std::exception&) {
-    // Somebody else closes it.
+    // No memory or descriptor to wait with; the destructor of the channel closes it.
   }
+  const std::lock_guard guard(mutex_);
+  --closers_;
 }
 
 void Contender::Impl::finish() noexcept {
   close();
-  if (is_ours() && lane_ != nullptr) Renewer::instance().finish(*reports_);
+  if (lane_ != nullptr) Renewer::instance().finish(*reports_);
+}
+
+void Contender::Impl::close_in_child() noexcept {
+  channel_.reset();
 }
 
 /// Sends `request` and returns what it was answered. If it fails, the channel is of no use.
@@ -478,7 +531,7 @@ Contender::Impl::Answer Contender::Impl::ask(const Limits& limits, const std::st
   }
   for (;;) {
     const bool reused = channel_.has_value();
-    if (!reused) connect(limits);
+    if (!reused) connect(limits, options_.connect_timeout);
     Answer answer{.line = {}, .asked = Clock::now()};
     try {
       answer.line = channel_->call(request, limits);
@@ -487,20 +540,28 @@ Contender::Impl::Answer Contender::Impl::ask(const Limits& limits, const std::st
       if (!reused || !was_idle || again == Again::kNo || answer.line != "error") return answer;
     } catch (const Failure& failure) {
       const bool ended = failure.code() == errc::connection || failure.code() == errc::tls;
-      if (!reused || again == Again::kNo || !ended) throw;
+      const bool at_once = Clock::now() - answer.asked < kQuiet;
+      if (!reused || again == Again::kNo || !ended || !at_once) throw;
     }
     disconnect();
   }
 }
 
-void Contender::Impl::connect(const Limits& limits) {
-  Limits sooner = limits;
-  sooner.deadline = client::later(Clock::now(), options_.connect_timeout);
-  Channel channel(endpoint_, connection_options_, sooner);
+/// In a time of its own, whatever the limit of the call that needs it.
+void Contender::Impl::connect(const Limits& limits, milliseconds timeout) {
+  Limits own = limits;
+  own.deadline = client::later(Clock::now(), timeout);
+  std::optional<Channel> connected;
+  try {
+    connected.emplace(endpoint_, connection_options_, own);
+  } catch (const Failure& failure) {
+    if (failure.code() != errc::timeout) throw;
+    throw Failure(errc::connection, "no connection in time");  // which is not: not granted in time
+  }
   Renewer& renewer = Renewer::instance();
   if (lane_ == nullptr) lane_ = renewer.lane(endpoint_, connection_options_);
-  peer_ = renewer.watch(channel.descriptor());
-  channel_.emplace(std::move(channel));
+  peer_ = renewer.watch(connected->descriptor());
+  channel_ = std::move(connected);
 }
 
 void Contender::Impl::disconnect() noexcept {
@@ -522,11 +583,12 @@ void Contender::Impl::give_up() noexcept {
 
 /// Releases what the server may have taken back already, as it does when a connection ends.
 void Contender::Impl::give_back(const std::string& token) noexcept {
+  const Limits limits{.deadline = client::later(Clock::now(), kFarewell), .cancellation = nullptr};
   try {
-    release_token({.deadline = client::later(Clock::now(), kFarewell), .cancellation = nullptr},
-                  token);
+    if (!channel_) connect(limits, kFarewell);
+    release_token(limits, token);
   } catch (const std::exception&) {
-    // Then it ends with its lease.
+    disconnect();  // then it ends with its connection or its lease
   }
 }
 
@@ -575,15 +637,25 @@ Contender::Contender(LockOptions options, int limit) {
   }
 }
 
+void Contender::end(std::unique_ptr<Impl> impl) noexcept {
+  if (impl == nullptr) return;
+  if (impl->is_ours()) {
+    impl->finish();
+  } else {
+    // Threads of the parent may be waiting in it, as far as the child can see: it stays.
+    impl.release()->close_in_child();
+  }
+}
+
 Contender::~Contender() {
-  if (impl_ != nullptr) impl_->finish();
+  end(std::move(impl_));
 }
 
 Contender::Contender(Contender&& other) noexcept = default;
 
 Contender& Contender::operator=(Contender&& other) noexcept {
   if (this != &other) {
-    if (impl_ != nullptr) impl_->finish();
+    end(std::move(impl_));
     impl_ = std::move(other.impl_);
   }
   return *this;

@@ -83,6 +83,13 @@ std::string quoted(std::string_view text) {
   return result + '"';
 }
 
+std::string quoted_answer(std::string_view line) {
+  for (const std::string_view word : {"ok ", "acquired "}) {
+    if (line.starts_with(word)) return quoted(std::string(word) + "...");
+  }
+  return quoted(line);
+}
+
 Error to_error(const Failure& failure, std::string_view server, std::string_view action) {
   std::string what;
   if (!server.empty()) what.append(server).append(": ");

@@ -26,6 +26,10 @@ class Failure : public std::runtime_error {
 /// `text` in quotes, with control bytes escaped, as it may stand in a message.
 [[nodiscard]] std::string quoted(std::string_view text);
 
+/// An answer that was not expected, quoted; of a grant's only the first word, since a token is a
+/// secret.
+[[nodiscard]] std::string quoted_answer(std::string_view line);
+
 /// The error for `failure` of what was tried (`acquire "key"`) at `server`.
 [[nodiscard]] Error to_error(const Failure& failure, std::string_view server,
                              std::string_view action);

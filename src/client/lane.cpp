@@ -1,14 +1,19 @@
 #include "client/lane.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <iterator>
 #include <utility>
+#include <vector>
+
+#include <fcntl.h>
 
 #include <asio/buffer.hpp>
 #include <asio/co_spawn.hpp>
 #include <asio/connect.hpp>
 #include <asio/detached.hpp>
 #include <asio/ip/tcp.hpp>
+#include <asio/posix/stream_descriptor.hpp>
 #include <asio/read_until.hpp>
 #include <asio/redirect_error.hpp>
 #include <asio/ssl/context.hpp>
@@ -30,11 +35,15 @@ using Socket = asio::ip::tcp::socket;
 
 /// How many renewals are sent before their answers are read.
 constexpr std::size_t kBatch = 1'000;
-/// How long a connection is kept that nothing is sent on. The server's default is to close it after
-/// 23 s.
-constexpr milliseconds kIdle{10'000};
+/// How long a connection is kept that nothing is sent on: from one renewal of a lease of 33 s to
+/// the next. The server's default is to close it after 23 s.
+constexpr milliseconds kIdle{20'000};
 constexpr milliseconds kFirstPause{20};
 constexpr milliseconds kLongestPause{1'000};
+
+bool ends_earlier(const std::shared_ptr<Renewal>& a, const std::shared_ptr<Renewal>& b) {
+  return a->end() < b->end();
+}
 
 }  // namespace
 
@@ -42,7 +51,7 @@ constexpr milliseconds kLongestPause{1'000};
 class Lane::Link {
  public:
   Link(asio::io_context& io, const ConnectionOptions& options, const std::string& host)
-      : resolver_(io), socket_(io) {
+      : look_up_done_(io), socket_(io) {
     if (!options.tls) return;
     context_.emplace(make_tls_context(*options.tls, host).release());
     tls_ = std::make_unique<asio::ssl::stream<Socket&>>(socket_, *context_);
@@ -50,8 +59,18 @@ class Lane::Link {
   }
 
   asio::awaitable<void> connect(const Endpoint& endpoint) {
-    const auto addresses =
-        co_await resolver_.async_resolve(endpoint.host, endpoint.port, asio::use_awaitable);
+    const std::shared_ptr<LookUp> look_up = LookUp::begin(endpoint);
+    if (!look_up->is_done()) {
+      look_up_done_.assign(::fcntl(look_up->descriptor(), F_DUPFD_CLOEXEC, 0));
+      co_await look_up_done_.async_wait(asio::posix::stream_descriptor::wait_read,
+                                        asio::use_awaitable);
+    }
+    std::vector<asio::ip::tcp::endpoint> addresses;
+    for (const addrinfo* a = look_up->addresses(); a != nullptr; a = a->ai_next) {
+      addresses.emplace_back();
+      addresses.back().resize(a->ai_addrlen);
+      std::memcpy(addresses.back().data(), a->ai_addr, a->ai_addrlen);
+    }
     co_await asio::async_connect(socket_, addresses, asio::use_awaitable);
     set_options(socket_.native_handle());
     if (tls_ != nullptr) {
@@ -82,12 +101,12 @@ class Lane::Link {
   /// Ends what is under way.
   void cut() {
     std::error_code ignored;
-    resolver_.cancel();
+    look_up_done_.close(ignored);
     socket_.close(ignored);
   }
 
  private:
-  asio::ip::tcp::resolver resolver_;
+  asio::posix::stream_descriptor look_up_done_;
   std::optional<asio::ssl::context> context_;
   Socket socket_;
   std::unique_ptr<asio::ssl::stream<Socket&>> tls_;
@@ -106,7 +125,7 @@ Lane::~Lane() = default;
 
 void Lane::renew(std::vector<std::shared_ptr<Renewal>> renewals) {
   std::move(renewals.begin(), renewals.end(), std::back_inserter(due_));
-  if (std::exchange(running_, true)) return;
+  if (std::exchange(running_, true)) return hurry();
   asio::co_spawn(
       io_, [self = shared_from_this()] { return self->run(); }, asio::detached);
 }
@@ -129,9 +148,11 @@ asio::awaitable<void> Lane::run() {
     sent_.clear();
     for (const auto& renewal : due_) renewer_.failed(renewal, failure);
     if (!fresh) continue;  // a connection that had been idle; a new one may do
+    pausing_ = true;
     watchdog_.expires_after(pause);
     std::error_code ignored;
     co_await watchdog_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    pausing_ = false;
     pause = std::clamp(pause * 2, kFirstPause, kLongestPause);
   }
   running_ = false;
@@ -160,6 +181,7 @@ asio::awaitable<void> Lane::connect() {
 
 asio::awaitable<void> Lane::send_batch() {
   request_.clear();
+  std::stable_sort(due_.begin(), due_.end(), ends_earlier);
   const std::size_t size = std::min(due_.size(), kBatch);
   for (; sent_.size() < size; due_.pop_front()) {
     const RenewalTerms& terms = due_.front()->terms();
@@ -178,7 +200,7 @@ asio::awaitable<void> Lane::receive_batch(bool fresh) {
     std::chrono::seconds remaining{0};
     const std::error_code error = detail::read_remaining(line, remaining);
     if (error && error != errc::not_held) {
-      throw Failure(errc::protocol, "the server answered " + quoted(line) + " to a renewal");
+      throw Failure(errc::protocol, "the server answered " + quoted_answer(line) + " to a renewal");
     }
     if (error && !fresh) {
       // To an idle connection that it closes the server says the same. A new one will tell.
@@ -200,11 +222,21 @@ void Lane::drop_unwanted() {
 
 /// How long an attempt may take, so that there is time for another two.
 milliseconds Lane::patience() const {
-  const auto first = std::min_element(
-      due_.begin(), due_.end(), [](const auto& a, const auto& b) { return a->end() < b->end(); });
+  const auto first = std::min_element(due_.begin(), due_.end(), ends_earlier);
   if (first == due_.end()) return options_.response_timeout;
   const auto left = std::chrono::duration_cast<milliseconds>((*first)->end() - Clock::now());
   return std::max(left / 3, milliseconds(100));
+}
+
+/// What is due now must not wait longer for what is under way than it has time for.
+void Lane::hurry() {
+  using std::chrono::ceil;
+  const auto left = watchdog_.expiry() - asio::steady_timer::clock_type::now();
+  if (pausing_) {
+    watchdog_.cancel();
+  } else if (const milliseconds longest = patience(); ceil<milliseconds>(left) > longest) {
+    limit(longest);
+  }
 }
 
 void Lane::limit(milliseconds length) {

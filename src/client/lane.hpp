@@ -47,6 +47,7 @@ class Lane : public std::enable_shared_from_this<Lane> {
   void drop_unwanted();
   /// The link is cut if what is under way takes until then.
   void limit(std::chrono::milliseconds length);
+  void hurry();
   [[nodiscard]] std::chrono::milliseconds patience() const;
 
   asio::io_context& io_;
@@ -59,6 +60,7 @@ class Lane : public std::enable_shared_from_this<Lane> {
   std::unique_ptr<Link> link_;
   asio::steady_timer watchdog_;
   bool running_ = false;
+  bool pausing_ = false;  ///< after a failure, on the watchdog
   std::string request_;
 };
 

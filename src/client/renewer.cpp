@@ -29,11 +29,15 @@ using std::chrono::milliseconds;
 
 /// Renewals that are due this close together are made together.
 constexpr milliseconds kTogether{100};
-/// How long after a connection has ended the server may not have noticed it, with a margin.
-constexpr milliseconds kUnnoticed{200};
+/// How long after a connection has ended here the server may not have noticed it: it probes one
+/// that is silent after 30 s, and gives it up another 30 s later. With a margin.
+constexpr milliseconds kUnnoticed{75'000};
 
+/// Whether this thread is calling a handler.
+thread_local bool in_handler = false;
+
+/// Guarded by `process_mutex`.
 struct Instance {
-  std::mutex mutex;
   Renewer* renewer = nullptr;  ///< never destroyed: locks with static storage use it to the end
   unsigned generation = 0;
 };
@@ -148,7 +152,7 @@ Renewer::~Renewer() = default;
 
 Renewer& Renewer::instance() {
   Instance& instance = process_instance();
-  const std::lock_guard guard(instance.mutex);
+  const std::lock_guard guard(process_mutex());
   if (instance.renewer == nullptr || instance.generation != fork_generation()) {
     instance.renewer = new Renewer;
     instance.generation = fork_generation();
@@ -161,7 +165,14 @@ Renewer& Renewer::instance() {
 void Renewer::stop_at_exit() {
   const Instance& instance = process_instance();
   if (instance.renewer == nullptr || instance.generation != fork_generation()) return;
-  instance.renewer->loop_->stop();
+  instance.renewer->stop();
+}
+
+void Renewer::stop() {
+  loop_->stop();
+  const std::lock_guard guard(mutex_);
+  stopped_ = true;
+  reported_.notify_all();
 }
 
 std::shared_ptr<Lane> Renewer::lane(const Endpoint& endpoint, const ConnectionOptions& options) {
@@ -190,7 +201,7 @@ std::shared_ptr<Lane> Renewer::lane(const Endpoint& endpoint, const ConnectionOp
 }
 
 std::shared_ptr<Peer> Renewer::watch(int socket) {
-  const std::lock_guard guard(mutex_);
+  // Made before the mutex is locked, which its end takes.
   std::shared_ptr<Peer> peer(new Peer, [this, process = fork_generation()](Peer* ended) {
     if (process == fork_generation()) {
       const std::lock_guard forgetting(mutex_);
@@ -198,6 +209,7 @@ std::shared_ptr<Peer> Renewer::watch(int socket) {
     }
     delete ended;
   });
+  const std::lock_guard guard(mutex_);
   peer->id_ = ++next_peer_;
   peers_[peer->id_] = peer;
   loop_->watch(socket, peer->id_);
@@ -214,20 +226,28 @@ std::shared_ptr<Renewal> Renewer::keep(RenewalTerms terms, Clock::time_point beg
   return renewal;
 }
 
-void Renewer::end(Renewal& renewal) noexcept {
+void Renewer::end(const std::shared_ptr<Renewal>& renewal) noexcept {
   const std::lock_guard guard(mutex_);
-  unschedule(renewal);
-  if (renewal.state_ != Renewal::State::kLost) renewal.state_ = Renewal::State::kEnded;
-  renewal.over_.notify_all();
+  // What is overdue was lost, even if the thread has not come to notice it.
+  if (Clock::now() >= renewal->end() && begin_losing(*renewal)) {
+    asio::post(loop_->io(), [this, renewal] { report_end(*renewal); });
+    return;
+  }
+  unschedule(*renewal);
+  if (renewal->state_ != Renewal::State::kLost) renewal->state_ = Renewal::State::kEnded;
+  renewal->over_.notify_all();
 }
 
 void Renewer::finish(Reports& reports) noexcept {
   std::unique_lock lock(mutex_);
-  if (loop_->is_this_thread()) {
-    reports.dropped = true;
-  } else {
-    reported_.wait(lock, [&reports] { return reports.outstanding == 0; });
+  if (!loop_->is_this_thread()) {
+    reported_.wait(lock, [&] { return reports.outstanding == 0 || stopped_; });
   }
+  reports.dropped = true;
+}
+
+bool Renewer::is_handler() noexcept {
+  return in_handler;
 }
 
 bool Renewer::wait_lost(Renewal& renewal, std::stop_token stop) {
@@ -266,7 +286,7 @@ void Renewer::schedule_renewal(const std::shared_ptr<Renewal>& renewal, Clock::t
 
 /// The connection that the grant came by has ended.
 void Renewer::doubt(const std::shared_ptr<Renewal>& renewal) {
-  if (renewal->state_ != Renewal::State::kHeld) return;
+  if (renewal->state_ != Renewal::State::kHeld || renewal->terms().outlives_connection) return;
   renewal->state_ = Renewal::State::kInDoubt;
   renewal->sure_from_ = Clock::now() + kUnnoticed;
   renewal->last_failure_ = "the connection was lost";
@@ -316,12 +336,15 @@ void Renewer::run_timeline() {
     if (!timeline_.empty()) arm(timeline_.begin()->first);
   }
   for (auto& [lane, renewals] : due) lane->renew(std::move(renewals));
-  for (const auto& renewal : lost) {
-    const std::string& failure = renewal->last_failure_;
-    report(*renewal, errc::lease_expired,
-           failure.empty() ? "the lease ran out"
-                           : "the lease ran out and could not be renewed: " + failure);
-  }
+  for (const auto& renewal : lost) report_end(*renewal);
+}
+
+/// Reports a lease that ran out.
+void Renewer::report_end(Renewal& renewal) {
+  const std::string& failure = renewal.last_failure_;  // it does not change any more
+  report(renewal, errc::lease_expired,
+         failure.empty() ? "the lease ran out"
+                         : "the lease ran out and could not be renewed: " + failure);
 }
 
 /// Marks it as lost, unless it is or was released. Whoever gets true calls `report`.
@@ -337,12 +360,16 @@ bool Renewer::begin_losing(Renewal& renewal) {
 
 void Renewer::report(Renewal& renewal, errc code, const std::string& reason) {
   const RenewalTerms& terms = renewal.terms();
-  if (terms.on_lost && !is_dropped(*terms.reports)) {
+  if (!is_dropped(*terms.reports)) {
     const auto call = [&]() noexcept {
+      terms.on_over();
+      if (!terms.on_lost) return;
+      in_handler = true;
       terms.on_lost(to_error(Failure(code, reason), terms.lane->endpoint().text(),
                              "keep " + quoted(terms.key)));
     };
     call();
+    in_handler = false;
   }
   const std::lock_guard guard(mutex_);
   --terms.reports->outstanding;
@@ -360,13 +387,9 @@ void Renewer::renewed(const std::shared_ptr<Renewal>& renewal, Clock::time_point
   using State = Renewal::State;
   if (renewal->state_ == State::kLost || renewal->state_ == State::kEnded) return;
   renewal->end_ = safe_end(sent, lease).time_since_epoch().count();
+  renewal->last_failure_.clear();
   schedule_renewal(renewal, sent);
-  if (renewal->state_ == State::kHeld) {
-    renewal->last_failure_.clear();
-  } else if (sent < renewal->sure_from_) {
-    schedule(renewal, renewal->sure_from_);
-  } else {
-    renewal->last_failure_.clear();
+  if (renewal->state_ == State::kInDoubt && sent >= renewal->sure_from_) {
     renewal->state_ = State::kHeld;
   }
 }
@@ -375,12 +398,15 @@ void Renewer::refused(const std::shared_ptr<Renewal>& renewal) {
   {
     const std::lock_guard guard(mutex_);
     if (!begin_losing(*renewal)) return;
+    renewal->refused_ = true;
   }
   report(*renewal, errc::not_held, "the server does not know the grant any more");
 }
 
 void Renewer::failed(const std::shared_ptr<Renewal>& renewal, const std::string& reason) {
   const std::lock_guard guard(mutex_);
+  using State = Renewal::State;
+  if (renewal->state_ == State::kLost || renewal->state_ == State::kEnded) return;
   renewal->last_failure_ = reason;
 }
 

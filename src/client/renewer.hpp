@@ -59,7 +59,11 @@ struct RenewalTerms {
   bool semaphore = false;
   Grant grant;
   double ratio = 0;  ///< see `LockOptions::renew_ratio`
-  std::function<void(const Error&)> on_lost;
+  /// The server keeps the grant when its connection ends.
+  bool outlives_connection = false;
+  /// Called when it is lost, this one first, on the renewer's thread.
+  std::function<void()> on_over;
+  std::function<void(const Error&)> on_lost;  ///< may be empty
   std::shared_ptr<Lane> lane;
   std::shared_ptr<Peer> peer;
   std::shared_ptr<Reports> reports;
@@ -79,6 +83,8 @@ class Renewal {
   [[nodiscard]] Clock::time_point end() const noexcept {
     return Clock::time_point(Clock::duration(end_.load(std::memory_order_acquire)));
   }
+  /// Whether the server has said that it does not know the grant.
+  [[nodiscard]] bool is_refused() const noexcept { return refused_; }
   /// Whether it was lost: reported, or so late that it will be.
   [[nodiscard]] bool is_lost(Clock::time_point now) const noexcept {
     const State state = state_.load(std::memory_order_acquire);
@@ -100,13 +106,14 @@ class Renewal {
   const RenewalTerms terms_;
   std::atomic<State> state_ = State::kHeld;
   std::atomic<Clock::rep> end_ = 0;
+  std::atomic<bool> refused_ = false;
 
   // Guarded by the renewer's mutex.
   Timeline::iterator next_;  ///< what happens next, if `scheduled_`
   bool scheduled_ = false;
   bool due_ = false;  ///< being renewed, so next comes the end
-  /// A renewal that was sent earlier does not prove that the grant survived: the server notices
-  /// within 100 ms that a connection has ended.
+  /// When in doubt: a renewal that was sent earlier does not prove that the grant survives, since
+  /// the server may not have noticed yet that the connection has ended.
   Clock::time_point sure_from_;
   std::string last_failure_;          ///< why the latest attempt to renew failed; empty: it did not
   std::condition_variable_any over_;  ///< when lost or ended
@@ -131,12 +138,16 @@ class Renewer {
   /// Keeps a grant whose lease began no earlier than `begun`.
   [[nodiscard]] std::shared_ptr<Renewal> keep(RenewalTerms terms, Clock::time_point begun);
 
-  /// Stops renewing. If it was lost before, `on_lost` may still be about to be called.
-  void end(Renewal& renewal) noexcept;
+  /// Stops renewing. If it was lost before, or its lease is over, `on_lost` may be about to be
+  /// called.
+  void end(const std::shared_ptr<Renewal>& renewal) noexcept;
 
-  /// Waits until no `on_lost` of the owner is being called or about to be. Called from one, it sees
-  /// to it that no other follows.
+  /// Waits until no `on_lost` of the owner is being called or about to be (unless called from one),
+  /// and sees to it that no other follows.
   void finish(Reports& reports) noexcept;
+
+  /// Whether the caller is `on_lost`.
+  [[nodiscard]] static bool is_handler() noexcept;
 
   /// Waits until `renewal` is lost: true; false if it was ended, or `stop` was requested.
   [[nodiscard]] bool wait_lost(Renewal& renewal, std::stop_token stop);
@@ -148,6 +159,7 @@ class Renewer {
   Renewer();
   ~Renewer();
   static void stop_at_exit();
+  void stop();
 
   void schedule(const std::shared_ptr<Renewal>& renewal, Clock::time_point time);
   void unschedule(Renewal& renewal);
@@ -156,6 +168,7 @@ class Renewer {
   void doubt(const std::shared_ptr<Renewal>& renewal);
   bool begin_losing(Renewal& renewal);
   [[nodiscard]] bool is_dropped(const Reports& reports) const;
+  void report_end(Renewal& renewal);
   void report(Renewal& renewal, errc code, const std::string& reason);
   void hang_ups();
   void arm(Clock::time_point time);
@@ -170,6 +183,7 @@ class Renewer {
 
   mutable std::mutex mutex_;
   std::condition_variable reported_;
+  bool stopped_ = false;  ///< the process exits: nothing is renewed or reported any more
   Renewal::Timeline timeline_;
   Clock::time_point armed_ = Clock::time_point::max();
   std::map<std::uint64_t, std::weak_ptr<Peer>> peers_;

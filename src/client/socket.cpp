@@ -2,14 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
-#include <memory>
-#include <vector>
 
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -21,57 +17,6 @@
 
 namespace dflockd::client {
 namespace {
-
-struct FreeAddresses {
-  void operator()(addrinfo* list) const { ::freeaddrinfo(list); }
-};
-using Addresses = std::unique_ptr<addrinfo, FreeAddresses>;
-
-/// getaddrinfo(3), which can take as long as it likes.
-int look_up(const Endpoint& endpoint, int flags, Addresses& found) {
-  addrinfo hints{};
-  hints.ai_family = AF_UNSPEC;
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = flags | AI_NUMERICSERV;
-  addrinfo* list = nullptr;
-  const int status = ::getaddrinfo(endpoint.host.c_str(), endpoint.port.c_str(), &hints, &list);
-  if (status == 0) found.reset(list);
-  return status;
-}
-
-/// A look-up on a thread of its own, which outlives a caller that has given up.
-struct LookUp {
-  explicit LookUp(Endpoint where)
-      : endpoint(std::move(where)), done(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
-
-  Endpoint endpoint;
-  Descriptor done;  ///< readable when the two below are there
-  int status = 0;
-  Addresses found;
-  std::atomic<bool> finished = false;
-};
-
-Addresses resolve(const Endpoint& endpoint, const Limits& limits) {
-  Addresses found;
-  if (look_up(endpoint, AI_NUMERICHOST, found) == 0) return found;
-
-  const auto look_up_once = std::make_shared<LookUp>(endpoint);
-  if (!look_up_once->done.is_open()) throw system_failure(errc::connection, errno);
-  start_quiet_thread([look_up_once] {
-    look_up_once->status = look_up(look_up_once->endpoint, 0, look_up_once->found);
-    look_up_once->finished.store(true, std::memory_order_release);
-    const std::uint64_t one = 1;
-    [[maybe_unused]] const ssize_t size = ::write(look_up_once->done.get(), &one, sizeof one);
-  }).detach();
-  while (!look_up_once->finished.load(std::memory_order_acquire)) {
-    wait_for(look_up_once->done.get(), POLLIN, limits);
-  }
-  if (look_up_once->status != 0) {
-    throw Failure(errc::connection, std::string("cannot resolve ") + quoted(endpoint.host) + ": " +
-                                        ::gai_strerror(look_up_once->status));
-  }
-  return std::move(look_up_once->found);
-}
 
 Descriptor connect_to(const addrinfo& address, const Limits& limits) {
   Descriptor socket(
@@ -112,23 +57,65 @@ void wait_for(int descriptor, short events, const Limits& limits) {
     const int ready = ::poll(polled.data(), polled.size(), poll_timeout(limits.deadline));
     if (ready < 0 && errno != EINTR) throw system_failure(errc::connection, errno);
     if (ready > 0 && polled[1].revents != 0) {
+      if (polled[1].revents != POLLIN) throw Failure(errc::connection, "cannot wait");
       cancellation->forget();
-      continue;
     }
-    if (ready > 0) return;
-    if (ready == 0 && Clock::now() >= limits.deadline) {
+    if (ready > 0 && polled[0].revents != 0) return;
+    if (Clock::now() >= limits.deadline) {
       throw Failure(errc::timeout, "no answer in time");
     }
   }
 }
 
-Descriptor connect_to(const Endpoint& endpoint, const Limits& limits) {
-  const Addresses addresses = resolve(endpoint, limits);
-  int left = 0;
-  for (const addrinfo* address = addresses.get(); address != nullptr; address = address->ai_next) {
-    ++left;
+LookUp::LookUp(Endpoint endpoint)
+    : endpoint_(std::move(endpoint)), done_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  if (!done_.is_open()) throw system_failure(errc::connection, errno);
+}
+
+std::shared_ptr<LookUp> LookUp::begin(const Endpoint& endpoint) {
+  const std::shared_ptr<LookUp> begun(new LookUp(endpoint));
+  const auto run = [begun](int flags) {
+    addrinfo hints{};
+    hints.ai_family = AF_UNSPEC;
+    hints.ai_socktype = SOCK_STREAM;
+    hints.ai_flags = flags | AI_NUMERICSERV;
+    addrinfo* list = nullptr;
+    const Endpoint& where = begun->endpoint_;
+    begun->status_ = ::getaddrinfo(where.host.c_str(), where.port.c_str(), &hints, &list);
+    if (begun->status_ == 0) begun->found_.reset(list);
+  };
+  const auto finish = [begun] {
+    begun->finished_.store(true, std::memory_order_release);
+    const std::uint64_t one = 1;
+    [[maybe_unused]] const ssize_t size = ::write(begun->done_.get(), &one, sizeof one);
+  };
+  run(AI_NUMERICHOST);  // an address needs no look-up
+  if (begun->found_ != nullptr) {
+    finish();
+  } else {
+    start_quiet_thread([run, finish] {
+      run(0);
+      finish();
+    }).detach();
   }
-  for (const addrinfo* address = addresses.get();; address = address->ai_next, --left) {
+  return begun;
+}
+
+const addrinfo* LookUp::addresses() const {
+  if (found_ == nullptr) {
+    throw Failure(errc::connection,
+                  "cannot resolve " + quoted(endpoint_.host) + ": " + ::gai_strerror(status_));
+  }
+  return found_.get();
+}
+
+Descriptor connect_to(const Endpoint& endpoint, const Limits& limits) {
+  const std::shared_ptr<LookUp> look_up = LookUp::begin(endpoint);
+  while (!look_up->is_done()) wait_for(look_up->descriptor(), POLLIN, limits);
+  const addrinfo* const addresses = look_up->addresses();
+  int left = 0;
+  for (const addrinfo* address = addresses; address != nullptr; address = address->ai_next) ++left;
+  for (const addrinfo* address = addresses;; address = address->ai_next, --left) {
     Limits share = limits;  // an address that does not answer leaves time for the others
     const Clock::time_point now = Clock::now();
     if (limits.deadline > now) share.deadline = now + (limits.deadline - now) / left;

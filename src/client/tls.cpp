@@ -41,8 +41,7 @@ TlsContext make_tls_context(const TlsOptions& options, const std::string& host) 
   SSL_CTX* const context = owner.get();
   require(context != nullptr);
   require(SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) == 1);
-  SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
-                                SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nullptr);
 
   const std::string& name = expected_name(options, host);

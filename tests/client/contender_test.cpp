@@ -1,5 +1,6 @@
 // Acquiring, queueing and releasing, against the real server.
 
+#include <atomic>
 #include <future>
 #include <thread>
 
@@ -139,6 +140,24 @@ TEST_P(Contenders, close_ends_a_call_on_another_thread) {
   other->close();
   EXPECT_EQ(waiting.get(), errc::canceled);
   EXPECT_TRUE(eventually([&] { return conformance::waiters(observer_, key()) == 0; }));
+}
+
+TEST_P(Contenders, close_does_not_queue_behind_who_tries_again_and_again) {
+  const auto holder = contender();
+  const auto other = contender();
+  ASSERT_TRUE(holder->acquire());
+  std::atomic<bool> done = false;
+  std::thread retrying([&] {
+    std::error_code error;
+    while (!done) other->acquire_for(60s, error);
+  });
+  conformance::await_waiters(observer_, key(), 1);
+  const auto begun = Time::now();
+  other->close();
+  EXPECT_LE(Time::now() - begun, within(2s));
+  done = true;
+  holder->release();
+  retrying.join();
 }
 
 TEST_P(Contenders, releasing_what_is_not_held_is_an_error) {

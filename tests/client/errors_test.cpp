@@ -234,6 +234,31 @@ TEST(Errors, answer_that_never_ends) {
   EXPECT_EQ(code_of([&](auto& error) { job.acquire(error); }), errc::protocol);
 }
 
+TEST(Errors, token_in_an_answer_that_cannot_be_read_is_not_shown) {
+  const std::string token = "00000000000000ff0123456789abcdef";
+  FakeServer server("ok " + token + " 9223372037\n");
+  Lock job(lock_options(server.address()));
+  const std::string message = message_of([&] { job.acquire(); });
+  EXPECT_EQ(message, server.address() + ": cannot acquire \"job\": the server answered \"ok ...\"");
+}
+
+TEST(Errors, longest_timeouts_are_no_overflow) {
+  Server server;
+  LockOptions options = lock_options(address_of(server));
+  options.acquire_timeout = options.connect_timeout = options.response_timeout = 9223372036s;
+  options.lease_ttl = 9223372036s;
+  Lock job(options);
+  ASSERT_TRUE(job.acquire());
+  EXPECT_TRUE(job.held());
+  Lock other(options);
+  EXPECT_FALSE(other.acquire_for(100ms));
+  options.connect_timeout = std::chrono::milliseconds::max();
+  EXPECT_EQ(
+      message_of([&] { const Lock refused(options); }),
+      "connect_timeout of 9223372036854775807 ms is not allowed; expected more than 0 and at most "
+      "9223372036 s");
+}
+
 TEST(Errors, plain_refusal) {
   FakeServer server("error\n");
   Lock job(lock_options(server.address()));
@@ -278,10 +303,12 @@ TEST(Options, what_is_not_allowed_is_refused_by_the_constructor) {
   EXPECT_EQ(refusal([](LockOptions& o) { o.renew_ratio = 0; }), "accepted");
   EXPECT_EQ(refusal([](LockOptions& o) { o.shard = nullptr; }),
             "shard is empty; expected a function, such as crc32_shard");
-  EXPECT_EQ(refusal([](LockOptions& o) { o.connect_timeout = 0ms; }),
-            "connect_timeout of 0 ms is not allowed; it must be more than 0");
-  EXPECT_EQ(refusal([](LockOptions& o) { o.response_timeout = -5ms; }),
-            "response_timeout of -5 ms is not allowed; it must be more than 0");
+  EXPECT_EQ(
+      refusal([](LockOptions& o) { o.connect_timeout = 0ms; }),
+      "connect_timeout of 0 ms is not allowed; expected more than 0 and at most 9223372036 s");
+  EXPECT_EQ(
+      refusal([](LockOptions& o) { o.response_timeout = -5ms; }),
+      "response_timeout of -5 ms is not allowed; expected more than 0 and at most 9223372036 s");
   EXPECT_EQ(refusal([](LockOptions& o) { o.auth_token = "a\nb"; }),
             "auth_token has a line end in it, which is not allowed");
   EXPECT_EQ(refusal([](LockOptions& o) { o.auth_token = std::string(65'537, 'x'); }),

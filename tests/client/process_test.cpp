@@ -3,8 +3,10 @@
 
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <memory>
+#include <thread>
 
 #include <fcntl.h>
 #include <sys/wait.h>
@@ -102,6 +104,43 @@ TEST(Processes, child_has_locks_of_its_own) {
   });
   EXPECT_EQ(exit_status(child), 0);
   EXPECT_TRUE(parents.held());
+}
+
+TEST(Processes, lock_with_static_storage_is_released_at_exit) {
+  Server server;
+  const std::string address = address_of(server);
+  const pid_t child = in_child([&]() -> int {
+    static Lock lock(lock_options(address));
+    if (!lock.acquire()) return 1;
+    std::exit(0);
+  });
+  EXPECT_EQ(exit_status(child), 0);
+  EXPECT_TRUE(Lock(lock_options(address)).try_acquire());
+}
+
+TEST(Processes, child_is_not_caught_in_what_threads_of_its_parent_do) {
+  Server server;
+  const std::string address = address_of(server);
+  Lock held(lock_options(address, "held"));
+  ASSERT_TRUE(held.acquire());
+  std::jthread busy([&](const std::stop_token& done) {
+    while (!done.stop_requested()) Lock(lock_options(address, "busy")).acquire();
+  });
+  std::jthread waiting([&](const std::stop_token& done) {
+    std::error_code error;
+    while (!done.stop_requested()) held.acquire_for(100ms, error);
+  });
+  for (int i = 0; i < 20; ++i) {
+    const pid_t child = in_child([&] {
+      Lock own(lock_options(address, "own"));
+      if (!own.acquire()) return 1;
+      own.release();
+      const Lock copy(std::move(held));  // destroyed here, and not there
+      return 0;
+    });
+    EXPECT_EQ(exit_status(child), 0);
+  }
+  EXPECT_TRUE(held.held());
 }
 
 TEST(Processes, killed_holder_is_replaced_at_once) {

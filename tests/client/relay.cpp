@@ -56,6 +56,9 @@ class Relay::Impl {
       if (servers_too) reset(pair->server);
     }
   }
+  void freeze_present() {
+    for (const auto& pair : pairs_) pair->frozen = true;
+  }
   void freeze(bool frozen) {
     frozen_ = frozen;
     if (frozen) return;
@@ -78,6 +81,7 @@ class Relay::Impl {
     explicit Pair(asio::io_context& io) : client(io), server(io) {}
     tcp::socket client;
     tcp::socket server;
+    bool frozen = false;  ///< for ever
     Direction from_client;
     Direction from_server;
   };
@@ -115,6 +119,7 @@ class Relay::Impl {
     source.async_wait(
         tcp::socket::wait_read, [=, this, &direction, &source, &sink](std::error_code error) {
           if (error) return;
+          if (pair->frozen) return;
           if (frozen_) {
             direction.waits = true;
             return;
@@ -163,6 +168,10 @@ void Relay::reset_clients() {
 
 void Relay::freeze() {
   impl_->run([&] { impl_->freeze(true); });
+}
+
+void Relay::freeze_present() {
+  impl_->run([&] { impl_->freeze_present(); });
 }
 
 void Relay::thaw() {

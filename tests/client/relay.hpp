@@ -33,6 +33,8 @@ class Relay {
   void reset_clients();
   /// Passes nothing on, in neither direction, and accepts nobody, until `thaw`.
   void freeze();
+  /// Passes nothing more on over the connections that there are; new ones work.
+  void freeze_present();
   void thaw();
   /// Refuses new connections, by resetting them, until told otherwise.
   void refuse(bool refused);

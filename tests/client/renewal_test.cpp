@@ -194,19 +194,79 @@ TEST_P(Renewals, lost_connection_puts_held_in_doubt_and_the_server_decides) {
   EXPECT_EQ(losses_.errors[0].code(), errc::not_held);
 }
 
-TEST_P(Renewals, grant_that_survives_its_connection_is_held_again) {
+TEST_P(Renewals, grant_that_outlives_its_connection_stays_held) {
   Server server({"--auto-release-on-disconnect=false"});
   Relay relay(server.port());
-  const auto job = make(options(relay.address(), 30s));
+  LockOptions outliving = options(relay.address());
+  outliving.auto_release_on_disconnect = false;
+  const auto job = make(outliving);
+  conformance::Client other(server);
   ASSERT_TRUE(job->acquire());
   const std::string token = job->token();
   relay.reset_all();
-  ASSERT_TRUE(eventually([&] { return !job->held(); }));
-  EXPECT_TRUE(eventually([&] { return job->held(); }));
+  EXPECT_EQ(other.acquire(key(), 2), "timeout") << "renewed over a new connection";
+  EXPECT_TRUE(job->held());
   EXPECT_EQ(losses_.count, 0);
   job->release();
   EXPECT_TRUE(job->acquire());
   EXPECT_NE(job->token(), token);
+}
+
+TEST_P(Renewals, renewed_grant_is_not_held_while_the_server_may_yet_miss_its_connection) {
+  Server server;
+  Relay relay(server.port());
+  conformance::Client other(server);
+  const auto job = make(options(relay.address()));
+  ASSERT_TRUE(job->acquire());
+  relay.reset_clients();  // and the server sees nothing of it
+  ASSERT_TRUE(eventually([&] { return !job->held(); }));
+  EXPECT_EQ(other.acquire(key(), 2), "timeout") << "renewed over a new connection";
+  EXPECT_FALSE(job->held());
+  EXPECT_EQ(losses_.count, 0);
+  relay.reset_all();  // and now it does
+  EXPECT_TRUE(job->wait_lost());
+}
+
+TEST_P(Renewals, who_acquires_again_while_in_doubt_is_woken_by_the_loss) {
+  auto first = std::make_unique<Server>();
+  Relay relay(first->port());
+  const auto job = make(options(relay.address(), 30s));
+  ASSERT_TRUE(job->acquire());
+  relay.refuse(true);
+  first->crash();
+  ASSERT_TRUE(eventually([&] { return !job->held(); }));
+  Server second;
+  relay.lead_to(second.port());
+  std::thread heal([&] { relay.refuse(false); });
+  EXPECT_TRUE(job->acquire_for(25s)) << "before the lease of the lost one is over";
+  heal.join();
+}
+
+TEST_P(Renewals, overdue_lease_is_reported_even_if_release_notices_it_first) {
+  Server server;
+  conformance::Client other(server);
+  // The thread that renews is kept busy by the handler of another lock.
+  std::promise<void> entered;
+  std::promise<void> leave;
+  LockOptions blocking = lock_options(address_of(server), "blocking");
+  blocking.lease_ttl = 1s;
+  blocking.on_renew_error = [&](const Error&) {
+    entered.set_value();
+    leave.get_future().wait();
+  };
+  Lock blocker(blocking);
+  LockOptions never = options(address_of(server));
+  never.renew_ratio = 0;
+  const auto job = make(never);
+  ASSERT_TRUE(blocker.acquire());
+  ASSERT_EQ(other.release(conformance::lock("blocking"), blocker.token()), "ok");
+  entered.get_future().wait();
+  ASSERT_TRUE(job->acquire());
+  ASSERT_TRUE(eventually([&] { return !job->held(); }));
+  EXPECT_EQ(code_of([&](auto& error) { job->release(error); }), errc::not_held);
+  EXPECT_EQ(losses_.count, 0);
+  leave.set_value();
+  EXPECT_TRUE(eventually([&] { return losses_.count == 1; }));
 }
 
 TEST_P(Renewals, connection_of_the_renewals_is_replaced) {
@@ -234,10 +294,10 @@ TEST_P(Renewals, renewals_go_on_when_new_connections_are_refused_for_a_while) {
   EXPECT_EQ(losses_.count, 0);
 }
 
-TEST_P(Renewals, handler_may_use_the_contender) {
+TEST_P(Renewals, handler_may_ask_and_release_but_not_wait) {
   Server server;
   conformance::Client other(server);
-  std::promise<bool> acquired;
+  std::promise<std::error_code> waited;
   std::unique_ptr<Contender, void (*)(Contender*)> job(nullptr, nullptr);
   LockOptions using_it = options(address_of(server));
   using_it.on_renew_error = [&](const Error&) {
@@ -245,12 +305,15 @@ TEST_P(Renewals, handler_may_use_the_contender) {
     job->release(error);
     EXPECT_EQ(error, errc::not_held);
     EXPECT_FALSE(job->held());
-    acquired.set_value(job->try_acquire());
+    EXPECT_EQ(job->enqueue(error), EnqueueStatus::kFailed);
+    EXPECT_EQ(error, errc::invalid_argument);
+    job->acquire(error);
+    waited.set_value(error);
   };
   job = make(using_it);
   ASSERT_TRUE(job->acquire());
   ASSERT_EQ(other.release(key(), job->token()), "ok");
-  EXPECT_TRUE(acquired.get_future().get());
+  EXPECT_EQ(waited.get_future().get(), errc::invalid_argument);
 }
 
 TEST_P(Renewals, destruction_waits_for_the_handler) {
@@ -347,6 +410,27 @@ TEST_P(Renewals, grant_that_comes_after_a_long_wait_is_renewed_before_it_is_beli
   EXPECT_THROW(waiting.get(), Error);
   EXPECT_FALSE(job->held());
   EXPECT_TRUE(job->try_acquire());
+}
+
+TEST(ManyRenewals, urgent_lease_does_not_wait_for_what_a_silent_connection_owes_a_long_one) {
+  Server server;
+  Relay relay(server.port());
+  conformance::Client other(server);
+  LockOptions options = lock_options(relay.address(), "long");
+  options.lease_ttl = 100s;
+  options.renew_ratio = 0.01;
+  Lock patient(options);
+  options.key = "short";
+  options.lease_ttl = 3s;
+  options.renew_ratio = 0.5;
+  Lock urgent(options);
+  ASSERT_TRUE(patient.acquire());
+  ASSERT_TRUE(urgent.acquire());
+  ASSERT_TRUE(eventually([&] { return relay.accepted() == 3; })) << "for the renewals";
+  relay.freeze_present();
+  EXPECT_EQ(other.acquire(conformance::lock("short"), 6), "timeout");
+  EXPECT_TRUE(urgent.held());
+  EXPECT_TRUE(patient.held());
 }
 
 /// How many threads this process has.

@@ -1,5 +1,7 @@
 // Locks over TLS: renewed over TLS too, and refused where the server is not who it should be.
 
+#include <csignal>
+
 #include <dflockd/lock.hpp>
 
 #include "../conformance/tls_server.hpp"
@@ -108,6 +110,29 @@ TEST_F(Tls, with_a_secret) {
   EXPECT_EQ(code_of([&](auto& error) { Lock(with_secret).acquire(error); }), errc::auth);
   with_secret.auth_token = "open sesame";
   EXPECT_EQ(code_of([&](auto& error) { Lock(with_secret).acquire(error); }), std::error_code());
+}
+
+TEST_F(Tls, long_secret) {
+  const std::string secret(30'000, 's');
+  const std::string file = directory_.write("secret", secret);
+  TlsServer server({"--auth-token-file", file});
+  LockOptions with_secret = options(server);
+  with_secret.auth_token = secret;
+  with_secret.lease_ttl = 1s;
+  Lock job(with_secret);
+  ASSERT_TRUE(job.acquire());
+  Lock other(with_secret);
+  EXPECT_FALSE(other.acquire_for(2s)) << "renewed with the secret";
+}
+
+TEST_F(Tls, server_that_does_not_shake_hands_is_no_timeout_of_the_lock) {
+  TlsServer server;
+  LockOptions impatient = options(server);
+  impatient.connect_timeout = 200ms;
+  server.signal(SIGSTOP);
+  Lock job(impatient);
+  EXPECT_EQ(code_of([&](auto& error) { job.acquire_for(100ms, error); }), errc::connection);
+  server.signal(SIGCONT);
 }
 
 TEST_F(Tls, stopped_while_waiting) {
