@@ -113,13 +113,14 @@ void stop_at_random_moments(const std::vector<std::string>& flags, Kind kind, in
   Semaphore semaphore(semaphore_options);
   Contender& job = kind == Kind::kLock ? static_cast<Contender&>(lock) : semaphore;
   int stopped = 0;
-  std::jthread reader(
-      [&job](const std::stop_token& done) {  // who looks meanwhile sees no half of it
-        while (!done.stop_requested()) {
-          EXPECT_TRUE(!job.held() || job.token().empty() || job.token().size() == 32);
-          std::this_thread::yield();
-        }
-      });
+  // Who looks meanwhile sees all of a grant or nothing.
+  std::jthread reader([&job](const std::stop_token& done) {
+    while (!done.stop_requested()) {
+      const std::string token = job.token();
+      EXPECT_TRUE(token.empty() || token.size() == 32);
+      std::this_thread::yield();
+    }
+  });
   for (int round = 0; round < rounds; ++round) {
     const auto theirs = observer.hold(key);
     std::stop_source stop;

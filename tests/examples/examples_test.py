@@ -26,21 +26,18 @@ class Server:
 
     def __init__(self, *flags, http=False):
         environment = {k: v for k, v in os.environ.items() if not k.startswith("DFLOCKD_")}
-        handed, self.url = (), None
-        command = [BINARY, "--port", "0", *flags]
+        command, handed = [BINARY, "--port", "0", *flags], {}
         if http:
             listener = socket.create_server(("127.0.0.1", 0))
-            os.dup2(listener.fileno(), 3)
-            handed = (3,)
+            handed = {"pass_fds": (3,), "preexec_fn": lambda: os.dup2(listener.fileno(), 3)}
             self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             # A shell in between, since LISTEN_PID must name the process that it becomes.
             command = ["sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh", *command]
             environment |= {"LISTEN_FDS": "1", "LISTEN_FDNAMES": "http"}
         self.process = subprocess.Popen(
-            command, env=environment, pass_fds=handed, stderr=subprocess.PIPE, text=True
+            command, env=environment, stderr=subprocess.PIPE, text=True, **handed
         )
         if http:
-            os.close(3)
             listener.close()
         expected = 2 if http else 1
         for line in self.process.stderr:
