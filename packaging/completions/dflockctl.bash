@@ -51,8 +51,8 @@ _dflockctl() {
   esac
 
   case $subcommand in
-    lock) flags+=' --timeout --try --lease' ;;
-    semaphore) flags+=' --limit --timeout --try --lease' ;;
+    lock) flags+=' --timeout --try --lease --no-auto-release' ;;
+    semaphore) flags+=' --limit --timeout --try --lease --no-auto-release' ;;
     acquire) flags+=' --limit --semaphore --timeout --try --lease' ;;
     release) flags+=' --semaphore' ;;
     renew) flags+=' --semaphore --lease' ;;

@@ -1,9 +1,10 @@
 // dflockctl: locks from a shell.
 
-#include <dflockd/error.hpp>
 #include <exception>
 #include <iostream>
 #include <variant>
+
+#include <dflockd/error.hpp>
 
 #include "cli/ctl/options.hpp"
 #include "cli/ctl/run.hpp"

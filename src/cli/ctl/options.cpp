@@ -247,6 +247,13 @@ CLI::App& add_subcommand(CLI::App& app, Options& options, const char* name, Subc
   return *sub;
 }
 
+void add_no_auto_release(CLI::App& app, Options& options) {
+  app.add_flag("--no-auto-release", options.no_auto_release,
+               "the server runs with --auto-release-on-disconnect=false, so the command may go on "
+               "when the connection is lost")
+      ->disable_flag_override();
+}
+
 void add_run_subcommands(CLI::App& app, Options& options) {
   CLI::App& lock = add_subcommand(app, options, "lock", Subcommand::kLock,
                                   "Runs a command while a lock is held.", kLockFooter);
@@ -254,6 +261,7 @@ void add_run_subcommands(CLI::App& app, Options& options) {
   add_key(lock, options);
   add_waiting_flags(lock, options);
   add_lease(lock, options);
+  add_no_auto_release(lock, options);
 
   CLI::App& semaphore =
       add_subcommand(app, options, "semaphore", Subcommand::kSemaphore,
@@ -263,6 +271,7 @@ void add_run_subcommands(CLI::App& app, Options& options) {
   add_limit(semaphore, options)->required();
   add_waiting_flags(semaphore, options);
   add_lease(semaphore, options);
+  add_no_auto_release(semaphore, options);
 }
 
 void add_script_subcommands(CLI::App& app, Options& options) {
@@ -397,6 +406,7 @@ SemaphoreOptions contender_options(const Options& options) {
   result.servers = options.servers;
   result.lease_ttl = options.lease;
   result.renew_ratio = kRenewRatio;
+  result.auto_release_on_disconnect = !options.no_auto_release;
   result.tls = options.tls;
   result.auth_token = options.auth_token;
   if (options.semaphore) result.limit = options.limit;

@@ -2,12 +2,13 @@
 #pragma once
 
 #include <chrono>
-#include <dflockd/options.hpp>
 #include <iosfwd>
 #include <optional>
 #include <string>
 #include <variant>
 #include <vector>
+
+#include <dflockd/options.hpp>
 
 #include "cli/ctl/duration.hpp"
 
@@ -26,6 +27,7 @@ struct Options {
   bool semaphore = false;
   int limit = 0;                                 ///< of the semaphore
   std::chrono::milliseconds timeout = kLongest;  ///< 0: try once
+  bool no_auto_release = false;                  ///< the server keeps grants without connections
   std::chrono::seconds lease{0};                 ///< 0: the server's default
   std::vector<std::string> command;              ///< with its arguments
   std::string token;                             ///< "-": the first line of standard input

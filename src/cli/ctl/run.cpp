@@ -1,6 +1,7 @@
 #include "cli/ctl/run.hpp"
 
 #include <cstdlib>
+
 #include <dflockd/lock.hpp>
 #include <dflockd/semaphore.hpp>
 

@@ -3,14 +3,15 @@
 // supervisor.hpp tells which processes there are and what happens when one of them is killed.
 #pragma once
 
-#include <dflockd/contender.hpp>
-#include <dflockd/error.hpp>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include <signal.h>
+
+#include <dflockd/contender.hpp>
+#include <dflockd/error.hpp>
 
 #include "cli/ctl/descriptor.hpp"
 #include "cli/ctl/supervisor.hpp"

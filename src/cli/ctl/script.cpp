@@ -2,10 +2,11 @@
 
 #include <array>
 #include <cstdio>
-#include <dflockd/connection.hpp>
 #include <istream>
 #include <ostream>
 #include <thread>
+
+#include <dflockd/connection.hpp>
 
 #include "cli/ctl/signals.hpp"
 #include "cli/ctl/status.hpp"

@@ -1,7 +1,6 @@
 #include "cli/ctl/stats.hpp"
 
 #include <algorithm>
-#include <dflockd/connection.hpp>
 #include <iostream>
 #include <map>
 #include <memory>
@@ -11,6 +10,8 @@
 
 #include <sys/ioctl.h>
 #include <unistd.h>
+
+#include <dflockd/connection.hpp>
 
 #include "cli/ctl/table.hpp"
 #include "cli/ctl/text.hpp"
