@@ -1,5 +1,5 @@
 # A thin front for the CMake presets. `make run` and `make test` are all that a new machine needs.
-.PHONY: help build debug run test asan fuzz bench format format-check tidy openapi-lint promtool install package package-test package-boot-test clean
+.PHONY: help build debug run test asan tsan fuzz bench format format-check tidy openapi-lint promtool doxygen install package package-test package-boot-test clean
 
 PREFIX ?= /usr/local
 ARGS ?=
@@ -31,6 +31,12 @@ asan: ## run every test under AddressSanitizer and UndefinedBehaviorSanitizer
 	@cmake --preset asan
 	@cmake --build --preset asan
 	@ctest --preset asan
+
+tsan: ## run the client library's tests under ThreadSanitizer
+	@$(DEPS)
+	@cmake --preset tsan
+	@cmake --build --preset tsan
+	@ctest --preset tsan
 
 fuzz: ## feed what may be HTTP requests to their reader for SECONDS, 60 by default
 	@$(DEPS) fuzz
@@ -65,17 +71,22 @@ openapi-lint: ## lint the description of the HTTP API
 promtool: ## get promtool, without which `make test` skips a test of the metrics
 	@$(DEPS) metrics
 
+doxygen: ## write the reference of the client library's API to build/doxygen/html
+	@$(DEPS) doxygen
+	@mkdir -p build
+	@doxygen docs/Doxyfile
+
 install: build ## install into PREFIX (default /usr/local), under DESTDIR if it is set
 	@cmake --install build/release --prefix $(PREFIX)
 
-package: ## build the Debian package, build/package/dflockd_VERSION_amd64.deb
+package: ## build the Debian packages, build/package/*.deb
 	@$(DEPS)
-	@rm -f build/package/dflockd_*.deb
+	@rm -f build/package/*.deb
 	@cmake --preset package
 	@cmake --build --preset package
 	@cd build/package && cpack
 
-package-test: package ## install, upgrade, remove and purge the package in a throw-away root
+package-test: package ## install, upgrade, remove and purge the packages in a throw-away root
 	@$(DEPS) package
 	@tests/packaging/package_test.py $(ARGS)
 

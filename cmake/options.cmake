@@ -38,7 +38,8 @@ function(dflockd_test name)
   add_executable(${name} ${ARGN})
   target_link_libraries(${name} PRIVATE dflockd_test_options GTest::gtest_main)
   target_precompile_headers(${name} REUSE_FROM dflockd_test_headers)
-  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 NO_PRETTY_VALUES PROPERTIES TIMEOUT 120)
+  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 NO_PRETTY_VALUES
+                       PROPERTIES TIMEOUT 120 LABELS ${name})
 endfunction()
 
 # dflockd_test_parts(NAME SOURCES...) declares a library of what several test programs use.

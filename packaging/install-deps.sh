@@ -1,20 +1,21 @@
 #!/bin/sh
 # Installs the Debian 12 packages that are missing, and does nothing when all are there.
-# Usage: packaging/install-deps.sh [lint | fuzz | bench | openapi | metrics | package | package-boot]
+# Usage: packaging/install-deps.sh [lint | fuzz | bench | openapi | metrics | doxygen | package | package-boot]
 #   (nothing)     what building and testing needs
 #   lint          and clang-format and clang-tidy
 #   fuzz          and clang with libFuzzer, for `make fuzz`
 #   bench         and the servers that `make bench` compares with, which are not started
 #   openapi       only npx, for `make openapi-lint`, and only if there is none
 #   metrics       only promtool, and if there is none, into build/tools: its package brings a daemon
+#   doxygen       and Doxygen
 #   package       and what `make package-test` checks the package with
 #   package-boot  and what `make package-boot-test` boots it with
 set -eu
 
-packages="build-essential cmake ninja-build git python3
+packages="build-essential cmake ninja-build pkg-config git python3
   openssl libasio-dev libcli11-dev libspdlog-dev libfmt-dev libssl-dev libsystemd-dev
   nlohmann-json3-dev libhttp-parser-dev prometheus-cpp-dev
-  libgtest-dev libgmock-dev librapidcheck-dev"
+  zlib1g-dev libgtest-dev libgmock-dev librapidcheck-dev"
 
 as_root() {
   if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
@@ -50,10 +51,11 @@ case "${1-}" in
     get_promtool
     exit
     ;;
+  doxygen) packages="$packages doxygen" ;;
   package) packages="$packages lintian mandoc man-db systemd zsh fish util-linux" ;;
   package-boot) packages="$packages mmdebstrap systemd-container" ;;
   *)
-    echo "install-deps.sh: '$1' is not allowed; expected lint, fuzz, bench, openapi, metrics, package or package-boot" >&2
+    echo "install-deps.sh: '$1' is not allowed; expected lint, fuzz, bench, openapi, metrics, doxygen, package or package-boot" >&2
     exit 2
     ;;
 esac

@@ -1,6 +1,7 @@
 """Starts, pins, watches and stops the servers that are compared, and runs the load generator."""
 
 import contextlib
+import copy
 import json
 import os
 import pathlib
@@ -114,6 +115,21 @@ class Bench:
         if process.returncode != 0:
             raise BenchError(f"the load on {server.name} failed")
         return json.loads(output)
+
+    def sleeping(self):
+        """The same with a load generator that sleeps while it waits, as programs do."""
+        other = copy.copy(self)
+        other._busy_poll = False
+        return other
+
+    def client(self, mode, server, *arguments):
+        """Runs the client library under load and gives its JSON."""
+        address = f"127.0.0.1:{server.port}"
+        command = [self._binary("dflockd-bench-client"), mode, address, *map(str, arguments)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode != 0:
+            raise BenchError(f"the client library failed on {server.name}")
+        return json.loads(done.stdout)
 
     def _binary(self, name):
         path = self._build.resolve() / name

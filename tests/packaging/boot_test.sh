@@ -13,7 +13,7 @@ depends=$(dpkg-deb -f build/package/dflockd_*.deb Depends | sed 's/ *|[^,]*//g; 
 mmdebstrap --quiet --variant=minbase --include="dbus,openssl,$depends" bookworm "$root"
 
 cp build/package/dflockd_*.deb "$root/root/one.deb"
-(cd build/package && cpack -D CPACK_DEBIAN_PACKAGE_RELEASE=999 -B "$place/later" >/dev/null 2>&1)
+(cd build/package && cpack -D CPACK_DEBIAN_PACKAGE_RELEASE=999 -D CPACK_COMPONENTS_ALL=server -B "$place/later" >/dev/null 2>&1)
 cp "$place"/later/*.deb "$root/root/two.deb"
 DESTDIR=$root/root/source cmake --install build/package --prefix /usr/local >/dev/null
 

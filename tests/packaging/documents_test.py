@@ -3,7 +3,7 @@
 the example configuration and the shells' completions. A flag that one of them lacks is an error, and
 so is one that only they have.
 
-Usage: documents_test.py SOURCE_DIRECTORY DFLOCKD DFLOCKD_BENCH
+Usage: documents_test.py SOURCE_DIRECTORY DFLOCKD DFLOCKD_BENCH DFLOCKCTL
 """
 
 import re
@@ -48,6 +48,8 @@ class Flag:
         self.value = value  # as --help calls it: FILE, SECONDS, ...; None without one
         found = re.search(r"\[(?:(\w+), )?default (.+?)\]", description)
         self.environment, self.default = found.groups() if found else (None, None)
+        variable = re.search(r"\(Env:(\w+)\)", description)  # as CLI11 shows it itself
+        self.variable = variable[1] if variable else None
         self.negation = f"no-{name}" if f"--no-{name} " in description else None
 
 
@@ -56,7 +58,7 @@ def flags_of(*program):
     pieces = re.split(r"^  (?:-\w,)?--", output_of(*program, "--help"), flags=re.MULTILINE)[1:]
     heads = [re.match(r"([a-z0-9-]+)(?: ([A-Z]+)\b)?(.*)", piece, re.DOTALL) for piece in pieces]
     flags = {head[1]: Flag(*head.groups()) for head in heads}
-    assert "help" in flags and len(flags) > 10, f"cannot read the --help of {program[-1]}"
+    assert "help" in flags, f"cannot read the --help of {program[-1]}"
     return flags
 
 
@@ -170,8 +172,54 @@ def check_fish(script, program, flags):
                 check(options == wanted, f"{script.name}: {name}: not completed by '{wanted}'")
 
 
+def subcommands_of(program):
+    """The subcommands that --help lists, each with the flags it takes."""
+    general = flags_of(program)
+    listed = output_of(program, "--help").split("\nSubcommands:\n")[1].split("\n\n")[0]
+    names = re.findall(r"^  ([a-z]+) ", listed, re.MULTILINE)
+    return general, {name: general | flags_of(program, name) for name in names}
+
+
+def check_subcommands(source, program):
+    """dflockctl, whose flags differ from subcommand to subcommand."""
+    general, subcommands = subcommands_of(program)
+    everything = {name: flag for flags in subcommands.values() for name, flag in flags.items()}
+    page = source / "docs/man/dflockctl.1"
+    check_page(page, everything)
+    check_equal(page.name, re.findall(r"^\.It Cm ([a-z]+)$", page.read_text(), re.MULTILINE), list(subcommands))
+    variables = {variable for flag in general.values() for variable in [flag.variable] if variable}
+    for variable in variables | {"DFLOCKD_AUTH_TOKEN", "DFLOCKD_KEY", "DFLOCKD_TOKEN", "DFLOCKD_FENCE"}:
+        check(re.search(rf"^\.Ev {variable}\b", page.read_text(), re.MULTILINE), f"{page.name}: lacks {variable}")
+
+    completions = source / "packaging/completions"
+    script = completions / "dflockctl.bash"
+    check_equal(script.name, bash_completes(script, "dflockctl", ""), list(subcommands))
+    check_equal(script.name, bash_completes(script, "dflockctl", "--"), [f"--{name}" for name in general])
+    for name, flags in subcommands.items():
+        offered = bash_completes(script, "dflockctl", name, "--")
+        check_equal(f"{script.name}: {name}", offered, [f"--{flag}" for flag in flags])
+        for flag in flags.values():
+            offered = bash_completes(script, "dflockctl", name, f"--{flag.name}", "")
+            check(not flag.value or "--help" not in offered,
+                  f"{script.name}: {name}: offers flags as the value of {flag.name}")
+    check("--help" not in bash_completes(script, "dflockctl", "lock", "k", "--", "ls", "-"),
+          f"{script.name}: offers its flags to the command")
+
+    zsh = completions / "_dflockctl"
+    found = re.findall(r"""--([a-z-]+)(?==?-?\[|\}')""", zsh.read_text())
+    check_equal(zsh.name, sorted(set(found)), list(everything))
+    for name in subcommands:
+        check(re.search(rf"^  {name}\) _arguments", zsh.read_text(), re.MULTILINE), f"{zsh.name}: lacks {name}")
+    fish = completions / "dflockctl.fish"
+    check_equal(fish.name, re.findall(r"^complete .*-l ([a-z-]+)\b", fish.read_text(), re.MULTILINE), list(everything))
+    check_equal(fish.name, re.findall(r"^complete .*_uses none' -a ([a-z]+)", fish.read_text(), re.MULTILINE),
+                list(subcommands))
+    return everything
+
+
 def main():
     source, *programs = sys.argv[1:]
+    *programs, dflockctl = programs
     source = Path(source).resolve()
     completions = source / "packaging/completions"
     dflockd, bench = (flags_of(program) for program in programs)
@@ -186,7 +234,9 @@ def main():
         check_zsh(completions / f"_{program}", program, flags)
         check_fish(completions / f"{program}.fish", program, flags)
 
-    print("\n".join(failures) or f"{len(dflockd)} and {len(bench)} flags are everywhere")
+    ctl = check_subcommands(source, dflockctl)
+
+    print("\n".join(failures) or f"{len(dflockd)}, {len(bench)} and {len(ctl)} flags are everywhere")
     return 1 if failures else 0
 
 

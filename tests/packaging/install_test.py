@@ -27,13 +27,15 @@ def check(build, prefix, etc, zsh):
         base = root / prefix[1:]
         install(build, prefix, root)
 
-        for name in ("bin/dflockd", "bin/dflockd-bench", "lib/systemd/system/dflockd.socket",
-                     "lib/sysusers.d/dflockd.conf", "share/doc/dflockd/docs/protocol.md",
-                     "share/doc/dflockd/examples/dflockd.toml.example",
+        for name in ("bin/dflockd", "bin/dflockd-bench", "bin/dflockctl", "lib/systemd/system/dflockd.socket",
+                     "lib/sysusers.d/dflockd.conf", "include/dflockd/dflockd.hpp",
+                     "share/doc/dflockd/docs/protocol.md", "share/doc/dflockd/examples/dflockd.toml.example",
                      "share/bash-completion/completions/dflockd", f"share/zsh/{zsh}/_dflockd",
+                     "share/bash-completion/completions/dflockctl", f"share/zsh/{zsh}/_dflockctl",
+                     "share/fish/vendor_completions.d/dflockctl.fish",
                      "share/fish/vendor_completions.d/dflockd.fish"):
             assert (base / name).is_file(), f"{prefix}: no {name}"
-        for page in ("man8/dflockd.8", "man5/dflockd.toml.5", "man1/dflockd-bench.1"):
+        for page in ("man8/dflockd.8", "man5/dflockd.toml.5", "man1/dflockd-bench.1", "man1/dflockctl.1"):
             assert list((base / "share/man").glob(f"{page}*")), f"{prefix}: no {page}"
 
         unit = (base / "lib/systemd/system/dflockd.service").read_text()

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Tests the Debian package in build/package, in a root of its own: everything that is installed or
+"""Tests the Debian packages in build/package, in a root of its own: everything that is installed or
 run goes to an overlay in memory over this machine's files, in name spaces of its own, and is gone
 afterwards. It needs root, and asks sudo for it.
 
 Usage: package_test.py [--root DIRECTORY]
   --root  lay the overlay over this Debian system instead, such as `mmdebstrap` makes; it must have
-          what the package depends on
+          what the packages depend on
 """
 
 import argparse
@@ -13,6 +13,7 @@ import fcntl
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import struct
@@ -40,15 +41,32 @@ SOCKET_ENABLED = "etc/systemd/system/sockets.target.wants/dflockd.socket"
 BASH = "usr/share/bash-completion/completions"
 ZSH = "usr/share/zsh/vendor-completions"
 FISH = "usr/share/fish/vendor_completions.d"
-FILES = {CONFIGURATION, UNIT, SOCKET_UNIT, "usr/bin/dflockd", "usr/bin/dflockd-bench",
-         "usr/lib/sysusers.d/dflockd.conf", "usr/share/man/man8/dflockd.8.gz",
-         "usr/share/man/man5/dflockd.toml.5.gz", "usr/share/man/man1/dflockd-bench.1.gz",
-         "usr/share/doc/dflockd/README.md", "usr/share/doc/dflockd/changelog.gz",
-         "usr/share/doc/dflockd/changelog.Debian.gz", "usr/share/doc/dflockd/copyright",
-         "usr/share/doc/dflockd/examples/dflockd.toml.example", "usr/share/lintian/overrides/dflockd",
-         f"{BASH}/dflockd", f"{BASH}/dflockd-bench", f"{ZSH}/_dflockd", f"{ZSH}/_dflockd-bench",
-         f"{FISH}/dflockd.fish", f"{FISH}/dflockd-bench.fish",
-         *(f"usr/share/doc/dflockd/docs/{page.name}" for page in (SOURCE / "docs").glob("*.[mj]*"))}
+LIBRARY = "usr/lib/x86_64-linux-gnu"
+
+
+def documents(package):
+    """What every package has."""
+    return {f"usr/share/doc/{package}/{name}" for name in ("changelog.gz", "changelog.Debian.gz", "copyright")
+            } | {f"usr/share/lintian/overrides/{package}"}
+
+
+def completions(program):
+    return {f"{BASH}/{program}", f"{ZSH}/_{program}", f"{FISH}/{program}.fish"}
+
+
+FILES = documents("dflockd") | completions("dflockd") | completions("dflockd-bench") | {
+    CONFIGURATION, UNIT, SOCKET_UNIT, "usr/bin/dflockd", "usr/bin/dflockd-bench",
+    "usr/lib/sysusers.d/dflockd.conf", "usr/share/man/man8/dflockd.8.gz",
+    "usr/share/man/man5/dflockd.toml.5.gz", "usr/share/man/man1/dflockd-bench.1.gz",
+    "usr/share/doc/dflockd/README.md", "usr/share/doc/dflockd/examples/dflockd.toml.example",
+    *(f"usr/share/doc/dflockd/docs/{page.name}" for page in (SOURCE / "docs").glob("*.[mj]*"))}
+OTHER_FILES = {"libdflockd-dev": documents("libdflockd-dev") | {
+    f"{LIBRARY}/libdflockd.a", f"{LIBRARY}/libdflockd.so", f"{LIBRARY}/libdflockd.so.0",
+    f"{LIBRARY}/pkgconfig/dflockd.pc", *(f"{LIBRARY}/cmake/dflockd/dflockd-{name}.cmake" for name in (
+        "config", "config-version", "targets", "targets-release")),
+    *(f"usr/include/{page.relative_to(SOURCE / 'include')}" for page in (SOURCE / "include").rglob("*.hpp"))}}
+OTHER_FILES["dflockctl"] = documents("dflockctl") | completions("dflockctl") | {
+    "usr/bin/dflockctl", "usr/share/man/man1/dflockctl.1.gz"}
 
 # Stands in for systemctl where a test plays a machine that runs systemd.
 SYSTEMCTL = """#!/bin/sh
@@ -99,6 +117,11 @@ class Root:
     def install(self, package):
         (self / "tmp/package.deb").write_bytes(package.read_bytes())
         self.dpkg("-i", "/tmp/package.deb")
+
+    def files_of(self, name):
+        """What the package of that name has installed, without directories."""
+        listed = {file[1:] for file in self.run("dpkg", "-L", name).split()}
+        return {file for file in listed if not (self / file).is_dir()}
 
     def who(self, name):
         """Mode, owner and group, as in 0644 root:root."""
@@ -154,8 +177,7 @@ class Server:
 
 def installs_where_systemd_does_not_run(root, package):
     root.install(package)
-    listed = root.run("dpkg", "-L", "dflockd").split()
-    files = {name[1:] for name in listed if not (root / name[1:]).is_dir()}
+    files = root.files_of("dflockd")
     expect(files == FILES, f"not installed: {FILES - files}; not expected: {files - FILES}")
     for name in FILES:
         mode = "0755" if name.startswith("usr/bin/") else "0644"
@@ -184,7 +206,8 @@ def upgrade_keeps_the_state_and_restarts(root, package):
         configuration.write("# Changed by the operator.\n")
     before = [(root / name).read_bytes() for name in (FENCES, CONFIGURATION)]
     with tempfile.TemporaryDirectory() as place:
-        run("cpack", "-D", "CPACK_DEBIAN_PACKAGE_RELEASE=999", "-B", place, cwd=BUILD)
+        run("cpack", "-D", "CPACK_DEBIAN_PACKAGE_RELEASE=999", "-D", "CPACK_COMPONENTS_ALL=server",
+            "-B", place, cwd=BUILD)
         root.play_systemd()
         root.install(next(Path(place).glob("*.deb")))
     expect(root.run("dpkg-query", "-W", "-f", "${Version}", "dflockd").endswith("-999"), "not upgraded")
@@ -227,7 +250,8 @@ def purge_removes_everything(root, package):
 
 
 def lintian_finds_nothing(_, package):
-    print(run("lintian", "--allow-root", "--fail-on", "error,warning", package), end="")
+    others = [built(name) for name in OTHER_FILES]
+    print(run("lintian", "--allow-root", "--fail-on", "error,warning", package, *others), end="")
 
 
 def the_units_are_sound(root, package):
@@ -240,8 +264,35 @@ def the_units_are_sound(root, package):
     print(exposure)
 
 
+def the_other_packages_install_what_they_should(root, _):
+    for package, expected in OTHER_FILES.items():
+        root.install(built(package))
+        files = root.files_of(package)
+        shown = {name for name in files if not re.search(r"libdflockd\.so\.\d+\.", name)}
+        expect(shown == expected, f"{package}: not installed: {expected - files}; "
+               f"not expected: {shown - expected}")
+        for name in files:
+            mode = "0755" if name.startswith("usr/bin/") else "0644"
+            expect((root / name).is_symlink() or root.who(name) == f"{mode} root:root",
+                   f"{name}: {root.who(name)}")
+
+
+def the_library_is_there_to_build_with(root, _):
+    if not (root / "usr/bin/g++").exists():
+        print("no compiler in this root")
+        return
+    shutil.copy(SOURCE / "tests/client_consumer/main.cpp", root / "tmp/main.cpp")
+    flags = root.run("pkg-config", "--cflags", "--libs", "dflockd").split()
+    root.run("g++", "-std=c++20", "-o", "/tmp/consumer", "/tmp/main.cpp", *flags)
+    server = Server(root)
+    server.connect().close()
+    expect(root.run("/tmp/consumer", "127.0.0.1:6388").startswith("held "), "no lock")
+    server.stop()
+
+
 def the_manual_pages_are_sound(root, _):
-    for name in sorted(name for name in FILES if name.startswith("usr/share/man/")):
+    everything = FILES.union(*OTHER_FILES.values())
+    for name in sorted(name for name in everything if name.startswith("usr/share/man/")):
         page = root / name
         lint = subprocess.run(["mandoc", "-T", "lint", page], capture_output=True, text=True, check=False)
         # Whether pages that are referred to are there depends on the machine.
@@ -276,10 +327,17 @@ def the_shells_complete_every_flag(root, _):
             expect(offered == flags, f"{shell}, {program}: {sorted(offered ^ flags)}")
 
 
+def nothing_of_the_others_is_left(root, _):
+    root.dpkg("--purge", *OTHER_FILES)
+    left = {name for files in OTHER_FILES.values() for name in files if (root / name).exists()}
+    expect(not left, left)
+
+
 TESTS = [installs_where_systemd_does_not_run, serves_as_the_unit_starts_it,
          upgrade_keeps_the_state_and_restarts, an_operators_disabling_outlives_an_upgrade,
          remove_keeps_the_state, purge_removes_everything, lintian_finds_nothing, the_units_are_sound,
-         the_manual_pages_are_sound, the_shells_complete_every_flag]
+         the_other_packages_install_what_they_should, the_library_is_there_to_build_with,
+         the_manual_pages_are_sound, the_shells_complete_every_flag, nothing_of_the_others_is_left]
 
 
 def bring_up_loopback():
@@ -289,17 +347,24 @@ def bring_up_loopback():
         fcntl.ioctl(any_socket, 0x8914, request)  # SIOCSIFFLAGS
 
 
+def built(name):
+    """The file of the package of that name."""
+    packages = list(BUILD.glob(f"{name}_*.deb"))
+    expect(len(packages) == 1, f"there should be one {name} in {BUILD}: run `make package`")
+    return packages[0]
+
+
 def prepare(lower):
-    """The package, and the system to test it in."""
-    packages = list(BUILD.glob("dflockd_*.deb"))
-    expect(len(packages) == 1, f"there should be one package in {BUILD}: run `make package`")
+    """The server's package, and the system to test all of them in."""
+    package = built("dflockd")
     place = Path(tempfile.mkdtemp(prefix="dflockd-package-test."))
     run("mount", "-t", "tmpfs", "tmpfs", place)
     bring_up_loopback()
     root = Root(lower, place)
-    if (root / "var/lib/dpkg/info/dflockd.list").exists():
-        root.dpkg("--purge", "dflockd")
-    return place, root, packages[0]
+    for name in ("dflockd", *OTHER_FILES):
+        if list((root / "var/lib/dpkg/info").glob(f"{name}[.:]*list")):
+            root.dpkg("--purge", name)
+    return place, root, package
 
 
 def test_all(lower):

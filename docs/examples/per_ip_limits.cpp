@@ -1,0 +1,42 @@
+// What a client sees of --max-connections-per-ip: connections beyond it are closed, and what is
+// held already is not disturbed.
+//
+//   per_ip_limits SERVER
+#include <iostream>
+#include <vector>
+
+#include <dflockd/dflockd.hpp>
+
+int main(int argc, char** argv) {
+  dflockd::ConnectionOptions options;
+  if (argc > 1) options.server = argv[1];
+
+  std::vector<dflockd::Connection> connections;
+  try {
+    for (;;) {
+      dflockd::Connection connection(options);
+      connection.ping();  // a connection over the cap is accepted, and closed at once
+      connections.push_back(std::move(connection));
+    }
+  } catch (const dflockd::Error& error) {
+    std::cout << "refused after " << connections.size() << " connections: " << error.what() << '\n';
+    if (error.code() != dflockd::errc::connection) return 1;
+  }
+
+  std::error_code error;
+  for (dflockd::Connection& connection : connections) {
+    connection.ping(error);
+    if (error) return 1;
+  }
+  connections.pop_back();  // makes room for another
+  for (int attempt = 0; attempt < 100; ++attempt) {
+    try {
+      dflockd::Connection(options).ping();
+      std::cout << "and one is accepted again when another has left\n";
+      return 0;
+    } catch (const dflockd::Error&) {
+      // The server notices within 100 ms that the other has left.
+    }
+  }
+  return 1;
+}

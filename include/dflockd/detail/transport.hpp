@@ -1,0 +1,26 @@
+// What the blocking and the asynchronous connection share besides the line protocol. For the
+// library's own headers; programs have no use for it, and it may change with any version.
+// Thread-safe: no state.
+#pragma once
+
+#include <string>
+
+#include <dflockd/api.hpp>
+#include <dflockd/options.hpp>
+
+namespace dflockd::detail {
+
+/// Where a server is.
+struct Endpoint {
+  std::string host;  ///< a name or an address, without brackets
+  std::string port;  ///< 1 to 65535, decimal
+};
+
+/// Checks all of `options`, and returns where to connect. Throws `Error`
+/// (`errc::invalid_argument`).
+[[nodiscard]] DFLOCKD_API Endpoint check_options(const ConnectionOptions& options);
+
+/// Sets what every connection of the library has: TCP_NODELAY, and keepalive.
+DFLOCKD_API void set_socket_options(int socket);
+
+}  // namespace dflockd::detail

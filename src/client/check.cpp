@@ -1,0 +1,91 @@
+#include "client/check.hpp"
+
+#include <cmath>
+#include <string>
+
+#include "client/endpoint.hpp"
+#include "client/failure.hpp"
+#include "protocol/request.hpp"
+
+namespace dflockd::client {
+namespace {
+
+/// The longest line of `auth`'s argument that the protocol allows.
+constexpr std::size_t kMaxSecret = 65'536;
+
+[[noreturn]] void refuse(const std::string& what) {
+  throw Failure(errc::invalid_argument, what);
+}
+
+void check_positive(std::string_view name, std::chrono::milliseconds length) {
+  if (length <= length.zero() || length > protocol::kMaxSeconds) {
+    refuse(std::string(name) + " of " + std::to_string(length.count()) +
+           " ms is not allowed; expected more than 0 and at most 9223372036 s");
+  }
+}
+
+void check_tls(const TlsOptions& tls) {
+  if (tls.cert_file.empty() != tls.key_file.empty()) {
+    refuse("tls.cert_file and tls.key_file need each other");
+  }
+}
+
+}  // namespace
+
+void check_key(std::string_view key) {
+  if (protocol::is_key(key)) return;
+  if (key.empty()) refuse("the key is empty; expected 1 to 256 bytes");
+  if (key.size() > protocol::kMaxKey) {
+    refuse("a key of " + std::to_string(key.size()) + " bytes is too long; expected 1 to 256");
+  }
+  refuse("key " + quoted(key) + " has a space, tab or line end in it, which is not allowed");
+}
+
+void check_token(std::string_view token) {
+  if (!protocol::parse_token(token)) refuse("a token has 32 lowercase hex characters");
+}
+
+void check_limit(int limit) {
+  if (limit < 1 || static_cast<std::uint32_t>(limit) > protocol::kMaxLimit) {
+    refuse("limit " + std::to_string(limit) + " is not allowed; expected 1 to 1048576");
+  }
+}
+
+void check_timeout(std::string_view name, std::chrono::milliseconds timeout) {
+  if (timeout < timeout.zero() || timeout > protocol::kMaxSeconds) {
+    refuse(std::string(name) + " of " + std::to_string(timeout.count()) +
+           " ms is not allowed; expected 0 to 9223372036 s");
+  }
+}
+
+void check_lease(std::chrono::seconds lease) {
+  if (lease < lease.zero() || lease > protocol::kMaxSeconds) {
+    refuse("lease_ttl of " + std::to_string(lease.count()) +
+           " s is not allowed; expected 0, for the server's default, to 9223372036");
+  }
+}
+
+void check(const ConnectionOptions& options) {
+  check_positive("connect_timeout", options.connect_timeout);
+  check_positive("response_timeout", options.response_timeout);
+  if (options.tls) check_tls(*options.tls);
+  if (options.auth_token.size() > kMaxSecret) refuse("auth_token is longer than 65536 bytes");
+  if (options.auth_token.find_first_of("\r\n") != std::string::npos) {
+    refuse("auth_token has a line end in it, which is not allowed");
+  }
+}
+
+void check(const LockOptions& options) {
+  check_key(options.key);
+  check_timeout("acquire_timeout", options.acquire_timeout);
+  check_lease(options.lease_ttl);
+  if (const double ratio = options.renew_ratio; std::isnan(ratio) || ratio < 0 || ratio >= 1) {
+    refuse("renew_ratio " + std::to_string(options.renew_ratio) +
+           " is not allowed; expected at least 0 and less than 1");
+  }
+  if (options.servers.empty()) refuse("servers is empty; expected at least one");
+  for (const std::string& server : options.servers) static_cast<void>(parse_endpoint(server));
+  if (!options.shard) refuse("shard is empty; expected a function, such as crc32_shard");
+}
+
+}  // namespace dflockd::client

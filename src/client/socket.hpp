@@ -1,0 +1,63 @@
+// A TCP connection that waits, with a deadline and until it is cancelled.
+#pragma once
+
+#include <atomic>
+#include <memory>
+
+#include <netdb.h>
+
+#include "client/cancellation.hpp"
+#include "client/clock.hpp"
+#include "client/descriptor.hpp"
+#include "client/endpoint.hpp"
+
+namespace dflockd::client {
+
+/// How long a call waits.
+struct Limits {
+  Clock::time_point deadline;
+  const Cancellation* cancellation;  ///< may be null
+};
+
+/// Waits until `descriptor` has one of `events` (poll(2)). Throws `Failure`: `errc::timeout`,
+/// `errc::canceled`.
+void wait_for(int descriptor, short events, const Limits& limits);
+
+/// Resolves the host and connects to the first of its addresses that answers: non-blocking, with
+/// TCP_NODELAY and keepalive, closed on exec. Throws `Failure`: `errc::connection`, `timeout`,
+/// `canceled`.
+[[nodiscard]] Descriptor connect_to(const Endpoint& endpoint, const Limits& limits);
+
+/// A look-up of a host on a thread of its own, since getaddrinfo(3) takes as long as it likes and
+/// cannot be told to stop. Who has lost patience lets go of it.
+class LookUp {
+ public:
+  /// Begins. Throws `Failure` if it cannot.
+  [[nodiscard]] static std::shared_ptr<LookUp> begin(const Endpoint& endpoint);
+
+  /// Becomes readable when it is done.
+  [[nodiscard]] int descriptor() const noexcept { return done_.get(); }
+  [[nodiscard]] bool is_done() const noexcept { return finished_.load(std::memory_order_acquire); }
+  /// The addresses, at least one, when it is done; they live as long as the look-up. Throws
+  /// `Failure`
+  /// (`errc::connection`) if there are none.
+  [[nodiscard]] const addrinfo* addresses() const;
+
+ private:
+  explicit LookUp(Endpoint endpoint);
+  struct Free {
+    void operator()(addrinfo* list) const { ::freeaddrinfo(list); }
+  };
+
+  const Endpoint endpoint_;
+  const Descriptor done_;
+  int status_ = 0;
+  std::unique_ptr<addrinfo, Free> found_;
+  std::atomic<bool> finished_ = false;
+};
+
+/// Sets what every connection of the library has: TCP_NODELAY, and keepalive that notices within 25
+/// s that the peer is gone. A socket that refuses is used as it is.
+void set_options(int socket);
+
+}  // namespace dflockd::client
