@@ -1,3 +1,12 @@
+# The package is compiled with the flags of the release build, and takes its objects instead.
+if(DFLOCKD_CCACHE)
+  find_program(CCACHE ccache)
+  if(CCACHE)
+    set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_DIR=${PROJECT_SOURCE_DIR}/build/ccache
+                                    CCACHE_DEPEND=1 CCACHE_NOHASHDIR=1 ${CCACHE})
+  endif()
+endif()
+
 # What every target of the project is compiled with. Link `dflockd_options` first.
 add_library(dflockd_options INTERFACE)
 target_include_directories(dflockd_options INTERFACE ${PROJECT_SOURCE_DIR}/src)

@@ -5,6 +5,7 @@
 #include <dflockd/connection.hpp>
 #include <dflockd/detail/wire.hpp>
 
+#include "client/call.hpp"
 #include "client/cancellation.hpp"
 #include "client/channel.hpp"
 #include "client/check.hpp"
@@ -75,7 +76,11 @@ class Connection::Impl {
     }
   }
 
-  [[nodiscard]] const ConnectionOptions& options() const noexcept { return options_; }
+  /// Runs `call`, with what it was for in the message of what it throws.
+  template <class Call>
+  auto report(const char* action, std::string_view key, const Call& call) {
+    return client::report_failure(options_.server, action, key, [&] { return call(*this); });
+  }
 
   /// What to release when a call is given up. Set by calls that may be granted something.
   std::string_view granted_key;
@@ -159,40 +164,6 @@ class Connection::Impl {
 };
 
 namespace {
-
-/// Runs `call` and makes an `Error` of its `Failure`, whose message says what was tried.
-template <class Impl, class Call>
-auto run(Impl* impl, const char* action, std::string_view key, const Call& call) {
-  try {
-    return call(*impl);
-  } catch (const Failure& failure) {
-    std::string what = action;
-    if (!key.empty()) what.append(" ").append(client::quoted(key));
-    throw client::to_error(failure, impl->options().server, what);
-  }
-}
-
-/// As `call`, with what it throws as `error`.
-template <class Call>
-auto run(std::error_code& error, const Call& call) noexcept -> decltype(call()) {
-  error.clear();
-  try {
-    return call();
-  } catch (const std::system_error& failure) {
-    error = failure.code();
-  } catch (const std::bad_alloc&) {
-    error = std::make_error_code(std::errc::not_enough_memory);
-  }
-  return decltype(call())();
-}
-
-/// As `run` for what returns nothing when it timed out.
-template <class Call>
-std::optional<Grant> run_timed(std::error_code& error, const Call& call) noexcept {
-  std::optional<Grant> grant = run(error, call);
-  if (!grant && !error) error = errc::timeout;
-  return grant;
-}
 
 void expect(std::error_code error, std::string_view line) {
   if (!error) return;
@@ -291,18 +262,20 @@ Connection& Connection::operator=(Connection&& other) noexcept = default;
 
 std::optional<Grant> Connection::acquire(std::string_view key, seconds timeout, seconds lease_ttl,
                                          std::stop_token stop) {
-  return run(impl_.get(), "acquire", key,
-             [&](Impl& impl) { return acquire_by(impl, {.key = key}, timeout, lease_ttl, stop); });
+  return impl_->report("acquire", key, [&](Impl& impl) {
+    return acquire_by(impl, {.key = key}, timeout, lease_ttl, stop);
+  });
 }
 
 std::optional<Grant> Connection::acquire(std::string_view key, seconds timeout, seconds lease_ttl,
                                          std::error_code& error, std::stop_token stop) noexcept {
-  return run_timed(error, [&] { return acquire(key, timeout, lease_ttl, std::move(stop)); });
+  return client::report_code_or_timeout(
+      error, [&] { return acquire(key, timeout, lease_ttl, std::move(stop)); });
 }
 
 std::optional<Grant> Connection::semaphore_acquire(std::string_view key, seconds timeout, int limit,
                                                    seconds lease_ttl, std::stop_token stop) {
-  return run(impl_.get(), "acquire", key, [&](Impl& impl) {
+  return impl_->report("acquire", key, [&](Impl& impl) {
     client::check_limit(limit);
     return acquire_by(impl, {.key = key, .limit = limit}, timeout, lease_ttl, stop);
   });
@@ -311,64 +284,64 @@ std::optional<Grant> Connection::semaphore_acquire(std::string_view key, seconds
 std::optional<Grant> Connection::semaphore_acquire(std::string_view key, seconds timeout, int limit,
                                                    seconds lease_ttl, std::error_code& error,
                                                    std::stop_token stop) noexcept {
-  return run_timed(
+  return client::report_code_or_timeout(
       error, [&] { return semaphore_acquire(key, timeout, limit, lease_ttl, std::move(stop)); });
 }
 
 void Connection::release(std::string_view key, std::string_view token) {
-  run(impl_.get(), "release", key, [&](Impl& impl) { release_by(impl, {.key = key}, token); });
+  impl_->report("release", key, [&](Impl& impl) { release_by(impl, {.key = key}, token); });
 }
 
 void Connection::release(std::string_view key, std::string_view token,
                          std::error_code& error) noexcept {
-  run(error, [&] { release(key, token); });
+  client::report_code(error, [&] { release(key, token); });
 }
 
 void Connection::semaphore_release(std::string_view key, std::string_view token) {
-  run(impl_.get(), "release", key,
-      [&](Impl& impl) { release_by(impl, {.key = key, .limit = 1}, token); });
+  impl_->report("release", key,
+                [&](Impl& impl) { release_by(impl, {.key = key, .limit = 1}, token); });
 }
 
 void Connection::semaphore_release(std::string_view key, std::string_view token,
                                    std::error_code& error) noexcept {
-  run(error, [&] { semaphore_release(key, token); });
+  client::report_code(error, [&] { semaphore_release(key, token); });
 }
 
 seconds Connection::renew(std::string_view key, std::string_view token, seconds lease_ttl) {
-  return run(impl_.get(), "renew", key,
-             [&](Impl& impl) { return renew_by(impl, {.key = key}, token, lease_ttl); });
+  return impl_->report("renew", key,
+                       [&](Impl& impl) { return renew_by(impl, {.key = key}, token, lease_ttl); });
 }
 
 seconds Connection::renew(std::string_view key, std::string_view token, seconds lease_ttl,
                           std::error_code& error) noexcept {
-  return run(error, [&] { return renew(key, token, lease_ttl); });
+  return client::report_code(error, [&] { return renew(key, token, lease_ttl); });
 }
 
 seconds Connection::semaphore_renew(std::string_view key, std::string_view token,
                                     seconds lease_ttl) {
-  return run(impl_.get(), "renew", key, [&](Impl& impl) {
+  return impl_->report("renew", key, [&](Impl& impl) {
     return renew_by(impl, {.key = key, .limit = 1}, token, lease_ttl);
   });
 }
 
 seconds Connection::semaphore_renew(std::string_view key, std::string_view token, seconds lease_ttl,
                                     std::error_code& error) noexcept {
-  return run(error, [&] { return semaphore_renew(key, token, lease_ttl); });
+  return client::report_code(error, [&] { return semaphore_renew(key, token, lease_ttl); });
 }
 
 std::optional<Grant> Connection::enqueue(std::string_view key, seconds lease_ttl) {
-  return run(impl_.get(), "enqueue for", key,
-             [&](Impl& impl) { return enqueue_by(impl, {.key = key}, lease_ttl); });
+  return impl_->report("enqueue for", key,
+                       [&](Impl& impl) { return enqueue_by(impl, {.key = key}, lease_ttl); });
 }
 
 std::optional<Grant> Connection::enqueue(std::string_view key, seconds lease_ttl,
                                          std::error_code& error) noexcept {
-  return run(error, [&] { return enqueue(key, lease_ttl); });
+  return client::report_code(error, [&] { return enqueue(key, lease_ttl); });
 }
 
 std::optional<Grant> Connection::semaphore_enqueue(std::string_view key, int limit,
                                                    seconds lease_ttl) {
-  return run(impl_.get(), "enqueue for", key, [&](Impl& impl) {
+  return impl_->report("enqueue for", key, [&](Impl& impl) {
     client::check_limit(limit);
     return enqueue_by(impl, {.key = key, .limit = limit}, lease_ttl);
   });
@@ -377,33 +350,35 @@ std::optional<Grant> Connection::semaphore_enqueue(std::string_view key, int lim
 std::optional<Grant> Connection::semaphore_enqueue(std::string_view key, int limit,
                                                    seconds lease_ttl,
                                                    std::error_code& error) noexcept {
-  return run(error, [&] { return semaphore_enqueue(key, limit, lease_ttl); });
+  return client::report_code(error, [&] { return semaphore_enqueue(key, limit, lease_ttl); });
 }
 
 std::optional<Grant> Connection::wait(std::string_view key, seconds timeout, std::stop_token stop) {
-  return run(impl_.get(), "wait for", key,
-             [&](Impl& impl) { return wait_by(impl, {.key = key}, timeout, stop); });
+  return impl_->report("wait for", key,
+                       [&](Impl& impl) { return wait_by(impl, {.key = key}, timeout, stop); });
 }
 
 std::optional<Grant> Connection::wait(std::string_view key, seconds timeout, std::error_code& error,
                                       std::stop_token stop) noexcept {
-  return run_timed(error, [&] { return wait(key, timeout, std::move(stop)); });
+  return client::report_code_or_timeout(error, [&] { return wait(key, timeout, std::move(stop)); });
 }
 
 std::optional<Grant> Connection::semaphore_wait(std::string_view key, seconds timeout,
                                                 std::stop_token stop) {
-  return run(impl_.get(), "wait for", key,
-             [&](Impl& impl) { return wait_by(impl, {.key = key, .limit = 1}, timeout, stop); });
+  return impl_->report("wait for", key, [&](Impl& impl) {
+    return wait_by(impl, {.key = key, .limit = 1}, timeout, stop);
+  });
 }
 
 std::optional<Grant> Connection::semaphore_wait(std::string_view key, seconds timeout,
                                                 std::error_code& error,
                                                 std::stop_token stop) noexcept {
-  return run_timed(error, [&] { return semaphore_wait(key, timeout, std::move(stop)); });
+  return client::report_code_or_timeout(
+      error, [&] { return semaphore_wait(key, timeout, std::move(stop)); });
 }
 
 void Connection::ping() {
-  run(impl_.get(), "ping", "", [](Impl& impl) {
+  impl_->report("ping", "", [&](Impl& impl) {
     std::string request;
     detail::append_ping(request);
     impl.granted_key = {};
@@ -413,11 +388,11 @@ void Connection::ping() {
 }
 
 void Connection::ping(std::error_code& error) noexcept {
-  run(error, [this] { ping(); });
+  client::report_code(error, [this] { ping(); });
 }
 
 std::string Connection::stats() {
-  return run(impl_.get(), "ask for stats", "", [](Impl& impl) {
+  return impl_->report("ask for stats", "", [&](Impl& impl) {
     std::string request;
     detail::append_stats(request);
     impl.granted_key = {};
@@ -430,7 +405,7 @@ std::string Connection::stats() {
 }
 
 std::string Connection::stats(std::error_code& error) noexcept {
-  return run(error, [this] { return stats(); });
+  return client::report_code(error, [this] { return stats(); });
 }
 
 void Connection::close() noexcept {

@@ -7,6 +7,7 @@
 #include <dflockd/contender.hpp>
 #include <dflockd/detail/wire.hpp>
 
+#include "client/call.hpp"
 #include "client/cancellation.hpp"
 #include "client/channel.hpp"
 #include "client/check.hpp"
@@ -106,6 +107,11 @@ class Contender::Impl {
   }
   [[nodiscard]] const LockOptions& options() const noexcept { return options_; }
   [[nodiscard]] const std::string& server() const noexcept { return connection_options_.server; }
+  /// Runs `call`, with what it was for in the message of what it throws.
+  template <class Call>
+  auto report(const char* action, const Call& call) const {
+    return client::report_failure(server(), action, options_.key, call);
+  }
   /// False in a child of the process that made it.
   [[nodiscard]] bool is_ours() const noexcept { return generation_ == client::fork_generation(); }
 
@@ -592,43 +598,6 @@ void Contender::Impl::give_back(const std::string& token) noexcept {
   }
 }
 
-namespace {
-
-/// Runs `call` and makes an `Error` of its `Failure`, whose message says what was tried.
-template <class Impl, class Call>
-auto run(Impl& impl, const char* action, const Call& call) {
-  try {
-    return call(impl);
-  } catch (const Failure& failure) {
-    throw client::to_error(failure, impl.server(),
-                           std::string(action) + ' ' + client::quoted(impl.options().key));
-  }
-}
-
-/// As `call`, with what it throws as `error`.
-template <class Call>
-auto run(std::error_code& error, const Call& call) noexcept -> decltype(call()) {
-  error.clear();
-  try {
-    return call();
-  } catch (const std::system_error& failure) {
-    error = failure.code();
-  } catch (const std::bad_alloc&) {
-    error = std::make_error_code(std::errc::not_enough_memory);
-  }
-  return decltype(call())();
-}
-
-/// As `run` for what returns false when it timed out.
-template <class Call>
-bool run_timed(std::error_code& error, const Call& call) noexcept {
-  const bool done = run(error, call);
-  if (!done && !error) error = errc::timeout;
-  return done;
-}
-
-}  // namespace
-
 Contender::Contender(LockOptions options, int limit) {
   try {
     impl_ = std::make_unique<Impl>(std::move(options), limit);
@@ -694,12 +663,13 @@ bool Contender::acquire_for(milliseconds timeout, std::error_code& error) noexce
 }
 
 bool Contender::acquire_for(milliseconds timeout, std::stop_token stop) {
-  return run(*impl_, "acquire", [&](Impl& impl) { return impl.acquire(timeout, stop); });
+  return impl_->report("acquire", [&] { return impl_->acquire(timeout, stop); });
 }
 
 bool Contender::acquire_for(milliseconds timeout, std::stop_token stop,
                             std::error_code& error) noexcept {
-  return run_timed(error, [&] { return acquire_for(timeout, std::move(stop)); });
+  return client::report_code_or_timeout(error,
+                                        [&] { return acquire_for(timeout, std::move(stop)); });
 }
 
 EnqueueStatus Contender::enqueue() {
@@ -711,11 +681,11 @@ EnqueueStatus Contender::enqueue(std::error_code& error) noexcept {
 }
 
 EnqueueStatus Contender::enqueue(std::stop_token stop) {
-  return run(*impl_, "enqueue for", [&](Impl& impl) { return impl.enqueue(stop); });
+  return impl_->report("enqueue for", [&] { return impl_->enqueue(stop); });
 }
 
 EnqueueStatus Contender::enqueue(std::stop_token stop, std::error_code& error) noexcept {
-  return run(error, [&] { return enqueue(std::move(stop)); });
+  return client::report_code(error, [&] { return enqueue(std::move(stop)); });
 }
 
 bool Contender::wait(milliseconds timeout) {
@@ -727,19 +697,19 @@ bool Contender::wait(milliseconds timeout, std::error_code& error) noexcept {
 }
 
 bool Contender::wait(milliseconds timeout, std::stop_token stop) {
-  return run(*impl_, "wait for", [&](Impl& impl) { return impl.wait(timeout, stop); });
+  return impl_->report("wait for", [&] { return impl_->wait(timeout, stop); });
 }
 
 bool Contender::wait(milliseconds timeout, std::stop_token stop, std::error_code& error) noexcept {
-  return run_timed(error, [&] { return wait(timeout, std::move(stop)); });
+  return client::report_code_or_timeout(error, [&] { return wait(timeout, std::move(stop)); });
 }
 
 void Contender::release() {
-  run(*impl_, "release", [](Impl& impl) { impl.release(); });
+  impl_->report("release", [&] { impl_->release(); });
 }
 
 void Contender::release(std::error_code& error) noexcept {
-  run(error, [this] { release(); });
+  client::report_code(error, [this] { release(); });
 }
 
 void Contender::close() noexcept {
@@ -787,7 +757,7 @@ bool Contender::wait_lost(std::stop_token stop) const {
 }
 
 void Contender::acquire_without_timeout() {
-  run(*impl_, "acquire", [](Impl& impl) { impl.acquire_without_timeout(); });
+  impl_->report("acquire", [&] { impl_->acquire_without_timeout(); });
 }
 
 }  // namespace dflockd

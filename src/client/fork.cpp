@@ -22,7 +22,7 @@ unsigned fork_generation() noexcept {
 }
 
 std::mutex& process_mutex() noexcept {
-  static auto& mutex = *new std::mutex;  // outlives static locks
+  static constinit std::mutex mutex;
   return mutex;
 }
 

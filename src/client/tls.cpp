@@ -18,7 +18,7 @@ bool is_address(const std::string& host) {
          ::inet_pton(AF_INET6, host.c_str(), address.data()) == 1;
 }
 
-const std::string& expected_name(const TlsOptions& options, const std::string& host) {
+std::string expected_name(const TlsOptions& options, const std::string& host) {
   return options.server_name.empty() ? host : options.server_name;
 }
 
@@ -44,7 +44,7 @@ TlsContext make_tls_context(const TlsOptions& options, const std::string& host) 
   SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nullptr);
 
-  const std::string& name = expected_name(options, host);
+  const std::string name = expected_name(options, host);
   X509_VERIFY_PARAM* const rules = SSL_CTX_get0_param(context);
   require(is_address(name) ? X509_VERIFY_PARAM_set1_ip_asc(rules, name.c_str()) == 1
                            : X509_VERIFY_PARAM_set1_host(rules, name.data(), name.size()) == 1);
@@ -65,7 +65,7 @@ TlsContext make_tls_context(const TlsOptions& options, const std::string& host) 
 }
 
 void announce_name(SSL* ssl, const TlsOptions& options, const std::string& host) {
-  const std::string& name = expected_name(options, host);
+  const std::string name = expected_name(options, host);
   if (!is_address(name)) require(SSL_set_tlsext_host_name(ssl, name.c_str()) == 1);
 }
 

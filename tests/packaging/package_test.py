@@ -63,7 +63,7 @@ FILES = documents("dflockd") | completions("dflockd") | completions("dflockd-ben
 OTHER_FILES = {"libdflockd-dev": documents("libdflockd-dev") | {
     f"{LIBRARY}/libdflockd.a", f"{LIBRARY}/libdflockd.so", f"{LIBRARY}/libdflockd.so.0",
     f"{LIBRARY}/pkgconfig/dflockd.pc", *(f"{LIBRARY}/cmake/dflockd/dflockd-{name}.cmake" for name in (
-        "config", "config-version", "targets", "targets-release")),
+        "config", "config-version", "targets", "targets-relwithdebinfo")),
     *(f"usr/include/{page.relative_to(SOURCE / 'include')}" for page in (SOURCE / "include").rglob("*.hpp"))}}
 OTHER_FILES["dflockctl"] = documents("dflockctl") | completions("dflockctl") | {
     "usr/bin/dflockctl", "usr/share/man/man1/dflockctl.1.gz"}
