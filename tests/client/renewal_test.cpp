@@ -417,6 +417,7 @@ TEST(ManyRenewals, urgent_lease_does_not_wait_for_what_a_silent_connection_owes_
   Relay relay(server.port());
   conformance::Client other(server);
   LockOptions options = lock_options(relay.address(), "long");
+  options.response_timeout = 500ms;  // of the releases, which get no answer
   options.lease_ttl = 100s;
   options.renew_ratio = 0.01;
   Lock patient(options);
