@@ -120,7 +120,7 @@ class DFLOCKD_API Contender {
 
  private:
   class Impl;
-  static void end(std::unique_ptr<Impl> impl) noexcept;
+  void end() noexcept;
 
   std::unique_ptr<Impl> impl_;
 };

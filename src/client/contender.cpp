@@ -606,25 +606,26 @@ Contender::Contender(LockOptions options, int limit) {
   }
 }
 
-void Contender::end(std::unique_ptr<Impl> impl) noexcept {
-  if (impl == nullptr) return;
-  if (impl->is_ours()) {
-    impl->finish();
+/// Before `impl_` goes: `on_renew_error` may be using it.
+void Contender::end() noexcept {
+  if (impl_ == nullptr) return;
+  if (impl_->is_ours()) {
+    impl_->finish();
   } else {
     // Threads of the parent may be waiting in it, as far as the child can see: it stays.
-    impl.release()->close_in_child();
+    impl_.release()->close_in_child();
   }
 }
 
 Contender::~Contender() {
-  end(std::move(impl_));
+  end();
 }
 
 Contender::Contender(Contender&& other) noexcept = default;
 
 Contender& Contender::operator=(Contender&& other) noexcept {
   if (this != &other) {
-    end(std::move(impl_));
+    end();
     impl_ = std::move(other.impl_);
   }
   return *this;
