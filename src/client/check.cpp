@@ -58,6 +58,14 @@ void check_timeout(std::string_view name, std::chrono::milliseconds timeout) {
   }
 }
 
+// Not by way of milliseconds, of which the longest timeouts have too many.
+void check_timeout(std::string_view name, std::chrono::seconds timeout) {
+  if (timeout < timeout.zero() || timeout > protocol::kMaxSeconds) {
+    refuse(std::string(name) + " of " + std::to_string(timeout.count()) +
+           " s is not allowed; expected 0 to 9223372036 s");
+  }
+}
+
 void check_lease(std::chrono::seconds lease) {
   if (lease < lease.zero() || lease > protocol::kMaxSeconds) {
     refuse("lease_ttl of " + std::to_string(lease.count()) +

@@ -14,6 +14,7 @@ void check_token(std::string_view token);
 void check_limit(int limit);
 /// `name` is what the message calls it.
 void check_timeout(std::string_view name, std::chrono::milliseconds timeout);
+void check_timeout(std::string_view name, std::chrono::seconds timeout);
 void check_lease(std::chrono::seconds lease);
 /// All but the server's name, which `parse_endpoint` checks.
 void check(const ConnectionOptions& options);

@@ -126,7 +126,9 @@ TEST(Wire, checks_throw_errors_that_say_what_is_allowed) {
   EXPECT_EQ(message([] { check_limit(1'048'577); }),
             "limit 1048577 is not allowed; expected 1 to 1048576");
   EXPECT_EQ(message([] { check_timeout(-1s); }),
-            "timeout of -1000 ms is not allowed; expected 0 to 9223372036 s");
+            "timeout of -1 s is not allowed; expected 0 to 9223372036 s");
+  EXPECT_EQ(message([] { check_timeout(std::chrono::seconds::max()); }),
+            "timeout of 9223372036854775807 s is not allowed; expected 0 to 9223372036 s");
   EXPECT_EQ(message([] { check_lease(9223372037s); }),
             "lease_ttl of 9223372037 s is not allowed; expected 0, for the server's default, to "
             "9223372036");
