@@ -50,9 +50,9 @@ namespace dflockd {
 /// begins the operation. It is called on the executor that is associated with it, or else on that
 /// of the connection.
 ///
-/// After `errc::connection`, `tls`, `auth`, `timeout` without an answer, `canceled` and `protocol`
-/// of an unknown answer the connection is closed, and every operation fails with `errc::connection`
-/// until `async_connect` succeeds again.
+/// After `errc::connection` (which no answer in time is, too), `tls`, `auth`, `canceled` and
+/// `protocol` of an unknown answer the connection is closed, and every operation fails with
+/// `errc::connection` until `async_connect` succeeds again.
 ///
 /// An operation is cancelled by its handler's cancellation slot
 /// (`asio::cancellation_type::terminal`), by `close`, and by the destructor; it ends with
@@ -85,8 +85,7 @@ class AsyncConnection {
   [[nodiscard]] executor_type get_executor() const noexcept { return session_->executor(); }
 
   /// Connects, with TLS and the secret if `options` have them, after closing what is open. Files of
-  /// `options.tls` are read here. Errors: `invalid_argument`, `connection`, `tls`, `auth`,
-  /// `timeout`.
+  /// `options.tls` are read here. Errors: `invalid_argument`, `connection`, `tls`, `auth`.
   /// @param completion  void(std::error_code)
   template <class Token>
   auto async_connect(ConnectionOptions options, Token&& completion) {

@@ -347,7 +347,7 @@ class Session : public std::enable_shared_from_this<Session> {
                        pending = std::weak_ptr(running_)](const std::error_code& replaced) {
       const auto self = session.lock();
       if (replaced || self == nullptr || self->running_ == nullptr) return;
-      if (self->running_ == pending.lock()) self->give_up(errc::timeout);
+      if (self->running_ == pending.lock()) self->give_up(errc::connection);
     });
   }
 
