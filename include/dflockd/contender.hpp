@@ -57,6 +57,8 @@ class DFLOCKD_API Contender {
   /// As `acquire`, without waiting.
   bool try_acquire();
   bool try_acquire(std::error_code& error) noexcept;
+  bool try_acquire(std::stop_token stop);
+  bool try_acquire(std::stop_token stop, std::error_code& error) noexcept;
 
   /// As `acquire`, with a timeout of its own: not negative, at most 9,223,372,036 s. The server
   /// counts whole seconds; other timeouts are cut off here, at the price of a new connection.
@@ -86,6 +88,10 @@ class DFLOCKD_API Contender {
   /// lock was lost. Whatever is answered, it is no longer in use.
   void release();
   void release(std::error_code& error) noexcept;
+  /// As `release`, but does not wait for the answer when a stop is requested: the connection is
+  /// ended instead. Nothing changes if it is requested while another thread's call is under way.
+  void release(std::stop_token stop);
+  void release(std::stop_token stop, std::error_code& error) noexcept;
 
   /// Releases, ends the connection, and ends calls under way on other threads with `canceled`. The
   /// lock can be used again.

@@ -93,7 +93,7 @@ class Contender::Impl {
   void acquire_without_timeout();
   EnqueueStatus enqueue(const std::stop_token& stop);
   bool wait(milliseconds timeout, const std::stop_token& stop);
-  void release(For purpose = For::kUsing);
+  void release(const std::stop_token& stop, For purpose = For::kUsing);
   void close() noexcept;
   /// Closes, and waits for `on_renew_error`.
   void finish() noexcept;
@@ -426,9 +426,9 @@ bool Contender::Impl::wait(milliseconds timeout, const std::stop_token& stop) {
                         Again::kNo);
 }
 
-void Contender::Impl::release(For purpose) {
+void Contender::Impl::release(const std::stop_token& stop, For purpose) {
   if (!is_ours()) throw Failure(errc::not_held, "it was acquired before the process was forked");
-  Turn turn(*this, {}, Clock::time_point::max(), purpose);
+  Turn turn(*this, stop, Clock::time_point::max(), purpose);
   std::shared_ptr<Renewal> renewal;
   bool enqueued = false;
   {
@@ -504,7 +504,7 @@ void Contender::Impl::close() noexcept {
     changed_.notify_all();
   }
   try {
-    release(For::kClosing);
+    release({}, For::kClosing);
   } catch (const std::exception&) {
     // Nothing was held, or it ends with its lease.
   }
@@ -655,6 +655,14 @@ bool Contender::try_acquire(std::error_code& error) noexcept {
   return acquire_for(milliseconds(0), error);
 }
 
+bool Contender::try_acquire(std::stop_token stop) {
+  return acquire_for(milliseconds(0), std::move(stop));
+}
+
+bool Contender::try_acquire(std::stop_token stop, std::error_code& error) noexcept {
+  return acquire_for(milliseconds(0), std::move(stop), error);
+}
+
 bool Contender::acquire_for(milliseconds timeout) {
   return acquire_for(timeout, std::stop_token());
 }
@@ -706,11 +714,19 @@ bool Contender::wait(milliseconds timeout, std::stop_token stop, std::error_code
 }
 
 void Contender::release() {
-  impl_->report("release", [&] { impl_->release(); });
+  release(std::stop_token());
 }
 
 void Contender::release(std::error_code& error) noexcept {
-  client::report_code(error, [this] { release(); });
+  release(std::stop_token(), error);
+}
+
+void Contender::release(std::stop_token stop) {
+  impl_->report("release", [&] { impl_->release(stop); });
+}
+
+void Contender::release(std::stop_token stop, std::error_code& error) noexcept {
+  client::report_code(error, [&] { release(std::move(stop)); });
 }
 
 void Contender::close() noexcept {

@@ -29,6 +29,8 @@ TEST_P(Stops, stopped_before_it_began) {
   EXPECT_EQ(code_of([&](auto& error) { job->acquire(token, error); }), errc::canceled);
   EXPECT_EQ(code_of([&](auto& error) { job->enqueue(token, error); }), errc::canceled);
   EXPECT_EQ(code_of([&](auto& error) { job->acquire_for(0ms, token, error); }), errc::canceled);
+  EXPECT_EQ(code_of([&](auto& error) { job->try_acquire(token, error); }), errc::canceled);
+  EXPECT_THROW(job->try_acquire(token), Error);
   EXPECT_THROW(job->acquire(token), Error);
   EXPECT_TRUE(job->acquire());
 }
@@ -81,6 +83,23 @@ TEST_P(Stops, stopped_while_the_server_is_frozen) {
   stop.request_stop();
   EXPECT_EQ(waiting.get(), errc::canceled);
   EXPECT_LE(Time::now() - begun, within(1s));
+  server.signal(SIGCONT);
+  EXPECT_TRUE(contender(server)->acquire_for(5s)) << "nothing is left behind";
+}
+
+TEST_P(Stops, release_that_is_stopped_ends_the_connection_instead) {
+  Server server;
+  const auto job = contender(server);
+  ASSERT_TRUE(job->acquire());
+  server.signal(SIGSTOP);
+  std::stop_source stop;
+  auto releasing = std::async(std::launch::async, [&] {
+    return code_of([&](auto& error) { job->release(stop.get_token(), error); });
+  });
+  EXPECT_EQ(releasing.wait_for(50ms), std::future_status::timeout);
+  stop.request_stop();
+  EXPECT_EQ(releasing.get(), errc::canceled);
+  EXPECT_FALSE(job->held());
   server.signal(SIGCONT);
   EXPECT_TRUE(contender(server)->acquire_for(5s)) << "nothing is left behind";
 }
