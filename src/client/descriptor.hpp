@@ -1,6 +1,8 @@
 // A file descriptor that is closed when it is not needed any more.
 #pragma once
 
+#include <cerrno>
+#include <system_error>
 #include <utility>
 
 #include <unistd.h>
@@ -12,6 +14,10 @@ class Descriptor {
   Descriptor() = default;
   /// Takes ownership of `value`; negative is none.
   explicit Descriptor(int value) : value_(value) {}
+  /// The same for what a system call returned, which throws `std::system_error` if it has failed.
+  Descriptor(int value, const char* what) : value_(value) {
+    if (value < 0) throw std::system_error(errno, std::generic_category(), what);
+  }
   ~Descriptor() { close(); }
   Descriptor(Descriptor&& other) noexcept : value_(std::exchange(other.value_, -1)) {}
   Descriptor& operator=(Descriptor&& other) noexcept {
@@ -25,11 +31,11 @@ class Descriptor {
   [[nodiscard]] int get() const noexcept { return value_; }
   [[nodiscard]] bool is_open() const noexcept { return value_ >= 0; }
 
- private:
-  void close() const noexcept {
-    if (value_ >= 0) ::close(value_);
+  void close() noexcept {
+    if (value_ >= 0) ::close(std::exchange(value_, -1));
   }
 
+ private:
   int value_ = -1;
 };
 

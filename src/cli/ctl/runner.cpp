@@ -130,8 +130,8 @@ void Runner::start() {
   if (::socketpair(AF_UNIX, kType, 0, sockets.data()) != 0) {
     throw std::system_error(errno, std::generic_category(), "socketpair");
   }
-  socket_ = Descriptor(sockets[0]);
-  const Descriptor theirs(sockets[1]);
+  socket_ = client::Descriptor(sockets[0]);
+  const client::Descriptor theirs(sockets[1]);
   std::vector<char*> arguments = null_terminated(command_);
   std::vector<char*> environment = null_terminated(environment_);
   const Supervision supervision{.arguments = arguments.data(),
@@ -157,7 +157,7 @@ void Runner::start() {
 }
 
 void Runner::publish_deadline() {
-  const BootClock::time_point now = BootClock::now();
+  const client::Clock::time_point now = client::Clock::now();
   const milliseconds remaining = lock_.remaining();
   if (remaining > remaining.zero()) deadline_->set(now + remaining);
 }
@@ -170,7 +170,7 @@ void Runner::order(Order::Kind kind, int value) const {
 
 /// Tells the supervisor what has become of the lock.
 void Runner::watch_lock() {
-  const BootClock::time_point now = BootClock::now();
+  const client::Clock::time_point now = client::Clock::now();
   // A supervisor that keeps its word has ended everybody by then; it may have been stopped.
   const bool late = now >= deadline_->get() - margins_.kill / 2;
   if (late && !ended_) note_enforcement(SIGKILL);

@@ -13,9 +13,9 @@
 #include <dflockd/contender.hpp>
 #include <dflockd/error.hpp>
 
-#include "cli/ctl/descriptor.hpp"
 #include "cli/ctl/supervisor.hpp"
 #include "cli/ctl/terminal.hpp"
+#include "client/descriptor.hpp"
 
 namespace dflockd::ctl {
 
@@ -32,7 +32,7 @@ class Loss {
   [[nodiscard]] int descriptor() const { return descriptor_.get(); }
 
  private:
-  const Descriptor descriptor_;
+  const client::Descriptor descriptor_;
   mutable std::mutex mutex_;
   std::optional<std::string> reason_;
 };
@@ -73,8 +73,8 @@ class Runner {
   const sigset_t mask_;
   const Margins margins_;
   const Terminal terminal_;
-  Descriptor signals_;
-  Descriptor socket_;  ///< to the supervisor
+  client::Descriptor signals_;
+  client::Descriptor socket_;  ///< to the supervisor
   struct sigaction child_disposition_ {};
   std::vector<pid_t> spared_;  ///< children of whoever became dflockctl by exec
   Deadline* deadline_ = nullptr;
@@ -83,7 +83,7 @@ class Runner {
   bool wants_terminal_ = false;
   bool frozen_ = false;
   bool killing_ = false;
-  BootClock::time_point patience_end_ = BootClock::time_point::max();
+  client::Clock::time_point patience_end_ = client::Clock::time_point::max();
   bool enforced_ = false;  ///< ended because the lease was about to run out
   bool left_lock_ = false;
   bool broken_ = false;  ///< the supervisor was killed

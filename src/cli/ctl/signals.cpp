@@ -34,7 +34,7 @@ sigset_t block_signals(std::initializer_list<int> signals) {
   return before;
 }
 
-Descriptor open_signals(std::initializer_list<int> signals) {
+client::Descriptor open_signals(std::initializer_list<int> signals) {
   const sigset_t set = without_ignored(signals);
   return {::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), "signalfd"};
 }

@@ -10,7 +10,7 @@
 
 #include <signal.h>
 
-#include "cli/ctl/descriptor.hpp"
+#include "client/descriptor.hpp"
 
 namespace dflockd::ctl {
 
@@ -18,7 +18,7 @@ namespace dflockd::ctl {
 sigset_t block_signals(std::initializer_list<int> signals);
 
 /// What reads signals that are blocked: those of the given that are not ignored.
-[[nodiscard]] Descriptor open_signals(std::initializer_list<int> signals);
+[[nodiscard]] client::Descriptor open_signals(std::initializer_list<int> signals);
 
 /// Ends a wait when a signal comes that would end the process.
 ///
@@ -44,8 +44,8 @@ class Interruption {
   void listen();
 
   const sigset_t mask_;
-  const Descriptor signals_;
-  const Descriptor done_;
+  const client::Descriptor signals_;
+  const client::Descriptor done_;
   std::stop_source stop_;
   int signal_ = 0;
   std::thread thread_;

@@ -89,7 +89,7 @@ class Supervisor {
   void arm() const {
     const auto margin = terminated_ ? given_.margins.kill : given_.margins.terminate;
     const auto time = (given_.deadline->get() - margin).time_since_epoch();
-    const auto since = std::max(time, BootClock::duration(1));
+    const auto since = std::max(time, client::Clock::duration(1));
     const auto whole = std::chrono::duration_cast<seconds>(since);
     itimerspec spec{};
     spec.it_value.tv_sec = whole.count();
@@ -174,8 +174,8 @@ class Supervisor {
   }
 
   void enforce_deadline() {
-    const BootClock::time_point now = BootClock::now();
-    const BootClock::time_point deadline = given_.deadline->get();
+    const client::Clock::time_point now = client::Clock::now();
+    const client::Clock::time_point deadline = given_.deadline->get();
     if (now >= deadline - given_.margins.kill) {
       doomed_ = true;
       tell(Event::Kind::kEnforced, SIGKILL);
@@ -194,8 +194,8 @@ class Supervisor {
   /// The command has ended. What it left in its group would run on without the lock.
   void end_leftovers() {
     if (!is_group_alive(leader_)) finish();
-    const BootClock::time_point now = BootClock::now();
-    if (leftovers_end_ == BootClock::time_point()) {
+    const client::Clock::time_point now = client::Clock::now();
+    if (leftovers_end_ == client::Clock::time_point()) {
       leftovers_end_ = now + kLeftoverGrace;
       ::kill(-leader_, SIGTERM);
       ::kill(-leader_, SIGCONT);
@@ -229,7 +229,7 @@ class Supervisor {
   bool frozen_ = false;      ///< by us
   bool terminated_ = false;  ///< because of the deadline
   bool doomed_ = false;
-  BootClock::time_point leftovers_end_;
+  client::Clock::time_point leftovers_end_;
 };
 
 }  // namespace

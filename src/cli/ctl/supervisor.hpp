@@ -27,7 +27,7 @@
 #include <signal.h>
 #include <sys/types.h>
 
-#include "cli/ctl/boot_clock.hpp"
+#include "client/clock.hpp"
 
 namespace dflockd::ctl {
 
@@ -35,16 +35,17 @@ namespace dflockd::ctl {
 /// moves on as the lease is renewed; nobody need be told.
 class Deadline {
  public:
-  [[nodiscard]] BootClock::time_point get() const noexcept {
-    return BootClock::time_point(BootClock::duration(time_.load(std::memory_order_acquire)));
+  [[nodiscard]] client::Clock::time_point get() const noexcept {
+    return client::Clock::time_point(
+        client::Clock::duration(time_.load(std::memory_order_acquire)));
   }
-  void set(BootClock::time_point time) noexcept {
+  void set(client::Clock::time_point time) noexcept {
     time_.store(time.time_since_epoch().count(), std::memory_order_release);
   }
 
  private:
-  static_assert(std::atomic<BootClock::rep>::is_always_lock_free);
-  std::atomic<BootClock::rep> time_ = 0;
+  static_assert(std::atomic<client::Clock::rep>::is_always_lock_free);
+  std::atomic<client::Clock::rep> time_ = 0;
 };
 
 /// What dflockctl tells the supervisor to do. When the socket ends: kill everybody.

@@ -11,7 +11,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-#include "cli/ctl/descriptor.hpp"
+#include "client/descriptor.hpp"
 
 namespace dflockd::ctl {
 
@@ -33,7 +33,7 @@ class Terminal {
   }
 
  private:
-  const Descriptor descriptor_;
+  const client::Descriptor descriptor_;
 };
 
 }  // namespace dflockd::ctl
