@@ -11,7 +11,6 @@
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 
-#include <asio/executor_work_guard.hpp>
 #include <asio/io_context.hpp>
 #include <asio/posix/stream_descriptor.hpp>
 #include <asio/post.hpp>
@@ -313,7 +312,7 @@ void Renewer::run_timeline() {
   std::vector<std::shared_ptr<Renewal>> lost;
   {
     const std::lock_guard guard(mutex_);
-    armed_ = Clock::time_point::max();  // `schedule` does not arm for each of those below
+    armed_ = Clock::time_point::min();  // `schedule` does not arm for each of those below
     const Clock::time_point now = Clock::now();
     while (!timeline_.empty()) {
       const auto [time, renewal] = *timeline_.begin();
@@ -328,7 +327,6 @@ void Renewer::run_timeline() {
         continue;
       }
       renewal->due_ = true;
-      armed_ = Clock::time_point::min();
       schedule(renewal, renewal->end());
       due[renewal->terms().lane].push_back(renewal);
     }
