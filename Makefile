@@ -26,8 +26,7 @@ run: build ## start the daemon; flags go into ARGS, as in make run ARGS="--port 
 test: build ## run every test
 	@ctest --preset release
 
-asan: ## run every test under AddressSanitizer and UndefinedBehaviorSanitizer
-	@$(DEPS)
+asan: build ## run every test under AddressSanitizer and UndefinedBehaviorSanitizer
 	@cmake --preset asan
 	@cmake --build --preset asan
 	@ctest --preset asan
