@@ -346,6 +346,7 @@ net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>
   if (!may_block(operation.operation)) co_return tell(operation, std::move(result));
   bool go_on = true;
   if (answer.outcome == locks::Outcome::kQueued) {
+    turn.queued();
     input_.release();
     suspended_in_ = Suspension::kWaiting;
     if (hung_up_) turn.give_up();
