@@ -331,6 +331,7 @@ net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>
     const Change& change) {
   const LockOperation& operation = change.operation;
   HttpTurn turn(change.session);
+  // cppcheck-suppress danglingLifetime ; `respond` clears it
   turn_ = &turn;
   if (!turn.is_first()) {
     input_.release();
