@@ -1,8 +1,10 @@
 #include "reactor/lock_service.hpp"
 
+#include <new>
 #include <utility>
 
 #include "logging/logging.hpp"
+#include "memory/reserve.hpp"
 
 namespace dflockd::reactor {
 
@@ -26,6 +28,11 @@ constexpr Instant kReservationPause = std::chrono::milliseconds(100);
 }  // namespace
 
 namespace {
+
+/// What follows would keep memory.
+void require_memory() {
+  if (memory::is_short()) throw std::bad_alloc();
+}
 
 /// The options with a secret that nobody else knows.
 locks::TableOptions keyed(locks::TableOptions options, fencing::SaltPool& salts) {
@@ -55,6 +62,7 @@ LockService::~LockService() {
 }
 
 OwnerId LockService::open_owner(Waiter& waiter, OwnerInfo info) {
+  require_memory();
   // Before there is an owner to be lost: an index is at most one more than there have been.
   if (owners_.size() == owners_.capacity()) owners_.reserve(2 * owners_.size() + 1);
   const OwnerId owner = table_.open_owner();
@@ -86,6 +94,7 @@ void LockService::cancel_wait(OwnerId owner) {
 
 Answer LockService::acquire(OwnerId owner, const KeyName& key, std::uint32_t limit,
                             std::chrono::seconds timeout, std::chrono::seconds lease) {
+  require_memory();
   const Answer answer = table_.acquire(now_, owner, request(key, limit, lease), timeout);
   note(owner, answer);
   after_request();
@@ -94,6 +103,7 @@ Answer LockService::acquire(OwnerId owner, const KeyName& key, std::uint32_t lim
 
 Answer LockService::enqueue(OwnerId owner, const KeyName& key, std::uint32_t limit,
                             std::chrono::seconds lease) {
+  require_memory();
   const Answer answer = table_.enqueue(now_, owner, request(key, limit, lease));
   after_request();
   return answer;

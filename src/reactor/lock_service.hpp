@@ -135,6 +135,9 @@ class LockService final : private locks::Events {
   /// How many grants are held now.
   [[nodiscard]] std::size_t held() const { return table_.held(); }
 
+  /// Whether fences are being reserved: then the end of the service waits for the disk.
+  [[nodiscard]] bool waits_for_disk() const { return reserver_ != nullptr && reserver_->busy(); }
+
  private:
   struct OwnerEntry {
     OwnerInfo info;
