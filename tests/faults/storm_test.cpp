@@ -15,7 +15,7 @@ namespace dflockd::conformance {
 
 namespace {
 
-constexpr std::size_t kMany = kSanitized ? 2'000 : 10'000;
+const std::size_t kMany = kSanitized ? 2'000 : 10'000;
 
 /// How many descriptors the server has open.
 std::ptrdiff_t open_files(const Server& server) {
