@@ -3,6 +3,7 @@
 
 PREFIX ?= /usr/local
 ARGS ?=
+TARGET ?=
 SECONDS ?= 60
 DEPS = packaging/install-deps.sh
 SOURCES = $(shell git ls-files -co --exclude-standard '*.cpp' '*.hpp')
@@ -37,14 +38,11 @@ tsan: ## run the client library's tests under ThreadSanitizer
 	@cmake --build --preset tsan
 	@ctest --preset tsan
 
-fuzz: ## feed what may be HTTP requests to their reader for SECONDS, 60 by default
+fuzz: ## feed each parser, the lock table and the fence file for SECONDS, 60 by default; or TARGET only
 	@$(DEPS) fuzz
 	@cmake --preset fuzz
 	@cmake --build --preset fuzz
-	@mkdir -p build/fuzz/corpus/http
-	@build/fuzz/http_request_fuzz -max_total_time=$(SECONDS) -timeout=10 -print_final_stats=1 \
-	  -dict=tests/fuzz/http.dict -artifact_prefix=build/fuzz/ \
-	  build/fuzz/corpus/http tests/fuzz/corpus/http
+	@tests/fuzz/run --seconds $(SECONDS) $(TARGET)
 
 bench: build ## compare with an epoll floor, Redis, memcached and others on the same load
 	@$(DEPS) bench
