@@ -1,5 +1,5 @@
 # A thin front for the CMake presets. `make run` and `make test` are all that a new machine needs.
-.PHONY: help build debug run test asan tsan fuzz bench format format-check tidy cppcheck openapi-lint promtool doxygen install package package-test package-boot-test clean
+.PHONY: help build debug run test asan tsan coverage fuzz bench format format-check tidy cppcheck openapi-lint promtool doxygen install package package-test package-boot-test clean
 
 PREFIX ?= /usr/local
 ARGS ?=
@@ -37,6 +37,18 @@ tsan: ## run the client library's tests under ThreadSanitizer
 	@cmake --preset tsan
 	@cmake --build --preset tsan
 	@ctest --preset tsan
+
+# What ran before is forgotten. Only one run counts, whatever becomes of a test.
+coverage: ## run every test and tell which lines ran: build/coverage/html/index.html
+	@$(DEPS) coverage
+	@cmake --preset coverage
+	@cmake --build --preset coverage
+	@find build/coverage -name '*.gcda' -delete
+	@ctest --preset coverage
+	@mkdir -p build/coverage/html
+	@gcovr --root . --object-directory build/coverage -j 2 --filter src/ --filter include/ \
+	  --exclude-unreachable-branches --json build/coverage/lines.json --html-details build/coverage/html/index.html
+	@packaging/coverage.py build/coverage/lines.json
 
 fuzz: ## feed each parser, the lock table and the fence file for SECONDS, 60 by default; or TARGET only
 	@$(DEPS) fuzz
