@@ -304,7 +304,8 @@ void Checker::look_at_replies() {
           refuse();
         }
         if (request.timeout > 0 && (request.reply == kGranted || request.reply == kTimeout)) {
-          waits_.push_back({i, settled(request.invoked, request), decided(request)});
+          waits_.push_back(
+              {i, std::min(request.seen, settled(request.invoked, request)), decided(request)});
         }
         if (request.reply == kNone) {
           const Time end = settled(
@@ -390,6 +391,7 @@ void Checker::look_at_wait(std::uint32_t index, PhaseOne& state) {
   };
   const bool sure = state.certainty == kSure;
   const bool queued = sure && op(state.enqueue).reply == kQueued;
+  const Time in_queue_since = queued ? op(state.enqueue).completed : kNever;
   switch (request.reply) {
     case kGranted:
       if (state.certainty == kAbsent) {
@@ -448,7 +450,7 @@ void Checker::look_at_wait(std::uint32_t index, PhaseOne& state) {
       impossible(" got a reply that it cannot get");
   }
   if (queued && request.timeout > 0 && (request.reply == kGranted || request.reply == kTimeout)) {
-    waits_.push_back({index, settled(request.invoked, request), decided(request)});
+    waits_.push_back({index, in_queue_since, decided(request)});
   }
 }
 
@@ -850,7 +852,7 @@ void Checker::look_at_wakeups() {
   }
   for (const Wait& wait : waits_) {
     const Operation& request = op(wait.op);
-    if (wait.to <= wait.from) continue;
+    if (wait.to - bounds_.wakeup <= wait.from) continue;
     ++report_.totals.waits;
     const auto& slots = free[request.key];
     auto slot = std::ranges::lower_bound(slots, later(wait.from, bounds_.wakeup), {}, &Free::to);

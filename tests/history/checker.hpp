@@ -25,9 +25,9 @@ namespace dflockd::history {
 /// What the server is given before it is blamed.
 struct Bounds {
   /// For a message and what it causes, where nothing is disturbed.
-  Time margin = 2 * kSecond;
+  Time margin = kSecond;
   /// How long a free slot may be there beside a waiter.
-  Time wakeup = kSecond;
+  Time wakeup = kSecond / 2;
   /// How long after its end a lease may still be honoured.
   Time lease_lateness = kSecond / 10;
   /// How long a connection may be silent before the server may take its peer for dead, and by when

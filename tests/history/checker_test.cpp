@@ -424,7 +424,7 @@ TEST(Time, a_timeout_too_early) {
 TEST(Time, no_reply_at_all) {
   EXPECT_THAT(violated_by_holder("I 50 2 1 release L:job token=@1\nU 9000 2\nX 9000 1 close"),
               ElementsAre("late"));
-  EXPECT_THAT(violated_by_holder("I 50 2 1 release L:job token=@1\nU 3000 2\nX 3000 1 close"),
+  EXPECT_THAT(violated_by_holder("I 50 2 1 release L:job token=@1\nU 2000 2\nX 2000 1 close"),
               IsEmpty());
 }
 
