@@ -68,7 +68,7 @@ class Namespaces:
 
     def _connect(self, relay, slot, number, seed):
         space = self._make(slot)
-        process = subprocess.Popen([relay, str(seed), self.server, f"to{number}", space, "up"],
+        process = subprocess.Popen([relay, str(seed), self.server, f"to{number}", space, "wire"],
                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                    start_new_session=True)
         self.relays[slot] = process
@@ -76,8 +76,8 @@ class Namespaces:
         here, there = f"10.77.{number}.1", f"10.77.{number}.2"
         self._ip(self.server, "addr", "add", here, "peer", there, "dev", f"to{number}")
         self._ip(self.server, "link", "set", f"to{number}", "up")
-        self._ip(space, "addr", "add", there, "peer", here, "dev", "up")
-        self._ip(space, "link", "set", "up", "up")
+        self._ip(space, "addr", "add", there, "peer", here, "dev", "wire")
+        self._ip(space, "link", "set", "wire", "up")
 
     def _expect_ok(self, slot):
         answer = self.relays[slot].stdout.readline()
@@ -106,7 +106,7 @@ class Namespaces:
     def set_link(self, slot, state):
         """The client's end `up` or `down`."""
         space = f"{self.prefix}-{slot}"
-        self._ip(space, "link", "set", "up", state)
+        self._ip(space, "link", "set", "wire", state)
 
     def close(self):
         for relay in self.relays.values():
