@@ -1,0 +1,545 @@
+// What the checker must see, each beside what it must not mistake for it.
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "written.hpp"
+
+namespace dflockd::history {
+
+namespace {
+
+using testing::Contains;
+using testing::ElementsAre;
+using testing::IsEmpty;
+using testing::Not;
+
+/// A client's file that begins with an open connection.
+std::string connected(const std::string& records) {
+  return "O 0 1 tcp\n" + records;
+}
+
+/// `a.1` holds the lock from 20 ms on for 10 s, and does what `records` say.
+std::string holder(const std::string& records = "") {
+  return connected(R"(
+    I 10 1 1 acquire L:job timeout=0 lease=10
+    R 20 1 ok token=@1 lease=10
+  )" + records);
+}
+
+// --- Holding ---
+
+/// `b.1` asks at 1000 ms and is granted at `told`.
+std::string second_holder(const std::string& told) {
+  return connected(R"(
+    I 1000 1 1 acquire L:job timeout=30 lease=10
+    R )" + told + R"( 1 ok token=@2 lease=10
+  )");
+}
+
+TEST(Exclusion, two_holders_of_a_lock) {
+  const auto history = written({{"a.1", holder("X 9000 1 close")}, {"b.1", second_holder("2000")}});
+  EXPECT_THAT(violated(history), Contains("exclusion"));
+}
+
+TEST(Exclusion, not_after_the_release_was_sent) {
+  const auto history = written({{"a.1", holder(R"(
+    I 1990 2 1 release L:job token=@1
+    R 2010 2 ok
+    X 9000 1 close)")},
+                                {"b.1", second_holder("2000")}});
+  EXPECT_THAT(violated(history), IsEmpty());
+}
+
+TEST(Exclusion, not_after_a_release_that_nobody_knows_the_end_of) {
+  const auto history = written({{"a.1", holder(R"(
+    I 1500 2 1 release L:job token=@1
+    U 1600 2
+    X 1600 1 close)")},
+                                {"b.1", second_holder("2000")}});
+  EXPECT_THAT(violated(history), IsEmpty());
+}
+
+TEST(Exclusion, not_after_the_connection_was_closed) {
+  const auto history = written({{"a.1", holder("X 1990 1 close")}, {"b.1", second_holder("2000")}});
+  EXPECT_THAT(violated(history), IsEmpty());
+}
+
+TEST(Exclusion, not_after_the_process_was_killed) {
+  const auto history = written(
+      {{"a.1", holder()}, {"b.1", second_holder("2000")}, {"driver", "E 1990 client_kill a.1"}});
+  EXPECT_THAT(violated(history), IsEmpty());
+}
+
+TEST(Exclusion, a_session_outlives_its_process) {
+  std::string session = holder();
+  session.replace(0, 9, "O 0 1 http");
+  const auto history = written(
+      {{"a.1", session}, {"b.1", second_holder("2000")}, {"driver", "E 1990 client_kill a.1"}});
+  EXPECT_THAT(violated(history), Contains("exclusion"));
+}
+
+TEST(Exclusion, not_after_the_server_was_killed) {
+  const auto history = written({{"a.1", holder("D 1100 1 peer")},
+                                {"b.1", connected(R"(
+    I 1300 1 1 acquire L:job timeout=30 lease=10
+    R 1400 1 ok token=@2 lease=10)")},
+                                {"driver", R"(
+    E 1090 server_kill
+    E 1095 server_dead
+    E 1200 server_up)"}});
+  EXPECT_THAT(violated(history), IsEmpty());
+}
+
+TEST(Exclusion, until_the_lease_can_have_ended) {
+  const std::string open = holder("X 30000 1 close");
+  EXPECT_THAT(violated(written({{"a.1", open}, {"b.1", second_holder("10009")}})),
+              Contains("exclusion"));
+  EXPECT_THAT(violated(written({{"a.1", open}, {"b.1", second_holder("10011")}})), IsEmpty());
+}
+
+TEST(Exclusion, until_the_renewed_lease_can_have_ended) {
+  const std::string renewed = holder(R"(
+    I 5000 2 1 renew L:job token=@1 lease=8
+    R 5010 2 ok lease=8
+    X 30000 1 close)");
+  EXPECT_THAT(violated(written({{"a.1", renewed}, {"b.1", second_holder("12999")}})),
+              Contains("exclusion"));
+  EXPECT_THAT(violated(written({{"a.1", renewed}, {"b.1", second_holder("13001")}})), IsEmpty());
+}
+
+TEST(Exclusion, a_renewal_without_an_end_may_have_shortened_the_lease) {
+  const std::string renewed = holder(R"(
+    I 5000 2 1 renew L:job token=@1 lease=1
+    U 5500 2
+    X 30000 1 close)");
+  EXPECT_THAT(violated(written({{"a.1", renewed}, {"b.1", second_holder("6001")}})), IsEmpty());
+  EXPECT_THAT(violated(written({{"a.1", renewed}, {"b.1", second_holder("5999")}})),
+              Contains("exclusion"));
+}
+
+TEST(Exclusion, a_semaphore_over_its_limit) {
+  const auto acquire = [](int time, int fence) {
+    const std::string at = std::to_string(time);
+    return connected("I " + at + " 1 1 acquire S:pool timeout=0 lease=10 limit=2\nR " + at +
+                     "1 1 ok token=@" + std::to_string(fence) + " lease=10\nX 90000 1 close");
+  };
+  EXPECT_THAT(violated(written({{"a.1", acquire(100, 1)}, {"b.1", acquire(110, 2)}})), IsEmpty());
+  EXPECT_THAT(violated(written(
+                  {{"a.1", acquire(100, 1)}, {"b.1", acquire(110, 2)}, {"c.1", acquire(120, 3)}})),
+              ElementsAre("exclusion"));
+}
+
+TEST(Exclusion, is_seen_through_a_later_grant) {
+  // b's reply comes late, but c was granted after it and told before a let go.
+  const auto history = written({{"a.1", holder(R"(
+    I 3000 2 1 release L:job token=@1
+    R 3010 2 ok
+    X 9000 1 close)")},
+                                {"b.1", connected(R"(
+    I 1000 1 1 acquire L:job timeout=30 lease=10
+    R 3500 1 ok token=@2 lease=10)")},
+                                {"c.1", connected(R"(
+    I 1000 1 1 acquire L:other timeout=30 lease=10
+    R 2500 1 ok token=@3 lease=10)")}});
+  EXPECT_THAT(violated(history), Contains("exclusion"));
+}
+
+// --- The queue ---
+
+/// a holds; b is queued by 100 ms, c asks at `asked`, and they get these fences.
+History queue_of_two(const std::string& asked, int fence_b, int fence_c) {
+  const int told_b = 3000 + fence_b * 1000;
+  const int told_c = 3000 + fence_c * 1000;
+  const auto granted = [](int told, int fence) {
+    return " ok token=@" + std::to_string(fence) + " lease=10\nI " + std::to_string(told + 500) +
+           " 9 1 release L:job token=@" + std::to_string(fence) + "\nR " +
+           std::to_string(told + 510) + " 9 ok\n";
+  };
+  return written({{"a.1", holder(R"(
+    I 4900 2 1 release L:job token=@1
+    R 4910 2 ok)")},
+                  {"b.1", connected("I 50 1 1 enqueue L:job lease=10\nR 100 1 queued\n"
+                                    "I 2000 2 1 wait L:job timeout=30\nR " +
+                                    std::to_string(told_b) + " 2" + granted(told_b, fence_b))},
+                  {"c.1", connected("I " + asked + " 1 1 acquire L:job timeout=30 lease=10\nR " +
+                                    std::to_string(told_c) + " 1" + granted(told_c, fence_c))}});
+}
+
+TEST(Order, a_waiter_that_was_overtaken) {
+  EXPECT_THAT(violated(queue_of_two("101", 3, 2)), Contains("order"));
+}
+
+TEST(Order, is_free_among_those_who_came_at_once) {
+  EXPECT_THAT(violated(queue_of_two("99", 3, 2)), IsEmpty());
+  EXPECT_THAT(violated(queue_of_two("101", 2, 3)), IsEmpty());
+}
+
+TEST(Order, a_request_that_is_known_to_have_been_read) {
+  const auto history = [](const std::string& seen) {
+    return written({{"a.1", holder("I 1500 2 1 release L:job token=@1\nR 1510 2 ok")},
+                    {"b.1", connected("I 50 1 1 acquire L:job timeout=30 lease=10\n" + seen +
+                                      "R 2600 1 ok token=@3 lease=10")},
+                    {"c.1", connected(R"(
+      I 200 1 1 acquire L:job timeout=30 lease=10
+      R 1600 1 ok token=@2 lease=10
+      I 2500 2 1 release L:job token=@2
+      R 2510 2 ok)")}});
+  };
+  EXPECT_THAT(violated(history("S 100 1\n")), ElementsAre("order"));
+  EXPECT_THAT(violated(history("")), IsEmpty());
+  EXPECT_THAT(violated(history("S 201 1\n")), IsEmpty());
+}
+
+TEST(Order, a_waiter_that_got_nothing_while_another_did) {
+  const auto history = [](const std::string& timeout, const std::string& timed_out) {
+    return written({{"a.1", holder("I 1500 2 1 release L:job token=@1\nR 1510 2 ok")},
+                    {"b.1", connected("I 50 1 1 acquire L:job timeout=" + timeout +
+                                      " lease=10\nS 100 1\nR " + timed_out + " 1 timeout")},
+                    {"c.1", connected(R"(
+      I 200 1 1 acquire L:job timeout=30 lease=10
+      R 1600 1 ok token=@2 lease=10)")}});
+  };
+  EXPECT_THAT(violated(history("3", "3051")), ElementsAre("order"));
+  EXPECT_THAT(violated(history("1", "1051")), IsEmpty());
+}
+
+// --- Fences and tokens ---
+
+/// a is granted and releases; then b is granted.
+History one_after_the_other(const std::string& first, const std::string& second,
+                            const std::string& key = "L:job") {
+  return written(
+      {{"a.1", connected("I 10 1 1 acquire L:job timeout=0 lease=10\nR 20 1 ok token=" + first +
+                         " lease=10\nI 30 2 1 release L:job token=" + first + "\nR 40 2 ok")},
+       {"b.1", connected("I 50 1 1 acquire " + key +
+                         " timeout=0 lease=10\nR 60 1 ok token=" + second + " lease=10")}});
+}
+
+TEST(Fence, a_later_grant_has_a_lower_one) {
+  EXPECT_THAT(violated(one_after_the_other("@7", "@6")), Contains("fence"));
+  EXPECT_THAT(violated(one_after_the_other("@7", "@6", "L:other")), Contains("fence"));
+  EXPECT_THAT(violated(one_after_the_other("@7", "@8")), IsEmpty());
+}
+
+TEST(Fence, also_over_a_restart_of_the_server) {
+  const auto history = written({{"a.1", holder("D 1100 1 peer")},
+                                {"b.1", connected(R"(
+    I 3000 1 1 acquire L:job timeout=0 lease=10
+    R 3010 1 ok token=@0 lease=10)")},
+                                {"driver", R"(
+    E 1090 server_kill
+    E 1095 server_dead
+    E 1200 server_up)"}});
+  EXPECT_THAT(violated(history), Contains("fence"));
+}
+
+TEST(Token, of_two_grants) {
+  EXPECT_THAT(violated(one_after_the_other("@7", "@7")), Contains("token"));
+}
+
+TEST(Token, of_two_grants_with_one_fence) {
+  EXPECT_THAT(violated(one_after_the_other("@7", "00000000000000070000000000000008")),
+              Contains("token"));
+}
+
+TEST(Token, that_nobody_was_granted) {
+  EXPECT_THAT(violated(written({{"a.1", holder(R"(
+    I 30 2 1 release L:job token=@99
+    R 40 2 ok)")}})),
+              ElementsAre("token"));
+  EXPECT_THAT(violated(written({{"a.1", holder(R"(
+    I 30 2 1 release L:job token=@99
+    R 40 2 error)")}})),
+              IsEmpty());
+}
+
+// --- Releases and renewals ---
+
+std::set<std::string_view> violated_by_holder(const std::string& records) {
+  return violated(written({{"a.1", holder(records)}}));
+}
+
+TEST(Release, refused_while_held) {
+  EXPECT_THAT(violated_by_holder("I 5000 2 1 release L:job token=@1\nR 5010 2 error"),
+              ElementsAre("release"));
+  EXPECT_THAT(violated_by_holder("I 9995 2 1 release L:job token=@1\nR 10015 2 error"), IsEmpty());
+}
+
+TEST(Release, accepted_twice) {
+  EXPECT_THAT(violated_by_holder("I 50 2 1 release L:job token=@1\nR 60 2 ok\n"
+                                 "I 55 3 1 release L:job token=@1\nR 70 3 ok"),
+              ElementsAre("release"));
+  EXPECT_THAT(violated_by_holder("I 50 2 1 release L:job token=@1\nR 60 2 ok\n"
+                                 "I 55 3 1 release L:job token=@1\nR 70 3 error"),
+              IsEmpty());
+}
+
+TEST(Release, accepted_after_the_lease) {
+  EXPECT_THAT(violated_by_holder("I 10200 2 1 release L:job token=@1\nR 10210 2 ok"),
+              ElementsAre("release"));
+  EXPECT_THAT(violated_by_holder("I 10015 2 1 release L:job token=@1\nR 10025 2 ok"), IsEmpty());
+}
+
+TEST(Release, accepted_long_after_the_holder_left) {
+  const auto by_another = [](const std::string& at) {
+    return violated(written(
+        {{"a.1", holder("X 100 1 close")},
+         {"b.1", connected("I " + at + " 2 1 release L:job token=@1\nR " + at + "1 2 ok")}}));
+  };
+  EXPECT_THAT(by_another("3000"), Contains("release"));
+  EXPECT_THAT(by_another("1000"), Not(Contains("release")));
+}
+
+TEST(Renewal, accepted_after_the_release) {
+  EXPECT_THAT(violated_by_holder("I 50 2 1 release L:job token=@1\nR 60 2 ok\n"
+                                 "I 70 3 1 renew L:job token=@1 lease=5\nR 80 3 ok lease=5"),
+              ElementsAre("renewal"));
+  EXPECT_THAT(violated_by_holder("I 50 2 1 release L:job token=@1\nR 60 2 ok\n"
+                                 "I 70 3 1 renew L:job token=@1 lease=5\nR 80 3 error"),
+              IsEmpty());
+}
+
+TEST(Renewal, refused_while_held) {
+  EXPECT_THAT(violated_by_holder("I 50 2 1 renew L:job token=@1 lease=5\nR 60 2 error"),
+              ElementsAre("renewal"));
+}
+
+TEST(Renewal, refused_after_the_server_was_restarted) {
+  EXPECT_THAT(violated(written({{"a.1", holder(R"(
+    D 1100 1 peer
+    O 1300 2 tcp
+    I 1400 2 2 renew L:job token=@1 lease=5
+    R 1410 2 error)")},
+                                {"driver", R"(
+    E 1090 server_kill
+    E 1095 server_dead
+    E 1200 server_up)"}})),
+              IsEmpty());
+}
+
+TEST(Renewal, accepted_after_the_server_was_restarted) {
+  EXPECT_THAT(violated(written({{"a.1", holder(R"(
+    D 1100 1 peer
+    O 1300 2 tcp
+    I 1400 2 2 renew L:job token=@1 lease=5
+    R 1410 2 ok lease=5)")},
+                                {"driver", R"(
+    E 1090 server_kill
+    E 1095 server_dead
+    E 1200 server_up)"}})),
+              ElementsAre("renewal"));
+}
+
+TEST(Lease, other_than_asked_for) {
+  EXPECT_THAT(violated(written({{"a.1", connected(R"(
+    I 10 1 1 acquire L:job timeout=0 lease=10
+    R 20 1 ok token=@1 lease=11)")}})),
+              ElementsAre("lease"));
+  EXPECT_THAT(violated_by_holder("I 50 2 1 renew L:job token=@1 lease=5\nR 60 2 ok lease=6"),
+              ElementsAre("lease"));
+}
+
+// --- Waiting ---
+
+/// a releases at 1000 ms, but b, who has waited since 100 ms, hears `reply` at `told` ms.
+History waiter(const std::string& reply, const std::string& told, const std::string& driver = "") {
+  return written(
+      {{"a.1", holder("I 1000 2 1 release L:job token=@1\nR 1010 2 ok")},
+       {"b.1", connected("I 100 1 1 acquire L:job timeout=20 lease=10\nR " + told + " 1 " + reply)},
+       {"driver", driver}});
+}
+
+TEST(WakeUp, that_was_lost) {
+  EXPECT_THAT(violated(waiter("timeout", "20100")), ElementsAre("wakeup"));
+}
+
+TEST(WakeUp, that_was_late) {
+  EXPECT_THAT(violated(waiter("ok token=@2 lease=10", "8000")), ElementsAre("wakeup"));
+  EXPECT_THAT(violated(waiter("ok token=@2 lease=10", "1050")), IsEmpty());
+}
+
+TEST(WakeUp, that_was_late_because_the_server_was_stopped) {
+  EXPECT_THAT(
+      violated(waiter("ok token=@2 lease=10", "8000", "E 900 server_stop\nE 7900 server_cont")),
+      IsEmpty());
+}
+
+TEST(WakeUp, that_was_late_because_the_client_was_stopped) {
+  EXPECT_THAT(
+      violated(waiter("ok token=@2 lease=10", "8000", "E 900 client_stop b\nE 7900 client_cont b")),
+      IsEmpty());
+}
+
+TEST(WakeUp, that_was_late_because_of_the_network) {
+  EXPECT_THAT(violated(waiter("ok token=@2 lease=10", "8000",
+                              "E 900 network_begin b\nE 5000 network_end b")),
+              IsEmpty());
+}
+
+TEST(WakeUp, is_not_due_while_somebody_may_hold) {
+  // c vanished without a reply: it may have been granted, until its lease is over.
+  const auto history = [](const std::string& told) {
+    return written({{"a.1", holder("I 1000 2 1 release L:job token=@1\nR 1010 2 ok")},
+                    {"c.1", connected("I 90 1 1 acquire L:job timeout=3 lease=10")},
+                    {"b.1", connected("I 100 1 1 acquire L:job timeout=40 lease=10\nR " + told +
+                                      " 1 ok token=@2 lease=10")}});
+  };
+  EXPECT_THAT(violated(history("13000")), IsEmpty());
+  EXPECT_THAT(violated(history("25000")), ElementsAre("wakeup"));
+}
+
+TEST(WakeUp, that_two_phases_lost) {
+  EXPECT_THAT(violated(written({{"a.1", holder("I 1000 2 1 release L:job token=@1\nR 1010 2 ok")},
+                                {"b.1", connected(R"(
+    I 100 1 1 enqueue L:job lease=10
+    R 110 1 queued
+    I 200 2 1 wait L:job timeout=20
+    R 20300 2 timeout)")}})),
+              ElementsAre("wakeup"));
+}
+
+TEST(WakeUp, a_free_slot_that_was_refused) {
+  const auto history = [](const std::string& at) {
+    return written({{"a.1", holder("I 1000 2 1 release L:job token=@1\nR 1010 2 ok")},
+                    {"b.1", connected("I " + at + "00 1 1 acquire L:job timeout=0 lease=10\nR " +
+                                      at + "10 1 timeout")}});
+  };
+  EXPECT_THAT(violated(history("50")), ElementsAre("wakeup"));
+  EXPECT_THAT(violated(history("10")), IsEmpty());
+}
+
+TEST(Time, a_timeout_too_early) {
+  const auto history = [](const std::string& told) {
+    return written({{"a.1", holder("X 30000 1 close")},
+                    {"b.1", connected("I 100 1 1 acquire L:job timeout=5 lease=10\nR " + told +
+                                      " 1 timeout")}});
+  };
+  EXPECT_THAT(violated(history("5099")), ElementsAre("early"));
+  EXPECT_THAT(violated(history("5100")), IsEmpty());
+  EXPECT_THAT(violated(history("9101")), ElementsAre("late"));
+}
+
+TEST(Time, no_reply_at_all) {
+  EXPECT_THAT(violated_by_holder("I 50 2 1 release L:job token=@1\nU 9000 2\nX 9000 1 close"),
+              ElementsAre("late"));
+  EXPECT_THAT(violated_by_holder("I 50 2 1 release L:job token=@1\nU 2000 2\nX 2000 1 close"),
+              IsEmpty());
+}
+
+// --- Replies ---
+
+TEST(Reply, not_enqueued_although_it_was) {
+  EXPECT_THAT(violated(written({{"a.1", connected(R"(
+    I 100 1 1 enqueue L:job lease=10
+    R 110 1 queued
+    I 200 2 1 wait L:job timeout=20
+    R 210 2 error_not_enqueued)")},
+                                {"b.1", holder("X 30000 1 close")}})),
+              Contains("reply"));
+}
+
+TEST(Reply, enqueued_already_although_it_was_not) {
+  EXPECT_THAT(violated(written({{"a.1", connected(R"(
+    I 100 1 1 enqueue L:job lease=10
+    R 110 1 error_already_enqueued)")}})),
+              ElementsAre("reply"));
+}
+
+TEST(Reply, enqueued_twice) {
+  EXPECT_THAT(violated(written({{"b.1", holder("X 30000 1 close")}, {"a.1", connected(R"(
+    I 100 1 1 enqueue L:job lease=10
+    R 110 1 queued
+    I 200 2 1 enqueue L:job lease=10
+    R 210 2 queued)")}})),
+              ElementsAre("reply"));
+}
+
+TEST(Reply, another_token_in_the_second_phase) {
+  EXPECT_THAT(violated(written({{"a.1", connected(R"(
+    I 100 1 1 enqueue L:job lease=10
+    R 110 1 acquired token=@1 lease=10
+    I 200 2 1 wait L:job timeout=20
+    R 210 2 ok token=@2 lease=10)")}})),
+              ElementsAre("reply"));
+}
+
+TEST(Reply, a_lease_that_expired_too_early) {
+  const auto history = [](const std::string& told) {
+    return written({{"a.1", connected("I 100 1 1 enqueue L:job lease=10\n"
+                                      "R 110 1 acquired token=@1 lease=10\n"
+                                      "I 9500 2 1 wait L:job timeout=20\nR " +
+                                      told + " 2 error_lease_expired")}});
+  };
+  EXPECT_THAT(violated(history("9600")), Contains("reply"));
+  EXPECT_THAT(violated(history("10150")), IsEmpty());
+}
+
+TEST(Reply, a_limit_that_is_none) {
+  EXPECT_THAT(violated(written({{"a.1", connected(R"(
+    I 100 1 1 acquire S:pool timeout=0 lease=10 limit=2
+    R 110 1 error_limit_mismatch
+    I 120 2 1 acquire S:pool timeout=0 lease=10 limit=2
+    R 130 2 ok token=@1 lease=10)")}})),
+              ElementsAre("reply"));
+}
+
+TEST(Reply, a_limit_that_is_another) {
+  EXPECT_THAT(violated(written({{"a.1", connected(R"(
+    I 100 1 1 acquire S:pool timeout=0 lease=10 limit=2
+    R 110 1 ok token=@1 lease=10
+    I 120 2 1 acquire S:pool timeout=0 lease=10 limit=2
+    R 130 2 ok token=@2 lease=10
+    I 140 3 1 acquire S:pool timeout=0 lease=10 limit=3
+    R 150 3 ok token=@3 lease=10
+    X 160 1 close)")}})),
+              Contains("reply"));
+}
+
+TEST(Reply, draining_from_a_server_that_does_not) {
+  const std::string refused = connected(R"(
+    I 100 1 1 acquire L:job timeout=0 lease=10
+    R 110 1 error_draining)");
+  EXPECT_THAT(violated(written({{"a.1", refused}})), ElementsAre("reply"));
+  EXPECT_THAT(
+      violated(written({{"a.1", refused}, {"driver", "E 105 server_term\nE 2000 server_dead"}})),
+      IsEmpty());
+}
+
+TEST(Reply, that_no_client_can_get) {
+  EXPECT_THAT(violated(written({{"a.1", connected(R"(
+    I 100 1 1 acquire L:job timeout=0 lease=10
+    R 110 1 error)")}})),
+              ElementsAre("reply"));
+}
+
+TEST(Losing, a_connection_without_a_reason) {
+  EXPECT_THAT(violated_by_holder("D 500 1 peer"), ElementsAre("connection"));
+}
+
+TEST(Losing, a_connection_with_the_server) {
+  EXPECT_THAT(violated(written({{"a.1", holder("D 500 1 peer")},
+                                {"driver", "E 490 server_kill\nE 495 server_dead"}})),
+              IsEmpty());
+}
+
+TEST(Format, is_checked) {
+  EXPECT_THAT(violated(written({{"a.1", "R 10 1 ok"}})), ElementsAre("format"));
+  EXPECT_THAT(violated(written({{"a.1", connected("I 10 1 2 acquire L:job")}})),
+              ElementsAre("format"));
+}
+
+TEST(Format, a_last_line_that_was_cut_off_is_not_read) {
+  Reader reader;
+  reader.add("/tmp/a.1.history", "O 0 1 tcp\nI 10 1 1 acquire L:job timeout=0 le");
+  const History history = reader.finish();
+  EXPECT_THAT(history.malformed, IsEmpty());
+  EXPECT_THAT(history.operations, IsEmpty());
+  EXPECT_EQ(history.files.at(0).name, "a.1");
+  EXPECT_EQ(history.files.at(0).slot, "a");
+}
+
+}  // namespace
+
+}  // namespace dflockd::history

@@ -1,0 +1,159 @@
+#include "disturbances.hpp"
+
+#include <algorithm>
+
+namespace dflockd::history {
+
+namespace {
+
+/// Pairs of a beginning and an end; the last may be without its end.
+class Spans {
+ public:
+  void begin(Time time) {
+    if (depth_++ == 0) since_ = time;
+  }
+  void end(Time time, std::vector<Disturbances::Interval>& intervals) {
+    if (depth_ == 0 || --depth_ > 0) return;
+    intervals.push_back({since_, time});
+  }
+  void finish(std::vector<Disturbances::Interval>& intervals) {
+    if (depth_ > 0) intervals.push_back({since_, kNever});
+    depth_ = 0;
+  }
+
+ private:
+  int depth_ = 0;
+  Time since_ = 0;
+};
+
+}  // namespace
+
+Disturbances::Disturbances(const History& history, Time margin) : margin_(margin) {
+  Spans stopped;
+  Spans down;
+  Spans pressure;
+  std::unordered_map<std::string, Spans> clients;
+  std::unordered_map<std::string, Spans> networks;
+  for (const Happening& happening : history.happenings) {
+    const Time time = happening.time;
+    switch (happening.event) {
+      case Event::kServerStop:
+        stopped.begin(time);
+        break;
+      case Event::kServerContinue:
+        stopped.end(time, server_);
+        break;
+      case Event::kServerKill:
+      case Event::kServerTerm:
+        if (lives_.empty() || lives_.back().dead != kNever) {
+          down.begin(time);
+          lives_.push_back({time, kNever, happening.event == Event::kServerTerm});
+        }
+        break;
+      case Event::kServerDead:
+        if (lives_.empty() || lives_.back().dead != kNever) {
+          down.begin(time);
+          lives_.push_back({time, time, false});
+        }
+        lives_.back().dead = time;
+        stopped.end(time, server_);
+        break;
+      case Event::kServerUp:
+        down.end(time, server_);
+        break;
+      case Event::kPressureBegin:
+        pressure.begin(time);
+        break;
+      case Event::kPressureEnd:
+        pressure.end(time, server_);
+        break;
+      case Event::kClientStop:
+        clients[happening.subject].begin(time);
+        break;
+      case Event::kClientContinue:
+        clients[happening.subject].end(time, clients_[happening.subject]);
+        break;
+      case Event::kNetworkBegin:
+        networks[happening.subject].begin(time);
+        break;
+      case Event::kNetworkEnd:
+        networks[happening.subject].end(time, networks_[happening.subject]);
+        break;
+      default:
+        break;
+    }
+  }
+  lives_.push_back({});
+  stopped.finish(server_);
+  down.finish(server_);
+  pressure.finish(server_);
+  for (auto& [slot, spans] : clients) spans.finish(clients_[slot]);
+  for (auto& [slot, spans] : networks) spans.finish(networks_[slot]);
+  for (auto& [slot, intervals] : networks_) {
+    for (Interval& interval : intervals) {
+      // TCP waits twice as long before each further attempt, so it notices late that all is well.
+      interval.end =
+          later(interval.end, interval.end == kNever ? 0 : interval.end - interval.begin);
+    }
+    auto& all = clients_[slot];
+    all.insert(all.end(), intervals.begin(), intervals.end());
+    merge(intervals);
+  }
+  for (auto& [slot, intervals] : clients_) {
+    intervals.insert(intervals.end(), server_.begin(), server_.end());
+    merge(intervals);
+  }
+  merge(server_);
+}
+
+/// Puts those into one between which nothing would settle.
+void Disturbances::merge(std::vector<Interval>& intervals) const {
+  std::ranges::sort(intervals, {}, &Interval::begin);
+  std::size_t kept = 0;
+  for (const Interval& interval : intervals) {
+    if (kept > 0 && interval.begin <= later(intervals[kept - 1].end, margin_)) {
+      intervals[kept - 1].end = std::max(intervals[kept - 1].end, interval.end);
+    } else {
+      intervals[kept++] = interval;
+    }
+  }
+  intervals.resize(kept);
+}
+
+const std::vector<Disturbances::Interval>& Disturbances::of(const std::string& slot) const {
+  const auto found = clients_.find(slot);
+  return found == clients_.end() ? server_ : found->second;
+}
+
+Time Disturbances::settled(Time time, const std::string& slot) const {
+  const auto& intervals = of(slot);
+  const auto next = std::ranges::upper_bound(intervals, time, {}, &Interval::end);
+  if (next != intervals.end() && next->begin < later(time, margin_)) {
+    return later(next->end, margin_);
+  }
+  return later(time, margin_);
+}
+
+Time Disturbances::decided(Time time, const std::string& slot) const {
+  const auto& intervals = of(slot);
+  const auto next = std::ranges::lower_bound(intervals, time, {}, [this](const Interval& interval) {
+    return later(interval.end, margin_);
+  });
+  if (next != intervals.end() && next->begin < time) return next->begin - margin_;
+  return time - margin_;
+}
+
+bool Disturbances::may_lose(Time from, Time to, const std::string& slot) const {
+  const auto found = networks_.find(slot);
+  if (found == networks_.end()) return false;
+  const Time until = settled(to, slot);
+  return std::ranges::any_of(found->second, [&](const Interval& interval) {
+    return interval.begin <= until && later(interval.end, margin_) >= from;
+  });
+}
+
+const Disturbances::Life& Disturbances::life_at(Time time) const {
+  return *std::ranges::lower_bound(lives_, time, {}, &Life::dead);
+}
+
+}  // namespace dflockd::history
