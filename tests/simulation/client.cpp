@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <array>
-#include <iterator>
+#include <numeric>
 #include <utility>
 
 namespace dflockd::simulation {
@@ -100,21 +100,22 @@ std::span<const Temperament> temperaments() {
   return kTemperaments;
 }
 
-Act Client::move(Random& random, Neighbourhood& neighbourhood, std::string& bytes) {
-  const auto& weights = temperament_->weights;
-  std::uint64_t sum = 0;
-  for (const unsigned weight : weights) sum += weight;
-  std::uint64_t drawn = random.below(sum);
+Act Client::draw(Random& random, Act end) const {
+  const std::span weights(temperament_->weights, static_cast<std::size_t>(end));
+  std::uint64_t drawn = random.below(std::accumulate(weights.begin(), weights.end(), 0U));
   std::size_t at = 0;
   while (drawn >= weights[at]) drawn -= weights[at++];
-  auto act = static_cast<Act>(at);
-  if (act == Act::kBurst) {
-    for (std::uint64_t count = random.between(2, 6); count > 0; --count) {
-      ask(random, neighbourhood,
-          static_cast<Act>(random.below(static_cast<std::uint64_t>(Act::kBurst))), bytes);
-    }
-  } else {
+  return static_cast<Act>(at);
+}
+
+Act Client::move(Random& random, Neighbourhood& neighbourhood, std::string& bytes) {
+  const Act act = draw(random, Act::kCount);
+  if (act != Act::kBurst) {
     ask(random, neighbourhood, act, bytes);
+    return act;
+  }
+  for (std::uint64_t count = random.between(2, 6); count > 0; --count) {
+    ask(random, neighbourhood, draw(random, Act::kBurst), bytes);
   }
   return act;
 }

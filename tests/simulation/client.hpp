@@ -86,6 +86,8 @@ class Client {
     KnownToken about;
   };
 
+  /// An act before `end`, by its weight.
+  [[nodiscard]] Act draw(Random& random, Act end) const;
   void ask(Random& random, Neighbourhood& neighbourhood, Act act, std::string& bytes);
   void send(std::string& bytes, char letter, const KnownToken& about, const std::string& argument,
             Random& random);

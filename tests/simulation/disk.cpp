@@ -14,6 +14,9 @@ namespace {
 /// Closing one of ours must close nothing of the system's.
 constexpr int kFirstDescriptor = 1 << 30;
 
+/// What of a page is used.
+constexpr std::size_t kSlotSize = 72;
+
 }  // namespace
 
 void Disk::process_ended() {
@@ -21,7 +24,7 @@ void Disk::process_ended() {
   for (auto& [name, file] : cached_) file->locked = false;
 }
 
-void Disk::power_cut() {
+void Disk::power_cut(bool damage) {
   process_ended();
   alive_for_ = kForever;
   // A name that was not synced may have made it or not, and so may its removal.
@@ -33,24 +36,24 @@ void Disk::power_cut() {
     if (!cached_.contains(name) && random_.one_in(2)) survived.erase(name);
   }
   cached_ = stored_ = survived;
-  for (auto& [name, file] : stored_) {
-    for (std::size_t page = 0; page < kPages; ++page) {
-      if (!file->dirty[page]) continue;
-      switch (random_.below(3)) {
-        case 0:
-          break;
-        case 1:
-          store(*file, page, kPageSize);
-          break;
-        default:
-          // Somewhere in the slot, which is what differs.
-          store(*file, page, random_.below(80));
-      }
-    }
-    file->dirty = {};
-    file->cached = file->stored;
-    file->size = file->stored_size;
+  for (auto& [name, file] : stored_) lose(*file, damage);
+}
+
+/// What a power cut does to a file.
+void Disk::lose(File& file, bool damage) {
+  for (std::size_t page = 0; page < kPages; ++page) {
+    if (!std::exchange(file.dirty[page], false)) continue;
+    if (random_.one_in(3)) continue;  // nothing of it was stored
+    store(file, page, random_.one_in(2) ? kPageSize : random_.below(kSlotSize));
+    file.damaged[page] = true;  // perhaps: a slot may have been half written when the power failed
   }
+  if (damage && std::ranges::count(file.damaged, true) == 0) {
+    const std::size_t page = random_.below(kPages);
+    file.stored[page * kPageSize + random_.below(kSlotSize)] ^= std::byte{0x10};
+    file.damaged[page] = true;
+  }
+  file.cached = file.stored;
+  file.size = file.stored_size;
 }
 
 bool Disk::fails(int error) {
@@ -70,6 +73,7 @@ void Disk::store(File& file, std::size_t page, std::size_t size) {
   const auto from = file.cached.begin() + static_cast<std::ptrdiff_t>(page * kPageSize);
   std::copy_n(from, size, file.stored.begin() + static_cast<std::ptrdiff_t>(page * kPageSize));
   file.stored_size = file.size;
+  if (size == kPageSize) file.damaged[page] = false;
 }
 
 int Disk::open(const char* path, int flags) {

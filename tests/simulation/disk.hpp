@@ -29,8 +29,9 @@ class Disk final : public fencing::FileOps {
 
   /// The process ends: its descriptors and locks are gone.
   void process_ended();
-  /// So does the power: what was not synced may be lost, or torn.
-  void power_cut();
+  /// So does the power: what was not synced may be lost, or torn. `damage`: and a page that was
+  /// synced may be damaged; never while another one is torn or damaged, or both may be lost.
+  void power_cut(bool damage);
 
   int open(const char* path, int flags) override;
   int mkostemp(char* path_template, int flags) override;
@@ -51,6 +52,7 @@ class Disk final : public fencing::FileOps {
     std::array<std::byte, kPages * kPageSize> cached{};
     std::array<std::byte, kPages * kPageSize> stored{};
     std::array<bool, kPages> dirty{};
+    std::array<bool, kPages> damaged{};  ///< or torn, until written again
     std::size_t size = 0;
     std::size_t stored_size = 0;
     bool locked = false;
@@ -59,7 +61,8 @@ class Disk final : public fencing::FileOps {
 
   bool fails(int error);
   [[nodiscard]] File* file_of(int fd);
-  void store(File& file, std::size_t page, std::size_t size);
+  static void store(File& file, std::size_t page, std::size_t size);
+  void lose(File& file, bool damage);
 
   Random random_;
   unsigned failing_ = 0;

@@ -80,7 +80,10 @@ std::string of(ConnectionId id) {
 }
 
 std::string shown(const std::pair<bool, std::string>& name) {
-  return (name.first ? "semaphore '" : "lock '") + shown(name.second) + "'";
+  constexpr std::size_t kShown = 24;
+  const std::string key = shown(std::string_view(name.second).substr(0, kShown));
+  return (name.first ? "semaphore '" : "lock '") + key +
+         (name.second.size() > kShown ? "...'" : "'");
 }
 
 [[noreturn]] void complain(const std::string& where, const std::string& expected,
@@ -248,13 +251,7 @@ void Oracle::end_at(Keys::value_type& entry, Time deadline) {
   const std::uint32_t limit = key.limit;
   for (key.limit -= static_cast<std::uint32_t>(freed); freed > 0; --freed) {
     ++key.limit;  // one slot after the other
-    while (!key.queue.empty() && is_due(key.queue.front()) &&
-           heard(key.queue.front().owner) != nullptr &&
-           *heard(key.queue.front().owner) == "timeout\n") {
-      time_out(key.queue.front());
-      key.queue.erase(key.queue.begin());
-    }
-    serve(entry);
+    serve(entry, deadline);
   }
   if (key.limit != limit) complain(shown(entry.first), "its limit", "it has changed");
   for (const Claim& claim : key.queue) {
@@ -527,13 +524,18 @@ void Oracle::leave(ConnectionId id, std::string_view unsent, bool release_all) {
   }
 }
 
-/// Gives free slots to the head of the queue. To be called when a holder has left.
-void Oracle::serve(Keys::value_type& entry) {
+/// Gives free slots to the head of the queue. To be called when a holder has left. Whoever's wait
+/// is over at the instant `due` may have timed out before.
+void Oracle::serve(Keys::value_type& entry, Time due) {
   Key& key = entry.second;
   while (key.holders.size() < key.limit && !key.queue.empty()) {
     Claim head = std::move(key.queue.front());
     key.queue.erase(key.queue.begin());
     const ConnectionId owner = head.owner;
+    if (head.deadline == due && heard(owner) != nullptr && *heard(owner) == "timeout\n") {
+      expect(owner, "timeout");
+      continue;
+    }
     if (!gets_fence(entry)) {
       refused_for_fences_ = true;
       if (head.blocked) {

@@ -154,7 +154,7 @@ class Oracle {
   [[nodiscard]] bool make_room();
 
   void leave(ConnectionId id, std::string_view unsent, bool release_all);
-  void serve(Keys::value_type& entry);
+  void serve(Keys::value_type& entry, Time due = Time{0});
   [[nodiscard]] bool gets_fence(const Keys::value_type& entry) const;
   void grant(Keys::value_type& entry, Claim claim);
   void drop_spent(Key& key, std::size_t at);

@@ -40,8 +40,11 @@ World::World(std::uint64_t seed, std::FILE* trace)
     : seed_(seed),
       trace_(trace),
       random_(spread(seed + 1)),
+      client_count_(draw_client_count()),
+      rules_(draw_rules()),
       disk_(spread(~seed)),
-      oracle_((make_rules(), rules_)) {
+      oracle_(rules_) {
+  draw_faults();
   make_neighbourhood();
   make_clients();
   make_history();
@@ -49,32 +52,49 @@ World::World(std::uint64_t seed, std::FILE* trace)
 
 World::~World() = default;
 
-void World::make_rules() {
-  constexpr std::array kPaces{Time(20ms), Time(300ms), Time(1s), Time(5s), Time(60s)};
-  pace_ = random_.pick(kPaces);
+std::size_t World::draw_client_count() {
+  if (random_.one_in(250)) return random_.between(1000, 4000);
+  if (random_.one_in(12)) return random_.between(20, 150);
+  return random_.between(2, 12);
+}
+
+Rules World::draw_rules() {
   const auto cap = [&](unsigned chance, std::uint64_t most) {
     return random_.percent(chance) ? static_cast<std::size_t>(random_.between(1, most)) : 0;
   };
-  rules_ = {.max_locks = cap(40, 6),
-            .max_waiters = cap(30, 4),
-            .default_lease = static_cast<std::int64_t>(random_.between(1, 40)),
-            .release_on_disconnect = !random_.percent(35),
-            .gc_interval = std::chrono::seconds(random_.between(1, 20)),
-            .gc_max_idle = std::chrono::seconds(random_.between(1, 60))};
-  options_ = {.table = {.max_locks = rules_.max_locks, .max_waiters = rules_.max_waiters},
-              .default_lease = std::chrono::seconds(rules_.default_lease),
-              .sweep_interval = 1s,
-              .gc_interval = std::chrono::duration_cast<std::chrono::seconds>(rules_.gc_interval),
-              .gc_max_idle = std::chrono::duration_cast<std::chrono::seconds>(rules_.gc_max_idle),
-              .release_on_disconnect = rules_.release_on_disconnect};
-  has_fence_file_ = random_.percent(70);
-  constexpr std::array kSteps{1, 2, 8, 64, 1000, 1 << 20};
+  return {.max_locks = cap(40, 6),
+          .max_waiters = cap(client_count_ > kLarge ? 10 : 30, 4),
+          .default_lease = static_cast<std::int64_t>(random_.between(1, 40)),
+          .release_on_disconnect = !random_.percent(35),
+          .gc_interval = std::chrono::seconds(random_.between(1, 20)),
+          .gc_max_idle = std::chrono::seconds(random_.between(1, 60))};
+}
+
+reactor::ServiceOptions World::options() const {
+  using std::chrono::duration_cast;
+  using std::chrono::seconds;
+  return {.table = {.max_locks = rules_.max_locks, .max_waiters = rules_.max_waiters},
+          .default_lease = seconds(rules_.default_lease),
+          .sweep_interval = 1s,
+          .gc_interval = duration_cast<seconds>(rules_.gc_interval),
+          .gc_max_idle = duration_cast<seconds>(rules_.gc_max_idle),
+          .release_on_disconnect = rules_.release_on_disconnect};
+}
+
+void World::draw_faults() {
+  constexpr std::array kPaces{Time(20ms), Time(300ms), Time(1s),   Time(5s),
+                              Time(60s),  Time(600s),  Time(7200s)};
+  pace_ = random_.pick(kPaces);
+  has_fence_file_ = random_.percent(75);
+  constexpr std::array kSteps{1, 2, 3, 8, 64, 1 << 20};
   fence_step_ = static_cast<std::uint64_t>(random_.pick(kSteps));
   wall_clock_ = random_.next() >> random_.between(1, 60);
-  crashes_ = has_fence_file_ && random_.percent(50);
+  const std::array latencies{Time(10ms), Time(10ms), 2 * pace_, 10 * pace_};
+  disk_latency_ = random_.pick(latencies);
+  crashes_ = has_fence_file_ && random_.percent(60);
   disk_fails_ = has_fence_file_ && random_.percent(40);
   clock_jumps_ = random_.percent(30);
-  timer_is_late_ = random_.percent(30);
+  timer_is_late_ = random_.percent(50);
 }
 
 void World::make_neighbourhood() {
@@ -97,17 +117,11 @@ void World::make_neighbourhood() {
 }
 
 void World::make_clients() {
-  std::uint64_t count = random_.between(2, 12);
-  if (random_.one_in(12)) count = random_.between(20, 150);
-  if (random_.one_in(250)) count = random_.between(1000, 4000);
-  if (count > kLarge && random_.one_in(2)) {
-    rules_.max_locks = options_.table.max_locks = 0;
-  }
-  most_steps_ = random_.between(100, 1200) + 3 * count;
+  most_steps_ = random_.between(100, 1200) + 3 * client_count_;
   const std::span<const Temperament> all = temperaments();
   const bool alike = random_.one_in(5);
   const std::uint64_t first = random_.below(all.size());
-  for (std::uint64_t number = 0; number < count; ++number) {
+  for (std::size_t number = 0; number < client_count_; ++number) {
     clients_.emplace_back(all[alike ? first : random_.below(all.size())]);
     plan(time_ + span(pace_), What::kAct, number);
   }
@@ -118,10 +132,10 @@ void World::make_history() {
   start_ = time_ = 0s;
   plan(0s, What::kStart);
   plan(span(1s), What::kTick);
-  if (crashes_) plan(10 * pace_ + span(100 * pace_), What::kCrash);
+  if (crashes_) plan(10 * pace_ + span(300 * pace_), What::kCrash);
   if (disk_fails_) plan(span(20 * pace_), What::kWeather);
   if (clock_jumps_) plan(span(20 * pace_), What::kClock);
-  if (random_.percent(15)) plan(span(100 * pace_), What::kDrain);
+  if (random_.percent(20)) plan(span(60 * pace_), What::kDrain);
 }
 
 // --- Time ---
@@ -140,9 +154,9 @@ Time World::span(Time longest) {
 }
 
 /// After the usual time, or just when something ends, or just before or after that.
-Time World::moment(Time usual) {
+Time World::moment(Time usual, unsigned coincidence) {
   const Time at = time_ + span(usual);
-  if (server_ == nullptr || !random_.percent(15)) return at;
+  if (server_ == nullptr || !random_.percent(coincidence)) return at;
   const Time deadline =
       random_.one_in(2) ? oracle_.next_deadline() : oracle_.some_deadline(random_);
   if (deadline == kNever || deadline < reading() || deadline - reading() > 1h * 48) return at;
@@ -160,7 +174,7 @@ Time World::timer_due() {
   const Time timer = server_ == nullptr ? kNever : server_->timer();
   if (timer == kNever) return kNever;
   if (std::exchange(late_for_, timer) != timer) {
-    lateness_ = timer_is_late_ && random_.one_in(3) ? span(random_.one_in(4) ? 5s : 50ms) : 0ns;
+    lateness_ = timer_is_late_ && random_.one_in(2) ? span(random_.one_in(2) ? pace_ : 50ms) : 0ns;
   }
   const Time due = timer - offset_ + lateness_;
   return std::max(due, time_);
@@ -204,7 +218,7 @@ void World::happen(const Event& event) {
     case What::kLeave:
       if (!has_link) return;
       link->second.server_side->peer_gone = true;
-      return plan(time_ + (random_.one_in(2) ? 0ns : span(100ms)), What::kNotice, event.who);
+      return plan(std::min(moment(100ms, 60), time_ + 100ms), What::kNotice, event.who);
     case What::kNotice:
       if (has_link) notice(event.who, link->second);
       return;
@@ -240,10 +254,11 @@ void World::happen(const Event& event) {
       return start_server();
     case What::kCrash:
       if (server_ != nullptr) crash();
-      return plan(time_ + 10 * pace_ + span(200 * pace_), What::kCrash);
+      return plan(time_ + 50 * pace_ + span(1000 * pace_), What::kCrash);
     case What::kDrain:
       if (server_ == nullptr) return;
       settle();
+      most_steps_ = std::min(most_steps_, totals_.steps + 200);  // not much happens any more
       return take_step(
           "drain", 0, [&] { server_->start_draining(); },
           [&] { oracle_.drained(reading(), sight_); });
@@ -300,7 +315,7 @@ void World::send(Link& link, ConnectionId id, const std::string& bytes, bool in_
       size = std::min<std::size_t>(size, random_.between(1, most));
     }
     link.inbound.push_back(bytes.substr(at, size));
-    link.last_in = std::max(link.last_in, moment(in_pieces ? 200ms : 20ms));
+    link.last_in = std::max(link.last_in, moment(in_pieces ? 200ms : 20ms, 25));
     plan(link.last_in, What::kArrive, id);
     at += size;
   }
@@ -315,7 +330,7 @@ void World::vanish(Client& client) {
     link.inbound.clear();
     at = time_;
   }
-  plan(std::max(at, random_.one_in(3) ? moment(50ms) : time_), What::kLeave, id);
+  plan(std::max(at, moment(50ms, client.waits() ? 70 : 30)), What::kLeave, id);
   client.disconnected();
   ++totals_.disconnects;
 }
@@ -382,7 +397,7 @@ void World::start_server() {
       ++failed_starts_;
       file_.reset();
       if (disk_.died()) {
-        disk_.power_cut();
+        disk_.power_cut(!disk_fails_ && random_.percent(70));
       } else {
         disk_.process_ended();
       }
@@ -395,7 +410,7 @@ void World::start_server() {
   }
   ++run_;
   const Salts salts{spread(seed_ ^ spread(run_))};
-  server_ = std::make_unique<Server>(Server::Setup{.options = options_,
+  server_ = std::make_unique<Server>(Server::Setup{.options = options(),
                                                    .now = reading(),
                                                    .first_fence = first,
                                                    .fences_end = fences_end,
@@ -405,6 +420,7 @@ void World::start_server() {
   reserving_ = false;
   no_reservation_before_ = Time{0};
   late_for_ = Time{0};
+  tell(has_fence_file_ && file_->was_damaged() ? "start, one slot damaged" : "start", run_);
 }
 
 void World::crash() {
@@ -419,7 +435,7 @@ void World::crash() {
   server_.reset();
   file_.reset();
   if (random_.percent(60) || disk_.died()) {
-    disk_.power_cut();
+    disk_.power_cut(!disk_fails_ && random_.percent(70));
   } else {
     disk_.process_ended();
   }
@@ -502,7 +518,12 @@ void World::go_on(ConnectionId id) {
       throw Violation("connection " + std::to_string(id) +
                       ": expected a request to be carried out, but it was not");
     }
-    if (progress == Connection::Progress::kRefused) {
+    const bool refused = progress == Connection::Progress::kRefused;
+    if (refused == oracle_.is_open(id)) {
+      throw Violation("connection " + std::to_string(id) + ": expected it to be " +
+                      (refused ? "open, but it is closed" : "closed, but it is open"));
+    }
+    if (refused) {
       Client& client = clients_[found->second.client];
       if (client.connection == id) client.disconnected();
       links_.erase(found);
@@ -588,7 +609,7 @@ void World::check_server() {
                     " ns, but it is set for " + std::to_string(server_->timer().count()) + " ns");
   }
   if (server_->wants_fences() && !std::exchange(reserving_, true)) {
-    plan(time_ + span(random_.one_in(10) ? 2s : 10ms), What::kReserve, run_);
+    plan(time_ + span(random_.one_in(10) ? 2s : disk_latency_), What::kReserve, run_);
   }
 }
 

@@ -96,13 +96,16 @@ class World {
   };
   using Links = std::map<ConnectionId, Link>;
 
-  void make_rules();
+  [[nodiscard]] std::size_t draw_client_count();
+  [[nodiscard]] Rules draw_rules();
+  [[nodiscard]] reactor::ServiceOptions options() const;
+  void draw_faults();
   void make_neighbourhood();
   void make_clients();
   void make_history();
 
   [[nodiscard]] Time reading() const { return time_ + offset_; }
-  [[nodiscard]] Time moment(Time usual);
+  [[nodiscard]] Time moment(Time usual, unsigned coincidence = 15);
   [[nodiscard]] Time span(Time longest);
   void plan(Time at, What what, std::uint64_t who = 0);
   [[nodiscard]] Time timer_due();
@@ -141,15 +144,16 @@ class World {
   std::uint64_t who_ = 0;
 
   // What is drawn in the beginning.
-  Rules rules_;
-  reactor::ServiceOptions options_;
+  const std::size_t client_count_;
+  const Rules rules_;
   Neighbourhood neighbourhood_;
   std::vector<Client> clients_;
-  Time pace_{0};
+  Time pace_{0};  ///< a client does something in about every such time
   std::uint64_t most_steps_ = 0;
   bool has_fence_file_ = false;
   std::uint64_t fence_step_ = 1;
   std::uint64_t wall_clock_ = 0;
+  Time disk_latency_{0};
   bool crashes_ = false;
   bool disk_fails_ = false;
   bool clock_jumps_ = false;
