@@ -216,8 +216,11 @@ TEST_F(ShortOfMemory, requests_in_bulk_are_answered_in_order_or_the_connection_i
   for (int i = 0; i < 5'000; ++i) pings += request_bytes("ping", "_", "_");
   with_each_allocation_failing([&] {
     Client client(*server_);
-    client.send(pings);
-    client.half_close();
+    try {
+      client.send(pings);
+      client.half_close();
+    } catch (const std::system_error&) {  // the server was the first to close
+    }
     const std::string replies = client.read_to_end();
     EXPECT_EQ(replies.find_first_not_of("okerr\n"), std::string::npos);
   });
