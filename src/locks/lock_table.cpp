@@ -309,8 +309,11 @@ void LockTable::grant(Claim& claim) {
 }
 
 Answer LockTable::tell(Claim& claim) {
-  claim.told = true;
-  return {.outcome = Outcome::kGranted, .token = claim.token, .lease = claim.lease};
+  const bool told_before = std::exchange(claim.told, true);
+  return {.outcome = Outcome::kGranted,
+          .token = claim.token,
+          .lease = claim.lease,
+          .told_before = told_before};
 }
 
 void LockTable::block(Claim& claim, std::chrono::seconds timeout) {

@@ -30,7 +30,10 @@ from pathlib import Path
 from network import Loopback, Namespaces, is_possible
 
 PATIENCE = 30
-KEYS = "L:a,L:b,L:c,L:d,L:e,L:f,L:g,S:p=2,S:q=3,S:r=5"
+KEYS = ("L:a", "S:p=2", "L:b", "L:c", "S:q=3", "L:d", "L:e", "S:r=5", "L:f", "L:g")
+USERS_OF_A_KEY = 4
+# So short that what a session may have been granted is soon known to be over.
+SESSION_IDLE_S = 3
 
 
 class Failure(Exception):
@@ -103,7 +106,8 @@ class Server:
         self.diary = diary
         self.port, self.http_port = (6388, 6389) if network.namespaces else free_ports()
         self.flags = ["--host", network.bind, "--port", str(self.port), "--http-port", str(self.http_port),
-                      "--fence-state-file", str(directory / "fences"), "--max-locks", "0", "--shutdown-timeout", "3"]
+                      "--fence-state-file", str(directory / "fences"), "--max-locks", "0", "--shutdown-timeout", "3",
+                      "--http-session-idle-timeout", str(SESSION_IDLE_S)]
         if tls:
             self.flags += ["--tls-cert", str(directory / "server.crt"), "--tls-key", str(directory / "server.key")]
         self.life = 0
@@ -400,7 +404,8 @@ def make_certificate(directory, addresses):
 def check(directory, margin_ms):
     """Status and output of the checker."""
     files = sorted(directory.glob("*.history"))
-    done = subprocess.run([os.environ["HISTORY_CHECK"], "--margin-ms", str(margin_ms), *files],
+    done = subprocess.run([os.environ["HISTORY_CHECK"], "--margin-ms", str(margin_ms),
+                           "--session-idle", str(SESSION_IDLE_S), *files],
                           capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 
@@ -422,8 +427,9 @@ def run_round(options, seed, seconds, tls, directory, totals):
         stack.callback(gauge.close)
         server = Server(directory, network, diary, tls)
         stack.callback(server.close)
+        keys = KEYS[:max(2, options.clients * options.workers // USERS_OF_A_KEY)]
         doors = "tls,https" if tls else "tcp,http"
-        settings = ["--workers", str(options.workers), "--keys", KEYS, "--doors", doors]
+        settings = ["--workers", str(options.workers), "--keys", ",".join(keys), "--doors", doors]
         if tls:
             settings += ["--ca", str(directory / "server.crt")]
         clients = [Client(slot, directory, network, server, diary, settings) for slot in slots]
