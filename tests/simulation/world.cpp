@@ -65,7 +65,7 @@ Rules World::draw_rules() {
   return {.max_locks = cap(40, 6),
           .max_waiters = cap(client_count_ > kLarge ? 10 : 30, 4),
           .default_lease = static_cast<std::int64_t>(random_.between(1, 40)),
-          .release_on_disconnect = !random_.percent(35),
+          .release_on_disconnect = !random_.percent(45),
           .gc_interval = std::chrono::seconds(random_.between(1, 20)),
           .gc_max_idle = std::chrono::seconds(random_.between(1, 60))};
 }
@@ -117,7 +117,7 @@ void World::make_neighbourhood() {
 }
 
 void World::make_clients() {
-  most_steps_ = random_.between(100, 1200) + 3 * client_count_;
+  most_steps_ = random_.between(200, 3000) + 3 * client_count_;
   const std::span<const Temperament> all = temperaments();
   const bool alike = random_.one_in(5);
   const std::uint64_t first = random_.below(all.size());
@@ -132,10 +132,10 @@ void World::make_history() {
   start_ = time_ = 0s;
   plan(0s, What::kStart);
   plan(span(1s), What::kTick);
-  if (crashes_) plan(10 * pace_ + span(300 * pace_), What::kCrash);
+  if (crashes_) plan(10 * pace_ + span(60 * pace_), What::kCrash);
   if (disk_fails_) plan(span(20 * pace_), What::kWeather);
   if (clock_jumps_) plan(span(20 * pace_), What::kClock);
-  if (random_.percent(20)) plan(span(60 * pace_), What::kDrain);
+  if (random_.percent(25)) plan(span(60 * pace_), What::kDrain);
 }
 
 // --- Time ---
@@ -159,7 +159,8 @@ Time World::moment(Time usual, unsigned coincidence) {
   if (server_ == nullptr || !random_.percent(coincidence)) return at;
   const Time deadline =
       random_.one_in(2) ? oracle_.next_deadline() : oracle_.some_deadline(random_);
-  if (deadline == kNever || deadline < reading() || deadline - reading() > 1h * 48) return at;
+  if (deadline == kNever || deadline < reading() || deadline - reading() > 50 * pace_ + 1s)
+    return at;
   const Time then = deadline - offset_;
   return std::max(
       time_, then + Time(static_cast<std::int64_t>(random_.one_in(2) ? 0 : random_.below(3)) - 1));
@@ -182,6 +183,7 @@ Time World::timer_due() {
 
 Totals World::run() {
   totals_.seeds = 1;
+  if (trace_ != nullptr) introduce();
   while (totals_.steps < most_steps_) {
     const Time timer = timer_due();
     const Time next = queue_.empty() ? kNever : queue_.top().at;
@@ -254,7 +256,7 @@ void World::happen(const Event& event) {
       return start_server();
     case What::kCrash:
       if (server_ != nullptr) crash();
-      return plan(time_ + 50 * pace_ + span(1000 * pace_), What::kCrash);
+      return plan(time_ + 10 * pace_ + span(80 * pace_), What::kCrash);
     case What::kDrain:
       if (server_ == nullptr) return;
       settle();
@@ -441,7 +443,7 @@ void World::crash() {
   }
   oracle_.crashed();
   tell("crash", 0);
-  plan(time_ + span(10s), What::kStart);
+  plan(time_ + span(5 * pace_), What::kStart);
 }
 
 void World::reserve() {
@@ -629,6 +631,22 @@ void World::deliver(const Said& said) {
 std::string World::where() const {
   return "step " + std::to_string(totals_.steps) + " (" + what_ +
          (who_ == 0 ? "" : " " + std::to_string(who_)) + ")";
+}
+
+/// Says what the seed has made.
+void World::introduce() const {
+  const auto number = [](auto value) { return static_cast<unsigned long long>(value); };
+  std::fprintf(
+      trace_,
+      "clients %llu, pace %llu ms, max locks %llu, max waiters %llu, default lease %llu s%s\n",
+      number(client_count_), number(pace_ / 1ms), number(rules_.max_locks),
+      number(rules_.max_waiters), number(rules_.default_lease),
+      rules_.release_on_disconnect ? "" : ", grants outlive connections");
+  if (has_fence_file_) {
+    std::fprintf(trace_, "fences %llu at a time, the disk takes %llu ms%s%s\n", number(fence_step_),
+                 number(disk_latency_ / 1ms), disk_fails_ ? " or fails" : "",
+                 crashes_ ? ", crashes" : "");
+  }
 }
 
 void World::tell(const char* what, std::uint64_t who) {

@@ -134,6 +134,7 @@ class World {
   void take_step(const char* what, std::uint64_t who, Act act, Judge judge);
   void check_server();
   void deliver(const Said& said);
+  void introduce() const;
   void tell(const char* what, std::uint64_t who);
 
   const std::uint64_t seed_;
