@@ -1,9 +1,11 @@
 # A thin front for the CMake presets. `make run` and `make test` are all that a new machine needs.
-.PHONY: help build debug run test asan tsan fuzz bench format format-check tidy openapi-lint promtool doxygen install package package-test package-boot-test clean
+.PHONY: help build debug run test asan tsan simulate fuzz bench format format-check tidy openapi-lint promtool doxygen install package package-test package-boot-test clean
 
 PREFIX ?= /usr/local
 ARGS ?=
 SECONDS ?= 60
+SEEDS ?= 1000
+FROM ?= 1
 DEPS = packaging/install-deps.sh
 SOURCES = $(shell git ls-files -co --exclude-standard '*.cpp' '*.hpp')
 
@@ -37,6 +39,12 @@ tsan: ## run the client library's tests under ThreadSanitizer
 	@cmake --preset tsan
 	@cmake --build --preset tsan
 	@ctest --preset tsan
+
+simulate: ## live through SEEDS simulated worlds, 1000 by default, from seed FROM on
+	@$(DEPS)
+	@cmake --preset release
+	@cmake --build --preset release --target simulate
+	@build/release/simulate --seeds $(SEEDS) --from $(FROM)
 
 fuzz: ## feed what may be HTTP requests to their reader for SECONDS, 60 by default
 	@$(DEPS) fuzz
