@@ -1,10 +1,12 @@
 # A thin front for the CMake presets. `make run` and `make test` are all that a new machine needs.
-.PHONY: help build debug run test asan tsan coverage fuzz bench format format-check tidy cppcheck openapi-lint promtool doxygen install package package-test package-boot-test clean
+.PHONY: help build debug run test asan tsan coverage simulate fuzz bench format format-check tidy cppcheck openapi-lint promtool doxygen install package package-test package-boot-test clean
 
 PREFIX ?= /usr/local
 ARGS ?=
 TARGET ?=
 SECONDS ?= 60
+SEEDS ?= 1000
+FROM ?= 1
 DEPS = packaging/install-deps.sh
 SOURCES = $(shell git ls-files -co --exclude-standard '*.cpp' '*.hpp')
 
@@ -49,6 +51,12 @@ coverage: ## run every test and tell which lines ran: build/coverage/html/index.
 	@gcovr --root . --object-directory build/coverage -j 2 --filter src/ --filter include/ \
 	  --exclude-unreachable-branches --json build/coverage/lines.json --html-details build/coverage/html/index.html
 	@packaging/coverage.py build/coverage/lines.json
+
+simulate: ## live through SEEDS simulated worlds, 1000 by default, from seed FROM on
+	@$(DEPS)
+	@cmake --preset release
+	@cmake --build --preset release --target simulate
+	@build/release/simulate --seeds $(SEEDS) --from $(FROM)
 
 fuzz: ## feed each parser, the lock table and the fence file for SECONDS, 60 by default; or TARGET only
 	@$(DEPS) fuzz

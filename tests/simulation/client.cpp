@@ -180,12 +180,15 @@ void Client::ask(Random& random, Neighbourhood& neighbourhood, Act act, std::str
       const std::size_t most = secret ? 65'536 : 256;
       const std::size_t length = most - 2 + random.below(5);
       asked_.push_back({'?', {}});
-      switch (secret ? 2 : random.below(3)) {
+      switch (random.below(3)) {
         case 0:
           bytes += std::string(length, 'l') + "\n" + about.key + "\n0\n";
           return;
         case 1:
-          bytes += "l\n" + std::string(length, random.one_in(3) ? '\r' : 'k') + "\n0 1\n";
+          bytes += (secret ? "auth\n" : "l\n") +
+                   std::string(secret && random.one_in(2) ? 257 : length,
+                               random.one_in(3) ? '\r' : 'k') +
+                   "\n0 1\n";
           return;
         default:
           bytes += (secret ? "auth\n_\n" : "l\n" + about.key + "\n") +
@@ -208,7 +211,7 @@ void Client::ask(Random& random, Neighbourhood& neighbourhood, Act act, std::str
 void Client::send(std::string& bytes, char letter, const KnownToken& about,
                   const std::string& argument, Random& random) {
   asked_.push_back({letter, about});
-  const std::string ending = random.one_in(10) ? "\r\n" : "\n";
+  const std::string ending = random.one_in(10) ? random.one_in(2) ? "\r\n" : "\r\r\r\n" : "\n";
   std::string words = about.token.empty() ? argument : about.token + argument;
   if (random.one_in(10)) {
     for (std::size_t at = words.find(' '); at != std::string::npos; at = words.find(' ', at + 3)) {
@@ -292,6 +295,10 @@ void Client::take(std::string_view line, Neighbourhood& neighbourhood, Random& r
       return key.semaphore == asked.about.semaphore && key.key == asked.about.key;
     });
   }
+}
+
+void Client::called_off() {
+  if (!asked_.empty()) asked_.pop_front();
 }
 
 void Client::disconnected() {

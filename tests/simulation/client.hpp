@@ -77,6 +77,9 @@ class Client {
   /// Takes in replies. True if one of them is a grant.
   bool hear(std::string_view bytes, Neighbourhood& neighbourhood, Random& random);
 
+  /// What it asked for first was called off: there will be no reply.
+  void called_off();
+
   /// The connection is gone. Tokens may still be good.
   void disconnected();
 

@@ -175,6 +175,7 @@ void Oracle::wait_cancelled(Time now, ConnectionId id, const Sight& sight) {
     std::erase_if(key.queue,
                   [&](const Claim& claim) { return claim.owner == id && claim.blocked; });
   }
+  streams_.at(id).blocked = false;
   finish(sight);
 }
 
@@ -677,12 +678,12 @@ Time Oracle::next_deadline() const {
 }
 
 Time Oracle::some_deadline(Random& random) const {
-  if (keys_.empty() || claim_count_ == 0) return kNever;
+  if (keys_.empty()) return kNever;
   auto entry = keys_.begin();
   std::advance(entry, static_cast<std::ptrdiff_t>(random.below(keys_.size())));
   const Key& key = entry->second;
   const std::size_t all = key.holders.size() + key.queue.size();
-  if (all == 0) return kNever;
+  if (all == 0) return key.idle_since + rules_.gc_max_idle;
   const std::size_t at = random.below(all);
   return at < key.holders.size() ? key.holders[at].deadline
                                  : key.queue[at - key.holders.size()].deadline;

@@ -84,7 +84,7 @@ class Oracle {
   /// Whether the connection holds or waits for something, for each open one in order.
   [[nodiscard]] std::vector<std::pair<ConnectionId, bool>> claims() const;
   [[nodiscard]] Time next_deadline() const;
-  /// A deadline, of any grant or wait, or `kNever`.
+  /// A deadline, of any grant, wait or idle key, or `kNever`.
   [[nodiscard]] Time some_deadline(Random& random) const;
   [[nodiscard]] std::uint64_t fences_left() const { return fences_left_; }
   /// Whether not everybody who waits could be granted a fence, so that who is depends on an order.

@@ -40,6 +40,11 @@ Server::Server(const Setup& setup)
                   setup.reserves ? Fences::kCanBeReserved : Fences::kAreAll,
                   source_of(setup.salt_stream)) {}
 
+void Server::fire() {
+  timer_ = kNever;
+  on_timer();
+}
+
 void Server::reserved(const fencing::FenceReserver::Result& result) {
   wants_fences_ = false;
   take_reservation(result);
@@ -93,6 +98,11 @@ Connection::Progress Connection::handle_one() {
   }
   blocked_ = true;
   return Progress::kBlocked;
+}
+
+void Connection::cancel_wait() {
+  server_.cancel_wait(owner_);
+  blocked_ = false;
 }
 
 void Connection::close(bool release_all) {

@@ -29,11 +29,12 @@ class Server final : public reactor::ServiceCore {
 
   explicit Server(const Setup& setup);
 
-  using ServiceCore::on_timer;
   using ServiceCore::set_now;
   using ServiceCore::table;
 
-  /// When `on_timer` is to be called.
+  /// The timer fires, once.
+  void fire();
+  /// When it is to fire.
   [[nodiscard]] Time timer() const { return timer_; }
   /// Whether fences are to be reserved, until `reserved`.
   [[nodiscard]] bool wants_fences() const { return wants_fences_; }
@@ -66,7 +67,9 @@ class Connection final : public reactor::Waiter {
   void receive(std::string_view bytes) { input_ += bytes; }
   /// Carries out the first request, if it has arrived. After `kRefused` the owner is closed.
   Progress handle_one();
-  void cancel_wait() { server_.cancel_wait(owner_); }
+  /// Calls off what it waits for, without a reply, as an HTTP session does whose caller has left.
+  /// There may be a reply all the same, if the wait was over by now.
+  void cancel_wait();
   /// Ends the connection: nothing but the destructor may follow. `release_all`: as the end of an
   /// HTTP session does.
   void close(bool release_all);

@@ -89,7 +89,7 @@ void World::draw_faults() {
   constexpr std::array kSteps{1, 2, 3, 8, 64, 1 << 20};
   fence_step_ = static_cast<std::uint64_t>(random_.pick(kSteps));
   wall_clock_ = random_.next() >> random_.between(1, 60);
-  const std::array latencies{Time(10ms), Time(10ms), 2 * pace_, 10 * pace_};
+  const std::array latencies{Time(10ms), 2 * pace_, 10 * pace_};
   disk_latency_ = random_.pick(latencies);
   crashes_ = has_fence_file_ && random_.percent(60);
   disk_fails_ = has_fence_file_ && random_.percent(40);
@@ -135,7 +135,7 @@ void World::make_history() {
   if (crashes_) plan(10 * pace_ + span(60 * pace_), What::kCrash);
   if (disk_fails_) plan(span(20 * pace_), What::kWeather);
   if (clock_jumps_) plan(span(20 * pace_), What::kClock);
-  if (random_.percent(25)) plan(span(60 * pace_), What::kDrain);
+  if (random_.percent(35)) plan(span(60 * pace_), What::kDrain);
 }
 
 // --- Time ---
@@ -224,6 +224,9 @@ void World::happen(const Event& event) {
     case What::kNotice:
       if (has_link) notice(event.who, link->second);
       return;
+    case What::kCallOff:
+      if (has_link) call_off(event.who, link->second);
+      return;
     case What::kEnd:
       if (has_link) end(event.who);
       return;
@@ -245,7 +248,7 @@ void World::happen(const Event& event) {
           throw Violation("fences: expected more to be asked for, but they are not");
         }
       }
-      return plan(time_ + 50ms + span(random_.one_in(3) ? 30s : 2 * pace_), What::kTick);
+      return plan(std::max(moment(random_.one_in(3) ? 30s : 2 * pace_), time_ + 1ms), What::kTick);
     case What::kReserve:
       if (event.who == run_) reserve();
       return;
@@ -279,11 +282,12 @@ void World::happen(const Event& event) {
 
 void World::act(std::size_t number) {
   Client& client = clients_[number];
-  plan(moment(pace_) + 1us, What::kAct, number);
+  plan(std::max(moment(pace_), time_ + 1us), What::kAct, number);
   if (server_ == nullptr) return;
   if (client.connection == 0) connect(client, number);
   if (client.waits()) {
     if (random_.percent(client.temperament().vanishes_when_blocked)) return vanish(client);
+    if (random_.one_in(60)) plan(moment(pace_, 60), What::kCallOff, client.connection);
     if (!random_.one_in(10)) return;
   }
   std::string bytes;
@@ -363,14 +367,21 @@ void World::notice(ConnectionId id, Link& link) {
   Connection& connection = *link.server_side;
   connection.hung_up = true;
   if (link.stalled && !connection.unsent.empty() && !rules_.release_on_disconnect) {
-    settle();
-    take_step(
-        "cancel", id, [&] { connection.cancel_wait(); },
-        [&] { oracle_.wait_cancelled(reading(), id, sight_); });
-    return plan(moment(3s), What::kEnd, id);
+    return plan(moment(3s), What::kEnd, id);  // what is being sent to it may still arrive
   }
   if (connection.unsent.empty()) go_on(id);
   if (links_.contains(id)) end(id);
+}
+
+void World::call_off(ConnectionId id, Link& link) {
+  if (!link.server_side->blocked()) return;
+  settle();
+  take_step(
+      "call off", id, [&] { link.server_side->cancel_wait(); },
+      [&] { oracle_.wait_cancelled(reading(), id, sight_); });
+  Client& client = clients_[link.client];
+  if (client.connection == id) client.called_off();
+  plan(time_, What::kGoOn, id);
 }
 
 // --- The server's life ---
@@ -436,7 +447,7 @@ void World::crash() {
   ++run_;  // what is under way is for the old one
   server_.reset();
   file_.reset();
-  if (random_.percent(60) || disk_.died()) {
+  if (random_.percent(75) || disk_.died()) {
     disk_.power_cut(!disk_fails_ && random_.percent(70));
   } else {
     disk_.process_ended();
@@ -552,7 +563,7 @@ void World::end(ConnectionId id) {
 
 void World::expire() {
   take_step(
-      "timer", 0, [&] { server_->on_timer(); }, [&] { oracle_.time_passed(reading(), sight_); });
+      "timer", 0, [&] { server_->fire(); }, [&] { oracle_.time_passed(reading(), sight_); });
 }
 
 /// Where who is granted the last fences depends on the order of what is due, nothing else shall

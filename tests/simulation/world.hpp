@@ -59,14 +59,15 @@ class World {
 
  private:
   enum class What : std::uint8_t {
-    kAct,     ///< a client does something
-    kArrive,  ///< bytes reach the server
-    kReply,   ///< replies reach the client
-    kLeave,   ///< the end of a connection reaches the server's system
-    kNotice,  ///< and the server
-    kEnd,     ///< the server gives a connection up
-    kRead,    ///< the peer reads again
-    kGoOn,    ///< the server goes on with what a connection has sent
+    kAct,      ///< a client does something
+    kArrive,   ///< bytes reach the server
+    kReply,    ///< replies reach the client
+    kLeave,    ///< the end of a connection reaches the server's system
+    kNotice,   ///< and the server
+    kCallOff,  ///< what a connection waits for is not wanted any more
+    kEnd,      ///< the server gives a connection up
+    kRead,     ///< the peer reads again
+    kGoOn,     ///< the server goes on with what a connection has sent
     kTick,
     kReserve,   ///< the disk is asked for fences
     kReserved,  ///< and has answered
@@ -118,6 +119,7 @@ class World {
   void arrive(ConnectionId id, Link& link);
   void reply(ConnectionId id, Link& link);
   void notice(ConnectionId id, Link& link);
+  void call_off(ConnectionId id, Link& link);
 
   void start_server();
   void crash();
