@@ -1,5 +1,5 @@
 # A thin front for the CMake presets. `make run` and `make test` are all that a new machine needs.
-.PHONY: help build debug run test asan tsan coverage simulate fuzz bench format format-check tidy cppcheck openapi-lint promtool doxygen install package package-test package-boot-test clean
+.PHONY: help build debug run test asan tsan coverage simulate history fuzz bench format format-check tidy cppcheck openapi-lint promtool doxygen install package package-test package-boot-test clean
 
 PREFIX ?= /usr/local
 ARGS ?=
@@ -7,6 +7,7 @@ TARGET ?=
 SECONDS ?= 60
 SEEDS ?= 1000
 FROM ?= 1
+MINUTES ?= 10
 DEPS = packaging/install-deps.sh
 SOURCES = $(shell git ls-files -co --exclude-standard '*.cpp' '*.hpp')
 
@@ -63,6 +64,9 @@ fuzz: ## feed each parser, the lock table and the fence file for SECONDS, 60 by 
 	@cmake --preset fuzz
 	@cmake --build --preset fuzz
 	@tests/fuzz/run --seconds $(SECONDS) $(TARGET)
+
+history: build ## torment the server and its clients for MINUTES, 10 by default, and check what they saw; SEED= repeats
+	@BUILD=build/release tests/history/run_history.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 bench: build ## compare with an epoll floor, Redis, memcached and others on the same load
 	@$(DEPS) bench

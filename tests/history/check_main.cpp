@@ -60,14 +60,14 @@ int run(std::span<char* const> arguments) {
     const std::string_view argument = arguments[i];
     if (argument.starts_with("--") && i + 1 < arguments.size()) {
       const std::string_view value = arguments[++i];
-      int number = 0;
+      dflockd::history::Time number = 0;
       std::from_chars(value.data(), value.data() + value.size(), number);
       if (argument == "--margin-ms") {
         bounds.margin = number * (dflockd::history::kSecond / 1000);
       } else if (argument == "--session-idle") {
         // The server looks some times a second which sessions have been idle for twice as long.
         bounds.session_silence = 2 * number * dflockd::history::kSecond - bounds.wakeup;
-        bounds.session_end = (2 * number + 2) * dflockd::history::kSecond;
+        bounds.session_end = bounds.session_silence + 3 * dflockd::history::kSecond;
       } else {
         bounds.margin = 0;
       }

@@ -63,6 +63,7 @@ struct PhaseOne {
   enum class Certainty : std::uint8_t { kAbsent, kMaybe, kSure } certainty = Certainty::kAbsent;
   std::uint32_t enqueue = kNobody;
   std::uint32_t grant = kNobody;  ///< if it was acquired at once
+  Time not_granted_before = 0;
 };
 
 class Checker {
@@ -91,8 +92,11 @@ class Checker {
   [[nodiscard]] Time abandoned(const Operation& request) const {
     return std::min(request.abandoned, killed_[request.place.file]);
   }
+  [[nodiscard]] Time decided(Time time, const Operation& request) const {
+    return time == kNever ? 0 : disturbances_.decided(time, slot_of(request));
+  }
   [[nodiscard]] Time decided(const Operation& request) const {
-    return disturbances_.decided(request.completed, slot_of(request));
+    return decided(request.completed, request);
   }
 
   void know_owners();
@@ -319,9 +323,11 @@ void Checker::look_at_replies() {
               {i, std::min(request.seen, settled(request.invoked, request)), decided(request)});
         }
         if (request.reply == kNone) {
-          const Time end = settled(
-              std::min(later(request.invoked, request.timeout), abandoned(request)), request);
-          occupancies_.push_back({request.key, 1, request.invoked,
+          const Time left = abandoned(request);
+          const Time end =
+              settled(std::min(later(request.invoked, request.timeout), left), request);
+          // Had it been granted before, the client would have heard of it.
+          occupancies_.push_back({request.key, 1, std::max(request.invoked, decided(left, request)),
                                   std::min(later(end, request.lease), owner_of(request).must_end)});
         }
         break;
@@ -448,10 +454,16 @@ void Checker::look_at_wait(std::uint32_t index, PhaseOne& state) {
       state = {};
       break;
     case kDraining:
-      end_phase_one(state, request.completed);
+      // Whom it kept waiting it had not granted anything.
+      if (decided(request) <= settled(request.invoked, request)) {
+        end_phase_one(state, request.completed);
+      }
       state = {};
       break;
     case kNone:
+      if (decided(abandoned(request), request) > settled(request.invoked, request)) {
+        state.not_granted_before = decided(abandoned(request), request);
+      }
       if (state.certainty == kSure && !queued) uses_.emplace_back(state.grant, index);
       if (state.certainty != kAbsent) state.certainty = kMaybe;
       break;
@@ -469,8 +481,8 @@ void Checker::look_at_wait(std::uint32_t index, PhaseOne& state) {
 void Checker::end_phase_one(const PhaseOne& state, Time by) {
   if (state.certainty == PhaseOne::Certainty::kAbsent || state.grant != kNobody) return;
   const Operation& request = op(state.enqueue);
-  occupancies_.push_back(
-      {request.key, 1, request.invoked, std::min(by, owner_of(request).must_end)});
+  occupancies_.push_back({request.key, 1, std::max(request.invoked, state.not_granted_before),
+                          std::min(by, owner_of(request).must_end)});
 }
 
 void Checker::abandon_phases() {

@@ -390,6 +390,16 @@ TEST(WakeUp, is_not_due_while_somebody_may_hold) {
   EXPECT_THAT(violated(history("25000")), ElementsAre("wakeup"));
 }
 
+TEST(WakeUp, is_due_while_another_still_waits) {
+  // c was killed much later: had it been granted anything before, it would have said so.
+  EXPECT_THAT(violated(written({{"a.1", holder("I 1000 2 1 release L:job token=@1\nR 1010 2 ok")},
+                                {"c.1", connected("I 90 1 1 acquire L:job timeout=30 lease=10")},
+                                {"b.1", connected("I 100 1 1 acquire L:job timeout=10 lease=10\n"
+                                                  "R 10100 1 timeout")},
+                                {"driver", "E 20000 client_kill c.1"}})),
+              ElementsAre("wakeup"));
+}
+
 TEST(WakeUp, that_two_phases_lost) {
   EXPECT_THAT(violated(written({{"a.1", holder("I 1000 2 1 release L:job token=@1\nR 1010 2 ok")},
                                 {"b.1", connected(R"(

@@ -64,6 +64,7 @@ void run(const Options& options) {
                          options.seed * 1000 + i);
   }
   std::vector<std::jthread> threads;
+  threads.reserve(workers.size());
   for (Worker& worker : workers) threads.emplace_back([&worker] { work(worker); });
 }
 

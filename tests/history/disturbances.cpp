@@ -13,8 +13,9 @@ class Spans {
     if (depth_++ == 0) since_ = time;
   }
   void end(Time time, std::vector<Disturbances::Interval>& intervals) {
-    if (depth_ == 0 || --depth_ > 0) return;
-    intervals.push_back({since_, time});
+    if (depth_ == 0) return;
+    --depth_;
+    if (depth_ == 0) intervals.push_back({since_, time});
   }
   void finish(std::vector<Disturbances::Interval>& intervals) {
     if (depth_ > 0) intervals.push_back({since_, kNever});

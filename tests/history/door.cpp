@@ -18,7 +18,7 @@ std::string lines(std::string_view command, std::string_view key, std::string_vi
 
 class LineDoor final : public Door {
  public:
-  LineDoor(Address address, TlsContext tls, Clock::time_point deadline)
+  LineDoor(const Address& address, const TlsContext& tls, Clock::time_point deadline)
       : stream_(std::make_unique<Stream>(address, tls, deadline)) {}
 
   std::string ask(const Request& request, Clock::time_point deadline,

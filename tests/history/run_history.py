@@ -7,7 +7,8 @@ fence file, SIGHUP; and, as root, a network that delays, reorders, doubles and l
 A run is made of rounds, by turns without and with TLS, each with a seed of its own. What went on is printed at the end of
 each round; a round that fails leaves its directory. The seed repeats the choices, not the machine's timing.
 
-The programs come from the environment: DFLOCKD_BINARY, HISTORY_CLIENT, HISTORY_CHECK and PACKET_RELAY.
+The programs come from the directory that BUILD names, or each from DFLOCKD_BINARY, HISTORY_CLIENT, HISTORY_CHECK and
+PACKET_RELAY.
 """
 
 import argparse
@@ -34,6 +35,16 @@ KEYS = ("L:a", "S:p=2", "L:b", "L:c", "S:q=3", "L:d", "L:e", "S:r=5", "L:f", "L:
 USERS_OF_A_KEY = 4
 # So short that what a session may have been granted is soon known to be over.
 SESSION_IDLE_S = 3
+
+
+def program(variable, name):
+    return os.environ.get(variable) or str(Path(os.environ.get("BUILD", "build/release"), name).resolve())
+
+
+SERVER = program("DFLOCKD_BINARY", "dflockd")
+CLIENT = program("HISTORY_CLIENT", "history_client")
+CHECKER = program("HISTORY_CHECK", "history_check")
+RELAY = program("PACKET_RELAY", "packet_relay")
 
 
 class Failure(Exception):
@@ -127,7 +138,7 @@ class Server:
 
     def _try_to_start(self):
         with open(self.log(), "wb") as log:
-            command = self.network.server_command([os.environ["DFLOCKD_BINARY"], *self.flags])
+            command = self.network.server_command([SERVER, *self.flags])
             self.process = subprocess.Popen(command, stderr=log, env=environment(), start_new_session=True)
         deadline = time.monotonic() + PATIENCE
         while len(re.findall(r"\blistening\b.*port=", self.log().read_text())) < 2:
@@ -195,7 +206,7 @@ class Client:
     def start(self, seed):
         self.run += 1
         self.diary.write("client_start", self.name())
-        words = [os.environ["HISTORY_CLIENT"], "--out", str(self.directory / f"{self.name()}.history"),
+        words = [CLIENT, "--out", str(self.directory / f"{self.name()}.history"),
                  "--seed", str(seed), "--host", self.network.server_address(self.slot),
                  "--port", str(self.server.port), "--http-port", str(self.server.http_port), *self.settings]
         with open(self.directory / f"{self.name()}.log", "wb") as log:
@@ -289,7 +300,7 @@ class Tormentor:
         actions, weights = zip(*self.torments)
         self.random.choices(actions, weights)[0]()
         # Now and then all is well for long enough to see that it is.
-        pause = self.random.uniform(2, 5) if self.random.random() < 0.25 else self.random.uniform(0.1, 1.5)
+        pause = self.random.uniform(4, 9) if self.random.random() < 0.25 else self.random.uniform(0.1, 2)
         self.later(pause, self.torment)
 
     def count(self, what):
@@ -404,7 +415,7 @@ def make_certificate(directory, addresses):
 def check(directory, margin_ms):
     """Status and output of the checker."""
     files = sorted(directory.glob("*.history"))
-    done = subprocess.run([os.environ["HISTORY_CHECK"], "--margin-ms", str(margin_ms),
+    done = subprocess.run([CHECKER, "--margin-ms", str(margin_ms),
                            "--session-idle", str(SESSION_IDLE_S), *files],
                           capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
@@ -417,7 +428,7 @@ def run_round(options, seed, seconds, tls, directory, totals):
     with contextlib.ExitStack() as stack:
         network = Loopback()
         if options.network:
-            network = Namespaces(os.environ["PACKET_RELAY"], slots, choices)
+            network = Namespaces(RELAY, slots, choices)
         stack.callback(network.close)
         if tls:
             make_certificate(directory, {network.server_address(slot) for slot in slots})

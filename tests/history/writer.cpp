@@ -36,7 +36,7 @@ std::uint64_t Writer::invoke(std::uint64_t connection, std::string_view request)
   return number;
 }
 
-void Writer::write(char kind, std::uint64_t number, std::string_view rest) {
+void Writer::write(char kind, std::uint64_t number, std::string_view rest) const {
   std::string line{kind, ' '};
   line.append(std::to_string(monotonic_now())).append(" ").append(std::to_string(number));
   if (!rest.empty()) line.append(" ").append(rest);

@@ -36,7 +36,7 @@ class Writer {
   void lost(std::uint64_t connection, std::string_view by) { write('D', connection, by); }
 
  private:
-  void write(char kind, std::uint64_t number, std::string_view rest);
+  void write(char kind, std::uint64_t number, std::string_view rest) const;
 
   const int file_;
   std::atomic<std::uint64_t> connections_{0};
