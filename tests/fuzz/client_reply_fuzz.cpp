@@ -133,6 +133,22 @@ std::size_t width_of(std::string_view text) {
       text, [](char c) { return (static_cast<unsigned char>(c) & 0xc0U) != 0x80U; }));
 }
 
+/// Whether no character of UTF-8 is torn.
+bool is_whole(std::string_view text) {
+  std::size_t missing = 0;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    const bool continues = (byte & 0xc0U) == 0x80U;
+    if (continues != (missing > 0)) return false;
+    if (continues) {
+      --missing;
+    } else if (byte >= 0xc0) {
+      missing = byte < 0xe0 ? 1 : (byte < 0xf0 ? 2 : 3);
+    }
+  }
+  return missing == 0;
+}
+
 void check_table(std::string_view json, std::size_t width) {
   std::vector<std::string> lines;
   try {
@@ -144,6 +160,7 @@ void check_table(std::string_view json, std::size_t width) {
   check(!lines.empty() && lines.size() != 2, "a table has a title, and a head if it has rows");
   for (const std::string& line : lines) {
     check(is_printable(line), "a line of the table is one for any terminal");
+    check(is_whole(line), "no character is torn");
     check(line.find("\xc2\x9b") == std::string::npos, "no C1 control character in the table");
   }
   for (std::size_t i = 2; i < lines.size(); ++i) {

@@ -178,17 +178,16 @@ bool contains(std::string_view text, std::string_view part) {
   return text.find(part) != std::string_view::npos;
 }
 
-/// What `text` says of the file, it says of one of its lines.
+/// An error begins with where it is; if that is the file, with one of its lines.
 void check_place(std::string_view text, const Given& given) {
-  const std::string place = config_file().path() + ":";
-  const std::size_t at = text.find(place);
-  if (at == std::string_view::npos) {
+  const std::string place = "dflockd: " + config_file().path() + ":";
+  if (!text.starts_with(place)) {
     check(contains(text, "--") || contains(text, "DFLOCKD_") || contains(text, "argument") ||
               contains(text, "flag"),
           "an error says where it is");
     return;
   }
-  const std::string_view rest = text.substr(at + place.size());
+  const std::string_view rest = text.substr(place.size());
   std::size_t number = 0;
   const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), number);
   check(error == std::errc() && *end == ':', "an error in the file tells the line");
@@ -258,6 +257,23 @@ void check_plain_lines(const Given& given, std::string_view printed) {
   }
 }
 
+/// What is taken for a setting begins as TOML has it.
+void check_accepted_line(std::string_view line) {
+  line = trim(line);
+  if (line.empty() || line.front() == '#') return;
+  const std::size_t equals = line.find('=');
+  check(equals != std::string_view::npos, "a line that is accepted is a setting");
+  if (line.front() == '"' || line.front() == '\'') return;  // the key may have a '=' in it
+  const std::string_view name = trim(line.substr(0, equals));
+  const Row* const row = row_named(name);
+  check(row != nullptr && row->scope != Scope::kCommandLine, "a key that is accepted is known");
+  const std::string_view value = trim(line.substr(equals + 1));
+  const bool is_quoted = value.starts_with('"') || value.starts_with('\'');
+  const bool is_number = !value.empty() && value.front() >= '0' && value.front() <= '9';
+  check(is_quoted || is_number || value.starts_with("true") || value.starts_with("false"),
+        "a value that is accepted is one of TOML");
+}
+
 /// The configuration, printed, gives the same again.
 void check_printed(const Loaded& loaded, const Given& given) {
   const Result result = load_it(given, true);
@@ -294,6 +310,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       check(may_show_secret(given) || !contains(warning, kSecret), "a warning shows no secret");
     }
     check_config(loaded->config);
+    std::ranges::for_each(lines_of(given.file), check_accepted_line);
     check_printed(*loaded, given);
     return 0;
   }
