@@ -1,5 +1,5 @@
 # A thin front for the CMake presets. `make run` and `make test` are all that a new machine needs.
-.PHONY: help build debug run test asan tsan fuzz bench format format-check tidy openapi-lint promtool doxygen install package package-test package-boot-test clean
+.PHONY: help build debug run test asan tsan fuzz bench format format-check tidy cppcheck openapi-lint promtool doxygen install package package-test package-boot-test clean
 
 PREFIX ?= /usr/local
 ARGS ?=
@@ -26,8 +26,7 @@ run: build ## start the daemon; flags go into ARGS, as in make run ARGS="--port 
 test: build ## run every test
 	@ctest --preset release
 
-asan: ## run every test under AddressSanitizer and UndefinedBehaviorSanitizer
-	@$(DEPS)
+asan: build ## run every test under AddressSanitizer and UndefinedBehaviorSanitizer
 	@cmake --preset asan
 	@cmake --build --preset asan
 	@ctest --preset asan
@@ -63,6 +62,13 @@ tidy: ## run clang-tidy over the sources
 	@$(DEPS) lint
 	@cmake --preset release
 	@packaging/tidy.sh build/release
+
+cppcheck: ## run cppcheck over the sources
+	@$(DEPS) lint
+	@mkdir -p build/cppcheck
+	@cppcheck --std=c++20 --language=c++ --enable=warning,performance,portability -j 2 --quiet \
+	  --inline-suppr --suppressions-list=packaging/cppcheck.supp --cppcheck-build-dir=build/cppcheck \
+	  -DDFLOCKD_VERSION='""' -I src -I include --error-exitcode=1 src include
 
 openapi-lint: ## lint the description of the HTTP API
 	@$(DEPS) openapi

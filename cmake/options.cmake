@@ -57,3 +57,21 @@ function(dflockd_test_parts name)
   target_link_libraries(${name} PUBLIC dflockd_test_options)
   target_precompile_headers(${name} REUSE_FROM dflockd_test_headers)
 endfunction()
+
+# dflockd_server_test(NAME SOURCES...) declares a GoogleTest program that knows the server from outside
+# only. For a sanitized server there is that of the release build, which takes long to compile:
+# CMakePresets.json tells it of the server.
+function(dflockd_server_test name)
+  if(DFLOCKD_SANITIZE)
+    add_executable(${name} IMPORTED)
+    set_property(TARGET ${name} PROPERTY IMPORTED_LOCATION ${PROJECT_SOURCE_DIR}/build/release/${name})
+    gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 NO_PRETTY_VALUES
+                         PROPERTIES TIMEOUT 120 LABELS ${name})
+    return()
+  endif()
+  dflockd_test(${name} ${ARGN})
+  target_link_libraries(${name} PRIVATE dflockd_test_servers)
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests/conformance)
+  target_compile_definitions(${name} PRIVATE DFLOCKD_FAULT_SHIM="$<TARGET_FILE:dflockd_fault_shim>")
+  add_dependencies(${name} dflockd dflockd_fault_shim)
+endfunction()

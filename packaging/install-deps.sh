@@ -2,7 +2,7 @@
 # Installs the Debian 12 packages that are missing, and does nothing when all are there.
 # Usage: packaging/install-deps.sh [lint | fuzz | bench | openapi | metrics | doxygen | package | package-boot]
 #   (nothing)     what building and testing needs
-#   lint          and clang-format and clang-tidy
+#   lint          and clang-format, clang-tidy and cppcheck
 #   fuzz          and clang with libFuzzer, for `make fuzz`
 #   bench         and the servers that `make bench` compares with, which are not started
 #   openapi       only npx, for `make openapi-lint`, and only if there is none
@@ -40,7 +40,7 @@ get_promtool() {
 
 case "${1-}" in
   '') ;;
-  lint) packages="$packages clang-format-14 clang-tidy-22" ;;
+  lint) packages="$packages clang-format-14 clang-tidy-22 cppcheck" ;;
   fuzz) packages="$packages clang-16 libclang-rt-16-dev" ;;
   bench) packages="$packages redis-server memcached stunnel4 nginx-light wrk util-linux" ;;
   openapi)

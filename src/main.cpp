@@ -165,6 +165,13 @@ std::optional<reactor::HttpOptions> http_options(const config::Config& config,
       .allowed_origins = config.http_cors_allowed_origins};
 }
 
+/// Ends the process without the destructors.
+[[noreturn]] void leave(int status) {
+  logging::info("exiting", {{"status", status}});
+  logging::shutdown();
+  std::_Exit(status);
+}
+
 int serve(const config::Config& config, middleware::Credentials& credentials, Reloader& reloader) {
   asio::io_context context(ASIO_CONCURRENCY_HINT_UNSAFE);
   reactor::LockService service(
@@ -190,7 +197,10 @@ int serve(const config::Config& config, middleware::Credentials& credentials, Re
       credentials, service, manager);
   server.on_reload([&reloader] { reloader.reload(); });
   warn_beyond_loopback(config, credentials.authenticator.required(), server);
-  return server.run();
+  const int status = server.run();
+  // A disk that hangs must not keep what has been told to end. The file stands it, as a crash.
+  if (service.waits_for_disk()) leave(status);
+  return status;
 }
 
 int run(int argc, char** argv) {

@@ -47,8 +47,8 @@ SlotBytes encode(const Slot& slot) {
 }
 
 std::optional<Slot> decode(std::span<const std::byte, kSlotSize> bytes) {
-  const auto magic = bytes.subspan<kMagicAt, kMagic.size()>();
-  const auto checksum = bytes.subspan<kChecksumAt, kChecksumSize>();
+  const auto magic = bytes.subspan(kMagicAt, kMagic.size());
+  const auto checksum = bytes.subspan(kChecksumAt, kChecksumSize);
   if (!std::ranges::equal(magic, std::as_bytes(std::span(kMagic)))) return std::nullopt;
   if (!std::ranges::equal(checksum, checksum_of(bytes))) return std::nullopt;
   return Slot{.sequence = load(bytes, kSequenceAt),

@@ -42,7 +42,7 @@ void make_room(std::string& out) {
   if (out.capacity() < needed) out.reserve(std::max(needed, 2 * out.capacity()));
 }
 
-std::optional<Status> carry_out(const protocol::Request& request, LockService& service,
+std::optional<Status> carry_out(const protocol::Request& request, ServiceCore& service,
                                 locks::OwnerId owner, std::string& out) {
   const locks::KeyName key{request.semaphore ? locks::Kind::kSemaphore : locks::Kind::kLock,
                            request.key};
@@ -96,7 +96,7 @@ Status status_of(Outcome outcome) {
   return Status::kError;
 }
 
-std::optional<Status> execute(const protocol::Request& request, LockService& service,
+std::optional<Status> execute(const protocol::Request& request, ServiceCore& service,
                               locks::OwnerId owner, std::string& out) {
   try {
     make_room(out);

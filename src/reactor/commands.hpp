@@ -8,7 +8,7 @@
 #include "locks/types.hpp"
 #include "protocol/reply.hpp"
 #include "protocol/request.hpp"
-#include "reactor/lock_service.hpp"
+#include "reactor/service_core.hpp"
 
 namespace dflockd::reactor {
 
@@ -19,7 +19,7 @@ namespace dflockd::reactor {
 /// `error` if memory is too short. Returns what the reply says, or nothing if the request blocks:
 /// then there is no reply yet, and `Waiter::wait_over` follows.
 [[nodiscard]] std::optional<protocol::Status> execute(const protocol::Request& request,
-                                                      LockService& service, locks::OwnerId owner,
+                                                      ServiceCore& service, locks::OwnerId owner,
                                                       std::string& out);
 
 /// Appends the reply to a request that blocked and is over, and returns what it says.

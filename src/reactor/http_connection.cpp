@@ -331,6 +331,7 @@ net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>
     const Change& change) {
   const LockOperation& operation = change.operation;
   HttpTurn turn(change.session);
+  // cppcheck-suppress danglingLifetime ; `respond` clears it
   turn_ = &turn;
   if (!turn.is_first()) {
     input_.release();
@@ -346,6 +347,7 @@ net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>
   if (!may_block(operation.operation)) co_return tell(operation, std::move(result));
   bool go_on = true;
   if (answer.outcome == locks::Outcome::kQueued) {
+    turn.queued();
     input_.release();
     suspended_in_ = Suspension::kWaiting;
     if (hung_up_) turn.give_up();

@@ -1,6 +1,7 @@
 #include "reactor/http_sessions.hpp"
 
 #include <cassert>
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -51,7 +52,6 @@ net::AwaitableOf<bool> HttpTurn::begin() {
 }
 
 net::AwaitableOf<bool> HttpTurn::wait(locks::Answer& answer) {
-  blocked_ = !answer_;
   std::error_code cancelled;
   bool go_on = true;
   while (go_on && !answer_) {
@@ -59,7 +59,6 @@ net::AwaitableOf<bool> HttpTurn::wait(locks::Answer& answer) {
     co_await call_->async_wait(net::into(cancelled));
     go_on = was_called();
   }
-  blocked_ = !answer_;
   if (answer_) answer = *answer_;
   co_return go_on;
 }
@@ -123,7 +122,12 @@ std::variant<std::shared_ptr<HttpSession>, HttpSessions::Refusal> HttpSessions::
     return Refusal::kMaxSessionsPerIp;
   }
   auto session = std::make_shared<HttpSession>(*this, new_id(), address);
-  by_id_.emplace(session->id_, session);
+  try {
+    by_id_.emplace(session->id_, session);
+  } catch (const std::bad_alloc&) {
+    service_.release_owner(session->owner_);
+    throw;
+  }
   ++count->second;
   session->active_at_ = service_.now();
   by_activity_.push_back(*session);

@@ -47,7 +47,9 @@ class HttpTurn {
   /// Waits until they are. False if the session was closed or `give_up` called.
   net::AwaitableOf<bool> begin();
 
-  /// Waits for the answer to a request that was answered `kQueued`. False as `begin`.
+  /// The lock table has answered `kQueued`. To be told before anything can fail.
+  void queued() noexcept { blocked_ = true; }
+  /// Waits for the answer to the request that was `queued`. False as `begin`.
   net::AwaitableOf<bool> wait(locks::Answer& answer);
 
   /// Whether the session was closed.

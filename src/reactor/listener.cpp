@@ -22,6 +22,9 @@ using asio::ip::tcp;
 /// How long to leave a listener alone that cannot accept.
 constexpr auto kPause = std::chrono::milliseconds(100);
 
+/// How many connections are accepted before others have a turn.
+constexpr int kAcceptedAtOnce = 16;
+
 /// Finds peers that vanished without a word, such as a machine that lost power, while they wait for
 /// a lock: after half a minute of silence, within another half.
 constexpr int kKeepaliveIdleS = 30;
@@ -46,6 +49,7 @@ tcp::endpoint resolve(asio::io_context& context, const ListenAddress& address) {
 
 /// Accepted sockets inherit these from their listener (tcp(7)).
 void set_options(net::Acceptor& acceptor) {
+  acceptor.non_blocking(true);
   acceptor.set_option(tcp::no_delay(true));
   acceptor.set_option(asio::socket_base::keep_alive(true));
   const auto set = [&acceptor](int option, int value) {
@@ -106,18 +110,25 @@ void Listener::listen(const ListenAddress& address) {
 net::Awaitable Listener::run() {
   while (acceptor_.is_open()) {
     std::error_code error;
-    net::Socket socket = co_await acceptor_.async_accept(net::into(error));
-    if (!error) {
-      try {
-        admit(std::move(socket));
-      } catch (const std::exception& failure) {
-        note_failure(failure.what());  // no memory or no descriptor; others are being served
-      }
-    } else if (error != asio::error::operation_aborted) {
-      note_failure(error.message());
-      pause_.expires_after(kPause);
-      co_await pause_.async_wait(net::into(error));
+    co_await acceptor_.async_wait(tcp::acceptor::wait_read, net::into(error));
+    // Not async_accept: asio loses the coroutine if it finds no memory for a socket.
+    for (int accepted = 0; !error && accepted < kAcceptedAtOnce; ++accepted) accept(error);
+    if (!error || error == asio::error::would_block || error == asio::error::operation_aborted) {
+      continue;
     }
+    note_failure(error.message());
+    pause_.expires_after(kPause);
+    co_await pause_.async_wait(net::into(error));
+  }
+}
+
+/// Takes a connection out of the backlog.
+void Listener::accept(std::error_code& error) {
+  try {
+    net::Socket socket = acceptor_.accept(error);
+    if (!error) admit(std::move(socket));
+  } catch (const std::exception& failure) {
+    note_failure(failure.what());  // no memory or no descriptor; others are being served
   }
 }
 

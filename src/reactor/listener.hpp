@@ -60,6 +60,7 @@ class Listener {
  private:
   void adopt(int descriptor);
   void listen(const ListenAddress& address);
+  void accept(std::error_code& error);
   void admit(net::Socket socket);
   void note_failure(std::string_view error);
   void warn(std::string_view error, std::uint64_t count) const;

@@ -9,9 +9,12 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/sockios.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -296,6 +299,21 @@ void Client::close() {
 
 void Client::half_close() {
   if (::shutdown(socket_, SHUT_WR) != 0) fail("shutdown");
+}
+
+void Client::vanish() const {
+  // What has not been acknowledged would be sent again, and be heard.
+  const auto acknowledged = [this] {
+    int size = 0;
+    if (::ioctl(socket_, SIOCOUTQ, &size) != 0) fail("ioctl");
+    return size == 0;
+  };
+  if (!eventually(acknowledged)) throw std::runtime_error("the server does not acknowledge");
+  sock_filter drop_all = BPF_STMT(BPF_RET | BPF_K, 0);
+  const sock_fprog program{.len = 1, .filter = &drop_all};
+  if (::setsockopt(socket_, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) != 0) {
+    fail("setsockopt");
+  }
 }
 
 void Client::reset() {

@@ -120,6 +120,11 @@ class Client {
   /// Resets the connection.
   void reset();
 
+  /// From now on nothing that the server sends arrives, and nothing answers it: as a machine that
+  /// has lost its power, or a network that is cut. The client must send nothing more, nor leave
+  /// while the test goes on.
+  void vanish() const;
+
   /// This end of the connection, as `stats` shows it for IPv4: "127.0.0.1:40312".
   [[nodiscard]] std::string local_endpoint() const;
 

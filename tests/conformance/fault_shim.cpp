@@ -1,19 +1,41 @@
 // A library to preload into the server, which makes its world worse:
 //
 //   DFLOCKD_SHIM_FILE, DFLOCKD_SHIM_FLAG   while the file FLAG exists, writing or syncing the file
-//                                          FILE fails, with ENOSPC if FLAG is empty, else with EIO
+//                                          FILE fails, with ENOSPC if FLAG is empty, else with EIO;
+//                                          if it holds "hang", syncing lasts until FLAG is gone
 //   DFLOCKD_SHIM_CLOCK_OFFSET              seconds by which the wall clock is wrong
+//   DFLOCKD_SHIM_MEMORY                    a file with the `MemoryFaults` that a test sets
+//   DFLOCKD_SHIM_HASTE                     what the seconds of TCP keepalive are divided by
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
-#include <string>
+#include <string_view>
 
 #include <dlfcn.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+#include "memory_faults.hpp"
+
+using dflockd::conformance::MemoryFaults;
+
+// What stands behind malloc(3) and its like in glibc. To look them up takes memory.
+extern "C" {
+void* __libc_malloc(size_t size);
+void* __libc_calloc(size_t count, size_t size);
+void* __libc_realloc(void* old, size_t size);
+void* __libc_memalign(size_t alignment, size_t size);
+}
 
 namespace {
 
@@ -23,17 +45,60 @@ Function* next(const char* name) {
   return reinterpret_cast<Function*>(::dlsym(RTLD_NEXT, name));
 }
 
+enum class Fault { kNone, kFull, kBroken, kHanging };
+
+/// What is wrong with the file FILE now.
+Fault fault() {
+  static const char* const flag = std::getenv("DFLOCKD_SHIM_FLAG");
+  const int file = flag == nullptr ? -1 : ::open(flag, O_RDONLY | O_CLOEXEC);
+  if (file < 0) return Fault::kNone;
+  std::array<char, 4> word{};
+  const ssize_t size = ::read(file, word.data(), word.size());
+  ::close(file);
+  if (size <= 0) return Fault::kFull;
+  return std::string_view(word.data(), word.size()) == "hang" ? Fault::kHanging : Fault::kBroken;
+}
+
+bool is_the_file(int descriptor) {
+  static const char* const file = std::getenv("DFLOCKD_SHIM_FILE");
+  if (file == nullptr) return false;
+  std::array<char, 4'096> path{};
+  std::array<char, 32> link{};
+  std::snprintf(link.data(), link.size(), "/proc/self/fd/%d", descriptor);
+  if (::readlink(link.data(), path.data(), path.size() - 1) < 0) return false;
+  return std::strcmp(path.data(), file) == 0;
+}
+
 /// Sets errno if an operation on `descriptor` is to fail.
 bool fails(int descriptor) {
-  static const char* const file = std::getenv("DFLOCKD_SHIM_FILE");
-  static const char* const flag = std::getenv("DFLOCKD_SHIM_FLAG");
-  struct stat status {};
-  if (file == nullptr || flag == nullptr || ::stat(flag, &status) != 0) return false;
-  std::array<char, 4'096> path{};
-  const std::string link = "/proc/self/fd/" + std::to_string(descriptor);
-  if (::readlink(link.c_str(), path.data(), path.size() - 1) < 0) return false;
-  if (std::strcmp(path.data(), file) != 0) return false;
-  errno = status.st_size == 0 ? ENOSPC : EIO;
+  const Fault now = fault();
+  if ((now != Fault::kFull && now != Fault::kBroken) || !is_the_file(descriptor)) return false;
+  errno = now == Fault::kFull ? ENOSPC : EIO;
+  return true;
+}
+
+/// Waits for a disk that hangs.
+void wait_for_disk(int descriptor) {
+  constexpr timespec kMoment{.tv_sec = 0, .tv_nsec = 1'000'000};
+  while (fault() == Fault::kHanging && is_the_file(descriptor)) ::nanosleep(&kMoment, nullptr);
+}
+
+MemoryFaults* memory_faults = nullptr;
+
+__attribute__((constructor)) void open_memory_faults() {
+  const char* const path = std::getenv("DFLOCKD_SHIM_MEMORY");
+  const int file = path == nullptr ? -1 : ::open(path, O_RDWR | O_CLOEXEC);
+  if (file < 0) return;
+  void* const shared =
+      ::mmap(nullptr, sizeof(MemoryFaults), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  ::close(file);
+  if (shared != MAP_FAILED) memory_faults = static_cast<MemoryFaults*>(shared);
+}
+
+/// Sets errno if an allocation is to fail.
+bool no_memory() {
+  if (memory_faults == nullptr || !memory_faults->strikes()) return false;
+  errno = ENOMEM;
   return true;
 }
 
@@ -63,11 +128,13 @@ ssize_t pwrite64(int descriptor, const void* bytes, size_t size, off64_t offset)
 
 int fsync(int descriptor) {
   static auto* const real = next<int(int)>("fsync");
+  wait_for_disk(descriptor);
   return fails(descriptor) ? -1 : real(descriptor);
 }
 
 int fdatasync(int descriptor) {
   static auto* const real = next<int(int)>("fdatasync");
+  wait_for_disk(descriptor);
   return fails(descriptor) ? -1 : real(descriptor);
 }
 
@@ -78,6 +145,33 @@ int clock_gettime(clockid_t clock, timespec* time) noexcept {
   if (result == 0 && offset != nullptr && clock == CLOCK_REALTIME)
     time->tv_sec += std::atol(offset);
   return result;
+}
+
+int setsockopt(int socket, int level, int option, const void* value, socklen_t size) noexcept {
+  static auto* const real = next<int(int, int, int, const void*, socklen_t)>("setsockopt");
+  static const char* const haste = std::getenv("DFLOCKD_SHIM_HASTE");
+  if (haste == nullptr || level != IPPROTO_TCP ||
+      (option != TCP_KEEPIDLE && option != TCP_KEEPINTVL)) {
+    return real(socket, level, option, value, size);
+  }
+  const int seconds = std::max(1, *static_cast<const int*>(value) / std::atoi(haste));
+  return real(socket, level, option, &seconds, sizeof seconds);
+}
+
+void* malloc(size_t size) noexcept {
+  return no_memory() ? nullptr : __libc_malloc(size);
+}
+
+void* calloc(size_t count, size_t size) noexcept {
+  return no_memory() ? nullptr : __libc_calloc(count, size);
+}
+
+void* realloc(void* old, size_t size) noexcept {
+  return no_memory() ? nullptr : __libc_realloc(old, size);
+}
+
+void* aligned_alloc(size_t alignment, size_t size) noexcept {
+  return no_memory() ? nullptr : __libc_memalign(alignment, size);
 }
 
 }  // extern "C"

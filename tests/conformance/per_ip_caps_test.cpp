@@ -179,7 +179,7 @@ class ConnectStorm : public testing::Test {
   static constexpr std::size_t kEach = 1'000;
   static constexpr std::size_t kAll = kEach * kStormRoutes.size();
   /// For accepting and refusing a connection, which costs some system calls.
-  static constexpr Duration kTimeForOne = within(200us);
+  static inline const Duration kTimeForOne = within(200us);
 };
 
 TEST_F(ConnectStorm, leaves_each_address_with_its_cap_and_every_refusal_is_counted) {
@@ -225,17 +225,17 @@ TEST_F(ConnectStorm, is_held_off_by_both_caps_and_each_is_counted_on_its_own) {
 
 // Those who are connected are served while it lasts.
 TEST_F(ConnectStorm, does_not_keep_those_connected_waiting) {
-  constexpr Duration kBound = within(20ms);
+  const Duration bound = within(20ms);
   const Server server({"--max-connections-per-ip", "1"});
   Client client(server);
   EXPECT_EQ(client.ping(), "ok");
-  const Duration delay = best_measured(kBound, [&] {
+  const Duration delay = best_measured(bound, [&] {
     const std::vector<std::vector<Client>> clients = storm(server, 50);
     const auto start = Clock::now();
     EXPECT_EQ(client.ping(), "ok");
     return Clock::now() - start;
   });
-  EXPECT_LT(delay, kBound);
+  EXPECT_LT(delay, bound);
 }
 
 }  // namespace

@@ -64,6 +64,7 @@ std::vector<Row> rows_of(const Json& stats) {
          number_text(semaphore, "waiters")});
   }
   std::vector<Row> rows = sorted(std::move(locks));
+  // cppcheck-suppress accessMoved ; it is moved once, before the loop
   for (Row& row : sorted(std::move(semaphores))) rows.push_back(std::move(row));
   return rows;
 }

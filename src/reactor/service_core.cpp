@@ -1,0 +1,214 @@
+#include "reactor/service_core.hpp"
+
+#include <new>
+#include <utility>
+
+#include "logging/logging.hpp"
+#include "memory/reserve.hpp"
+
+namespace dflockd::reactor {
+
+namespace {
+
+using locks::Answer;
+using locks::Instant;
+using locks::KeyName;
+using locks::OwnerId;
+
+/// How many idle keys are collected at a time: about a millisecond's work.
+constexpr std::size_t kCollectAtOnce = 4096;
+
+/// The reserve that is left when more is asked for: half of what one reservation gives, so that an
+/// fsync may take as long as half a million grants.
+constexpr std::uint64_t kLowReserve = fencing::FenceFile::kDefaultStep / 2;
+
+/// How long to leave the disk alone after a reservation that failed.
+constexpr Instant kReservationPause = std::chrono::milliseconds(100);
+
+/// What follows would keep memory.
+void require_memory() {
+  if (memory::is_short()) throw std::bad_alloc();
+}
+
+/// The options with a secret that nobody else knows.
+locks::TableOptions keyed(locks::TableOptions options, fencing::SaltPool& salts) {
+  options.hash_key = {.low = salts.next(), .high = salts.next()};
+  return options;
+}
+
+}  // namespace
+
+ServiceCore::ServiceCore(const ServiceOptions& options, Instant now, std::uint64_t first,
+                         std::uint64_t end, Fences more, fencing::SaltPool::Source salts)
+    : options_(options),
+      salts_(salts),
+      table_(keyed(options.table, salts_), *this),
+      now_(now),
+      last_sweep_(now),
+      last_collection_(now),
+      more_fences_(more) {
+  table_.reserve_fences(first, end);
+}
+
+OwnerId ServiceCore::open_owner(Waiter& waiter, OwnerInfo info) {
+  require_memory();
+  // Before there is an owner to be lost: an index is at most one more than there have been.
+  if (owners_.size() == owners_.capacity()) owners_.reserve(2 * owners_.size() + 1);
+  const OwnerId owner = table_.open_owner();
+  if (owner.index >= owners_.size()) owners_.resize(owner.index + 1);
+  owners_[owner.index] = {std::move(info), &waiter};
+  return owner;
+}
+
+void ServiceCore::close_owner(OwnerId owner, std::span<const std::uint64_t> untold) {
+  owners_[owner.index].waiter = nullptr;
+  if (keeps_grants()) {
+    table_.close_owner_keeping_grants(now_, owner, untold);
+  } else {
+    table_.close_owner(now_, owner);
+  }
+  after_request();
+}
+
+void ServiceCore::release_owner(OwnerId owner) {
+  owners_[owner.index].waiter = nullptr;
+  table_.close_owner(now_, owner);
+  after_request();
+}
+
+void ServiceCore::cancel_wait(OwnerId owner) {
+  table_.cancel_wait(now_, owner);
+  after_request();
+}
+
+Answer ServiceCore::acquire(OwnerId owner, const KeyName& key, std::uint32_t limit,
+                            std::chrono::seconds timeout, std::chrono::seconds lease) {
+  require_memory();
+  const Answer answer = table_.acquire(now_, owner, request(key, limit, lease), timeout);
+  note(owner, answer);
+  after_request();
+  return answer;
+}
+
+Answer ServiceCore::enqueue(OwnerId owner, const KeyName& key, std::uint32_t limit,
+                            std::chrono::seconds lease) {
+  require_memory();
+  const Answer answer = table_.enqueue(now_, owner, request(key, limit, lease));
+  after_request();
+  return answer;
+}
+
+Answer ServiceCore::wait(OwnerId owner, const KeyName& key, std::chrono::seconds timeout) {
+  const Answer answer = table_.wait(now_, owner, key, timeout);
+  note(owner, answer);
+  after_request();
+  return answer;
+}
+
+/// Takes note of how long a grant takes.
+void ServiceCore::note(OwnerId owner, const Answer& answer) {
+  if (answer.outcome == locks::Outcome::kGranted) {
+    metrics_.grant_wait.observe_none();
+  } else if (answer.outcome == locks::Outcome::kQueued) {
+    owners_[owner.index].waits_since = now_;
+  }
+}
+
+metrics::LockMetrics ServiceCore::metrics() const {
+  metrics::LockMetrics metrics = metrics_;
+  metrics.grants = table_.grants();
+  return metrics;
+}
+
+bool ServiceCore::release(const KeyName& key, const locks::Token& token) {
+  const bool released = table_.release(now_, key, token);
+  after_request();
+  return released;
+}
+
+std::chrono::seconds ServiceCore::renew(const KeyName& key, const locks::Token& token,
+                                        std::chrono::seconds lease) {
+  if (lease == std::chrono::seconds::zero()) lease = options_.default_lease;
+  const bool renewed = table_.renew(now_, key, token, lease);
+  after_request();
+  return renewed ? lease : std::chrono::seconds::zero();
+}
+
+void ServiceCore::tick() {
+  if (now_ - last_sweep_ >= options_.sweep_interval) {
+    last_sweep_ = now_;
+    table_.advance(now_);
+  }
+  if (now_ - last_collection_ >= options_.gc_interval &&
+      table_.collect_idle(now_, options_.gc_max_idle, kCollectAtOnce) < kCollectAtOnce) {
+    last_collection_ = now_;  // a full slice is followed by another at the next tick
+  }
+  after_request();
+}
+
+void ServiceCore::start_draining() {
+  table_.start_draining(now_);
+  after_request();
+}
+
+void ServiceCore::on_timer() {
+  table_.advance(now_);
+  arm_timer();
+  after_request();
+}
+
+void ServiceCore::take_reservation(const fencing::FenceReserver::Result& result) {
+  if (!result.error) {
+    table_.reserve_fences(table_.next_fence(), result.end);
+    return;
+  }
+  next_reservation_ = now_ + kReservationPause;
+  if (const auto count = failed_reservations_.note(now_)) {
+    logging::warn("fence_reservation_failed", {{"error", result.error.message()},
+                                               {"fences_left", table_.fences_left()},
+                                               {"count", *count}});
+  }
+}
+
+void ServiceCore::wait_over(OwnerId owner, const Answer& answer) noexcept {
+  const OwnerEntry& entry = owners_[owner.index];
+  if (answer.outcome == locks::Outcome::kGranted) {
+    metrics_.grant_wait.observe(now_ - entry.waits_since);
+  }
+  if (entry.waiter != nullptr) entry.waiter->wait_over(answer);
+}
+
+void ServiceCore::lease_expired(OwnerId owner, const KeyName& key) noexcept {
+  metrics_.lease_expirations.add();
+  if (!logging::enabled(logging::Level::kDebug)) return;
+  const OwnerInfo& holder = info(owner);
+  logging::debug("lease_expired", {{"key", key.name},
+                                   {"semaphore", key.kind == locks::Kind::kSemaphore},
+                                   {"connection", holder.connection_id},
+                                   {"peer", holder.peer}});
+}
+
+locks::Request ServiceCore::request(const KeyName& key, std::uint32_t limit,
+                                    std::chrono::seconds lease) {
+  return {.key = key,
+          .limit = limit,
+          .lease = lease == std::chrono::seconds::zero() ? options_.default_lease : lease,
+          .salt = salts_.next()};
+}
+
+/// What every change of the table may call for.
+void ServiceCore::after_request() {
+  if (table_.next_deadline() < armed_for_) arm_timer();
+  if (more_fences_ == Fences::kCanBeReserved && table_.fences_left() < kLowReserve &&
+      now_ >= next_reservation_) {
+    reserve_fences();
+  }
+}
+
+/// Makes the timer fire at the table's next deadline.
+void ServiceCore::arm_timer() {
+  armed_for_ = table_.next_deadline();
+  set_timer(armed_for_);
+}
+
+}  // namespace dflockd::reactor

@@ -1,0 +1,181 @@
+// What the lock service does without an event loop: it adds to the lock table the time of the
+// batch, salts, default leases and regular work, asks for more fences in time, and tells whoever
+// waits how the wait ended. `LockService` gives it a clock, a timer and a disk; the simulation,
+// simulated ones.
+//
+// Not thread-safe.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "fencing/fence_reserver.hpp"
+#include "fencing/salt_pool.hpp"
+#include "locks/lock_table.hpp"
+#include "logging/rate_limited.hpp"
+#include "metrics/metrics.hpp"
+
+namespace dflockd::reactor {
+
+struct ServiceOptions {
+  locks::TableOptions table;
+  std::chrono::seconds default_lease{33};  ///< for requests that name none
+  std::chrono::seconds sweep_interval{1};  ///< the longest time between two sweeps of the leases
+  std::chrono::seconds gc_interval{5};     ///< between two collections of idle keys
+  std::chrono::seconds gc_max_idle{60};    ///< how long a key may be idle
+  bool release_on_disconnect = true;       ///< release what an owner was granted when it leaves
+};
+
+/// Hears how its owner's blocked request ended.
+class Waiter {
+ public:
+  /// See `locks::Events::wait_over`. Called from inside another owner's request or a timer: it
+  /// takes note and returns, and must not call the service.
+  virtual void wait_over(const locks::Answer& answer) noexcept = 0;
+
+ protected:
+  ~Waiter() = default;
+};
+
+/// What `stats` and the log say of an owner.
+struct OwnerInfo {
+  std::uint64_t connection_id = 0;
+  std::string peer;  ///< the peer's "address:port"
+};
+
+class ServiceCore : private locks::Events {
+ public:
+  ServiceCore(const ServiceCore&) = delete;
+  ServiceCore& operator=(const ServiceCore&) = delete;
+
+  /// The time of the current batch.
+  [[nodiscard]] locks::Instant now() const { return now_; }
+
+  /// Makes an owner; `waiter` must live until `close_owner`. Throws std::bad_alloc.
+  [[nodiscard]] locks::OwnerId open_owner(Waiter& waiter, OwnerInfo info);
+
+  /// Ends an owner and releases what it was granted or, if `keeps_grants`, what it was granted and
+  /// has not been told: `untold` are the fences of the answers that did not reach it, in ascending
+  /// order. See `locks::LockTable::close_owner_keeping_grants`.
+  void close_owner(locks::OwnerId owner, std::span<const std::uint64_t> untold);
+
+  /// Ends an owner and releases all that it was granted, whether or not grants outlive their
+  /// owners.
+  void release_owner(locks::OwnerId owner);
+
+  /// See `locks::LockTable::cancel_wait`.
+  void cancel_wait(locks::OwnerId owner);
+
+  /// What is known of an owner, also after it was closed, for as long as it holds something.
+  [[nodiscard]] const OwnerInfo& info(locks::OwnerId owner) const {
+    return owners_[owner.index].info;
+  }
+
+  /// True if grants outlive their owners: `--auto-release-on-disconnect=false`.
+  [[nodiscard]] bool keeps_grants() const { return !options_.release_on_disconnect; }
+
+  /// See `locks::LockTable::has_claims`.
+  [[nodiscard]] bool has_claims(locks::OwnerId owner) const { return table_.has_claims(owner); }
+
+  // As the functions of `locks::LockTable`, with the clock, a salt, and the default lease filled in
+  // where `lease` is zero. A `kQueued` acquire or wait is followed by `Waiter::wait_over`.
+  locks::Answer acquire(locks::OwnerId owner, const locks::KeyName& key, std::uint32_t limit,
+                        std::chrono::seconds timeout, std::chrono::seconds lease);
+  locks::Answer enqueue(locks::OwnerId owner, const locks::KeyName& key, std::uint32_t limit,
+                        std::chrono::seconds lease);
+  locks::Answer wait(locks::OwnerId owner, const locks::KeyName& key, std::chrono::seconds timeout);
+  [[nodiscard]] bool release(const locks::KeyName& key, const locks::Token& token);
+  /// Returns how long the lease lasts now, or zero if the token holds no slot of this key.
+  [[nodiscard]] std::chrono::seconds renew(const locks::KeyName& key, const locks::Token& token,
+                                           std::chrono::seconds lease);
+
+  /// The regular work: sweeps the leases, and collects idle keys a slice at a time. To be called
+  /// some times a second.
+  void tick();
+
+  /// See `locks::LockTable::start_draining`.
+  void start_draining();
+
+  /// Brings the table up to the time of the batch and visits a slice of its keys: see
+  /// `locks::LockTable::visit_keys`.
+  template <class Visitor>
+  std::optional<std::size_t> visit_keys(std::size_t cursor, std::size_t slots, Visitor&& visit) {
+    table_.advance(now_);
+    return table_.visit_keys(cursor, slots, std::forward<Visitor>(visit));
+  }
+
+  /// What has happened so far.
+  [[nodiscard]] metrics::LockMetrics metrics() const;
+
+  /// How many of each there are now.
+  [[nodiscard]] const locks::TableCounts& counts() const { return table_.counts(); }
+
+  /// How many grants are held now.
+  [[nodiscard]] std::size_t held() const { return table_.held(); }
+
+ protected:
+  /// Whether there are more fences to be had than those given at the start.
+  enum class Fences : std::uint8_t { kAreAll, kCanBeReserved };
+
+  /// A service whose regular work counts from `now`, and whose table grants the fences from `first`
+  /// up to, not including, `end`.
+  ServiceCore(const ServiceOptions& options, locks::Instant now, std::uint64_t first,
+              std::uint64_t end, Fences more, fencing::SaltPool::Source salts);
+  ~ServiceCore() override = default;
+
+  /// Sets the time of the requests to come.
+  void set_now(locks::Instant now) { now_ = now; }
+
+  /// The time that the timer was set for has come: ends the leases and waits that are over.
+  void on_timer();
+
+  /// Takes in the end of a reservation that was asked for.
+  void take_reservation(const fencing::FenceReserver::Result& result);
+
+  [[nodiscard]] const locks::LockTable& table() const { return table_; }
+
+  /// `on_timer` is to be called at `deadline`, and at no time that was set before.
+  virtual void set_timer(locks::Instant deadline) = 0;
+
+  /// One more step of fences is to be reserved, unless that is under way; `take_reservation`
+  /// follows.
+  virtual void reserve_fences() = 0;
+
+ private:
+  struct OwnerEntry {
+    OwnerInfo info;
+    Waiter* waiter = nullptr;       ///< null once closed
+    locks::Instant waits_since{0};  ///< if it waits
+  };
+
+  void wait_over(locks::OwnerId owner, const locks::Answer& answer) noexcept override;
+  void lease_expired(locks::OwnerId owner, const locks::KeyName& key) noexcept override;
+
+  void note(locks::OwnerId owner, const locks::Answer& answer);
+  locks::Request request(const locks::KeyName& key, std::uint32_t limit,
+                         std::chrono::seconds lease);
+  void after_request();
+  void arm_timer();
+
+  const ServiceOptions options_;
+  fencing::SaltPool salts_;
+  locks::LockTable table_;
+  std::vector<OwnerEntry> owners_;  ///< by the owner's index
+  locks::Instant now_;
+
+  locks::Instant armed_for_ = locks::kNever;
+  locks::Instant last_sweep_;
+  locks::Instant last_collection_;
+
+  const Fences more_fences_;
+  locks::Instant next_reservation_{0};  ///< not before, after one that failed
+  logging::RateLimited failed_reservations_;
+  metrics::LockMetrics metrics_;
+};
+
+}  // namespace dflockd::reactor
