@@ -422,25 +422,25 @@ def run_round(options, seed, seconds, tls, directory, totals):
         stack.callback(gauge.close)
         server = Server(directory, network, diary, tls)
         stack.callback(server.close)
-        server.start()
         doors = "tls,https" if tls else "tcp,http"
         settings = ["--workers", str(options.workers), "--keys", KEYS, "--doors", doors]
         if tls:
             settings += ["--ca", str(directory / "server.crt")]
         clients = [Client(slot, directory, network, server, diary, settings) for slot in slots]
-        for client in clients:
-            stack.callback(client.close)
-            client.start(choices.randrange(1 << 32))
         tormentor = Tormentor(choices, server, clients, network)
         trouble = ""
         try:
+            server.start()
+            for client in clients:
+                stack.callback(client.close)
+                client.start(choices.randrange(1 << 32))
             tormentor.run(seconds)
             if tormentor.server_is_busy:
                 tormentor.let_server_go_on()
             for client in clients:
                 client.finish()
             server.drain()
-        except Failure as failure:
+        except (Failure, subprocess.SubprocessError) as failure:
             trouble = str(failure)
         totals["faults"].update(tormentor.counts)
     status, output = check(directory, options.margin_ms)
