@@ -1,9 +1,10 @@
 # A thin front for the CMake presets. `make run` and `make test` are all that a new machine needs.
-.PHONY: help build debug run test asan tsan fuzz bench format format-check tidy cppcheck openapi-lint promtool doxygen install package package-test package-boot-test clean
+.PHONY: help build debug run test asan tsan fuzz soak bench format format-check tidy cppcheck openapi-lint promtool doxygen install package package-test package-boot-test clean
 
 PREFIX ?= /usr/local
 ARGS ?=
 SECONDS ?= 60
+MINUTES ?= 10
 DEPS = packaging/install-deps.sh
 SOURCES = $(shell git ls-files -co --exclude-standard '*.cpp' '*.hpp')
 
@@ -45,6 +46,12 @@ fuzz: ## feed what may be HTTP requests to their reader for SECONDS, 60 by defau
 	@build/fuzz/http_request_fuzz -max_total_time=$(SECONDS) -timeout=10 -print_final_stats=1 \
 	  -dict=tests/fuzz/http.dict -artifact_prefix=build/fuzz/ \
 	  build/fuzz/corpus/http tests/fuzz/corpus/http
+
+soak: build ## mixed traffic with faults for MINUTES, 10 by default; fails on a leak, a stall or an error
+	@DFLOCKD_BINARY=build/release/dflockd DFLOCKCTL_BINARY=build/release/dflockctl \
+	  BENCH_BINARY=build/release/dflockd-bench HISTORY_CLIENT=build/release/history_client \
+	  HISTORY_CHECK=build/release/history_check PYTHONDONTWRITEBYTECODE=1 \
+	  tests/soak/soak.py --minutes $(MINUTES) $(ARGS)
 
 bench: build ## compare with an epoll floor, Redis, memcached and others on the same load
 	@$(DEPS) bench
