@@ -263,6 +263,7 @@ class Side:
         self.explained_late_ticks = 0
         self.turns_s = 0
         self.sampled_at = 0
+        self.baseline = 0
         self.most_descriptors = 0
         self.faults = Counter()
         self.totals = Counter()
@@ -271,8 +272,7 @@ class Side:
 
     def start(self):
         self.server.start()
-        self.get("/health")
-        self.baseline = self.server.descriptors()
+        self.baseline = self.server.descriptors()  # before any connection, the end of which it may notice late
         self.turns_s = self.server.waited_for_a_turn_s()
         self.sampled_at = time.monotonic()
 
@@ -473,7 +473,7 @@ class Side:
                 f"and sessions, {self.sessions} sessions opened, {sum(self.vandal.counts.values())} rude connections, "
                 f"{self.totals['dflockctl']} dflockctl, {self.totals['dflockd-bench']} dflockd-bench, "
                 f"{self.totals['scrapes']} scrapes, {self.totals['quiet points']} quiet points; memory {begin} to {end} KiB, "
-                f"growth {growth:.0f} KiB, {slope:.1f} KiB/min; descriptors {getattr(self, 'baseline', 0)}, "
+                f"growth {growth:.0f} KiB, {slope:.1f} KiB/min; descriptors {self.baseline}, "
                 f"at most {self.most_descriptors}; ticks late by over {LONGEST_LAG_S} s: {self.late_ticks:.0f}, explained "
                 f"{self.explained_late_ticks:.0f}; log lines above info {self.totals['complaints']}; faults: " +
                 ", ".join(f"{what} {count}" for what, count in sorted(self.faults.items())))
