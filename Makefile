@@ -1,8 +1,9 @@
 # A thin front for the CMake presets. `make run` and `make test` are all that a new machine needs.
-.PHONY: help build debug run test asan tsan fuzz soak bench format format-check tidy cppcheck openapi-lint promtool doxygen install package package-test package-boot-test clean
+.PHONY: help build debug run test asan tsan coverage fuzz soak bench format format-check tidy cppcheck openapi-lint promtool doxygen install package package-test package-boot-test clean
 
 PREFIX ?= /usr/local
 ARGS ?=
+TARGET ?=
 SECONDS ?= 60
 MINUTES ?= 10
 DEPS = packaging/install-deps.sh
@@ -38,14 +39,23 @@ tsan: ## run the client library's tests under ThreadSanitizer
 	@cmake --build --preset tsan
 	@ctest --preset tsan
 
-fuzz: ## feed what may be HTTP requests to their reader for SECONDS, 60 by default
+# What ran before is forgotten. Only one run counts, whatever becomes of a test.
+coverage: ## run every test and tell which lines ran: build/coverage/html/index.html
+	@$(DEPS) coverage
+	@cmake --preset coverage
+	@cmake --build --preset coverage
+	@find build/coverage -name '*.gcda' -delete
+	@ctest --preset coverage
+	@mkdir -p build/coverage/html
+	@gcovr --root . --object-directory build/coverage -j 2 --filter src/ --filter include/ \
+	  --exclude-unreachable-branches --json build/coverage/lines.json --html-details build/coverage/html/index.html
+	@packaging/coverage.py build/coverage/lines.json
+
+fuzz: ## feed each parser, the lock table and the fence file for SECONDS, 60 by default; or TARGET only
 	@$(DEPS) fuzz
 	@cmake --preset fuzz
 	@cmake --build --preset fuzz
-	@mkdir -p build/fuzz/corpus/http
-	@build/fuzz/http_request_fuzz -max_total_time=$(SECONDS) -timeout=10 -print_final_stats=1 \
-	  -dict=tests/fuzz/http.dict -artifact_prefix=build/fuzz/ \
-	  build/fuzz/corpus/http tests/fuzz/corpus/http
+	@tests/fuzz/run --seconds $(SECONDS) $(TARGET)
 
 soak: build ## mixed traffic with faults for MINUTES, 10 by default; fails on a leak, a stall or an error
 	@DFLOCKD_BINARY=build/release/dflockd DFLOCKCTL_BINARY=build/release/dflockctl \

@@ -23,6 +23,11 @@ if(DFLOCKD_SANITIZE)
   target_link_options(dflockd_options INTERFACE -fsanitize=address,undefined)
 endif()
 
+# The counters are shared by the threads of a process, and the files by processes that end together.
+if(DFLOCKD_COVERAGE)
+  target_compile_options(dflockd_options INTERFACE --coverage -fprofile-update=atomic)
+endif()
+
 if(DFLOCKD_FUZZ)
   target_compile_options(dflockd_options INTERFACE -fsanitize=fuzzer-no-link)
 endif()

@@ -1,8 +1,9 @@
 #!/bin/sh
 # Installs the Debian 12 packages that are missing, and does nothing when all are there.
-# Usage: packaging/install-deps.sh [lint | fuzz | bench | openapi | metrics | doxygen | package | package-boot]
+# Usage: packaging/install-deps.sh [lint | coverage | fuzz | bench | openapi | metrics | doxygen | package | package-boot]
 #   (nothing)     what building and testing needs
 #   lint          and clang-format, clang-tidy and cppcheck
+#   coverage      and gcovr, for `make coverage`
 #   fuzz          and clang with libFuzzer, for `make fuzz`
 #   bench         and the servers that `make bench` compares with, which are not started
 #   openapi       only npx, for `make openapi-lint`, and only if there is none
@@ -41,6 +42,7 @@ get_promtool() {
 case "${1-}" in
   '') ;;
   lint) packages="$packages clang-format-14 clang-tidy-22 cppcheck" ;;
+  coverage) packages="$packages gcovr" ;;
   fuzz) packages="$packages clang-16 libclang-rt-16-dev" ;;
   bench) packages="$packages redis-server memcached stunnel4 nginx-light wrk util-linux" ;;
   openapi)
@@ -55,7 +57,7 @@ case "${1-}" in
   package) packages="$packages lintian mandoc man-db systemd zsh fish util-linux" ;;
   package-boot) packages="$packages mmdebstrap systemd-container" ;;
   *)
-    echo "install-deps.sh: '$1' is not allowed; expected lint, fuzz, bench, openapi, metrics, doxygen, package or package-boot" >&2
+    echo "install-deps.sh: '$1' is not allowed; expected lint, coverage, fuzz, bench, openapi, metrics, doxygen, package or package-boot" >&2
     exit 2
     ;;
 esac

@@ -56,10 +56,10 @@ class OptionalDigits {
 };
 
 std::optional<std::chrono::seconds> parse_seconds(std::string_view text) {
-  std::int64_t seconds = 0;
+  std::uint64_t seconds = 0;  // of a signed type, -0 would be a number
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
-  if (error != std::errc() || end != text.data() + text.size() || seconds < 0 ||
-      std::chrono::seconds(seconds) > protocol::kMaxSeconds) {
+  if (error != std::errc() || end != text.data() + text.size() ||
+      seconds > static_cast<std::uint64_t>(protocol::kMaxSeconds.count())) {
     return std::nullopt;
   }
   return std::chrono::seconds(seconds);

@@ -1,5 +1,6 @@
 #include "config/file_content.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
@@ -31,11 +32,14 @@ class Descriptor {
   const int number_;
 };
 
-/// Reads until the buffer is full or the file at its end. Returns false, with `errno` set, if that
-/// fails.
-bool read_into(WipedBytes& buffer, int descriptor) {
+/// Reads up to the end of the file, or one byte more than is allowed. Returns false, with `errno`
+/// set, if that fails. `expected` is about how many bytes there are.
+bool read_into(WipedBytes& buffer, int descriptor, std::size_t expected) {
+  constexpr std::size_t kMost = kMaxFileSize + 1;
   std::size_t size = 0;
-  while (size < buffer.size()) {
+  buffer.resize(std::min(expected, kMaxFileSize) + 1);
+  while (size < kMost) {
+    if (size == buffer.size()) buffer.resize(std::min(2 * size, kMost));
     const ssize_t count = ::read(descriptor, buffer.data() + size, buffer.size() - size);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return false;
@@ -61,9 +65,8 @@ FileContent read_file(const std::filesystem::path& file, const std::string& sour
   if (!S_ISREG(status.st_mode)) {
     refuse("it is not a regular file");
   }
-  FileContent content{.bytes = WipedBytes(kMaxFileSize + 1),
-                      .readable_by_others = (status.st_mode & S_IROTH) != 0};
-  if (!read_into(content.bytes, descriptor.number())) {
+  FileContent content{.bytes = {}, .readable_by_others = (status.st_mode & S_IROTH) != 0};
+  if (!read_into(content.bytes, descriptor.number(), static_cast<std::size_t>(status.st_size))) {
     refuse(std::strerror(errno));
   }
   if (content.bytes.size() > kMaxFileSize) {

@@ -45,12 +45,14 @@ void LockTable::close_owner(Instant now, OwnerId id) {
 
 void LockTable::close_owner_keeping_grants(Instant now, OwnerId id,
                                            std::span<const std::uint64_t> untold) {
+  const std::uint64_t unheard = next_fence_;  // from here on: who leaves hears of no grant any more
   advance(now);
   Owner& owner = owner_of(id);
   cancel_claims(owner);
   for (Claim* claim = owner.claims.front(); claim != nullptr;) {
     Claim& held = *std::exchange(claim, owner.claims.next(*claim));
-    if (held.told && !std::ranges::binary_search(untold, held.token.fence)) {
+    if (held.told && held.token.fence < unheard &&
+        !std::ranges::binary_search(untold, held.token.fence)) {
       end_phase_one(held);
     } else {
       give_up_slot(held);
@@ -307,8 +309,11 @@ void LockTable::grant(Claim& claim) {
 }
 
 Answer LockTable::tell(Claim& claim) {
-  claim.told = true;
-  return {.outcome = Outcome::kGranted, .token = claim.token, .lease = claim.lease};
+  const bool told_before = std::exchange(claim.told, true);
+  return {.outcome = Outcome::kGranted,
+          .token = claim.token,
+          .lease = claim.lease,
+          .told_before = told_before};
 }
 
 void LockTable::block(Claim& claim, std::chrono::seconds timeout) {

@@ -64,7 +64,8 @@ class LockTable {
   /// Ends an owner, but leaves the grants that it knows of, until somebody releases them by token
   /// or their leases run out. It knows of a grant if the table has told its token in an answer,
   /// unless the fence is in `untold`, which is in ascending order: the answers that did not reach
-  /// it. O(what the owner holds and waits for), times O(log `untold.size()`).
+  /// it. What its wait is granted by `now`, in this call, it does not know of. O(what the owner
+  /// holds and waits for), times O(log `untold.size()`).
   void close_owner_keeping_grants(Instant now, OwnerId id, std::span<const std::uint64_t> untold);
 
   /// True while the owner holds a grant or has a place in a queue, as of the latest time the table

@@ -56,11 +56,12 @@ enum class Outcome : std::uint8_t {
   kNoFence,          ///< no reserved fence is left; nothing was granted
 };
 
-/// The answer to a request. `token` and `lease` mean something when `outcome` is `kGranted`.
+/// The answer to a request. The rest means something when `outcome` is `kGranted`.
 struct Answer {
   Outcome outcome = Outcome::kTimeout;
   Token token{};
   std::chrono::seconds lease{0};
+  bool told_before = false;  ///< an earlier answer has told of this grant: that to `enqueue`
 };
 
 /// What to acquire or enqueue for.

@@ -150,10 +150,15 @@ void shutdown() {
   std::promise<void> done;
   const std::future<void> written = done.get_future();
   // The pool's destructor writes the queue out and may take for ever: it has a thread to do it in.
-  std::thread closer([log = std::move(the_log), done = std::move(done)]() mutable {
-    log.reset();
-    done.set_value();
-  });
+  std::thread closer;
+  try {
+    closer = std::thread([log = std::move(the_log), done = std::move(done)]() mutable {
+      log.reset();
+      done.set_value();
+    });
+  } catch (const std::exception&) {
+    return;  // no thread is to be had; what was to be its own has written the queue out by its end
+  }
   if (written.wait_for(kPatience) == std::future_status::ready) {
     closer.join();
   } else {

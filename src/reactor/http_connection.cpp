@@ -356,8 +356,9 @@ net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>
     if (turn.session_gone()) co_return session_gone();
   }
   if (go_on && !peer_gone()) co_return tell(operation, std::move(result));
-  if (answer.outcome == locks::Outcome::kGranted) {
-    // It raced with the caller's leaving: the next in the queue has it.
+  if (answer.outcome == locks::Outcome::kGranted && !answer.told_before) {
+    // It raced with the caller's leaving: the next in the queue has it. What the session was told
+    // by `enqueue` that it holds, it holds.
     static_cast<void>(service_.release(
         {operation.semaphore ? locks::Kind::kSemaphore : locks::Kind::kLock, operation.key},
         answer.token));

@@ -47,17 +47,16 @@ tcp::endpoint resolve(asio::io_context& context, const ListenAddress& address) {
   return found.begin()->endpoint();
 }
 
-/// Accepted sockets inherit these from their listener (tcp(7)).
-void set_options(net::Acceptor& acceptor) {
-  acceptor.non_blocking(true);
-  acceptor.set_option(tcp::no_delay(true));
-  acceptor.set_option(asio::socket_base::keep_alive(true));
-  const auto set = [&acceptor](int option, int value) {
-    ::setsockopt(acceptor.native_handle(), IPPROTO_TCP, option, &value, sizeof value);
+/// Accepted sockets inherit these from their listener (tcp(7)), if it had them when they connected.
+void set_options(int descriptor) {
+  const auto set = [descriptor](int level, int option, int value) {
+    ::setsockopt(descriptor, level, option, &value, sizeof value);
   };
-  set(TCP_KEEPIDLE, kKeepaliveIdleS);
-  set(TCP_KEEPINTVL, kKeepaliveIntervalS);
-  set(TCP_KEEPCNT, kKeepaliveProbes);
+  set(IPPROTO_TCP, TCP_NODELAY, 1);
+  set(SOL_SOCKET, SO_KEEPALIVE, 1);
+  set(IPPROTO_TCP, TCP_KEEPIDLE, kKeepaliveIdleS);
+  set(IPPROTO_TCP, TCP_KEEPINTVL, kKeepaliveIntervalS);
+  set(IPPROTO_TCP, TCP_KEEPCNT, kKeepaliveProbes);
 }
 
 }  // namespace
@@ -85,7 +84,9 @@ void Listener::adopt(int descriptor) {
       throw std::system_error(errno, std::system_category());
     }
     acceptor_.assign(bound.ss_family == AF_INET6 ? tcp::v6() : tcp::v4(), descriptor);
-    set_options(acceptor_);
+    adopted_ = true;
+    acceptor_.non_blocking(true);
+    set_options(acceptor_.native_handle());
   } catch (const std::system_error& error) {
     throw std::system_error(error.code(),
                             "cannot listen on descriptor " + std::to_string(descriptor));
@@ -96,8 +97,9 @@ void Listener::listen(const ListenAddress& address) {
   try {
     const tcp::endpoint endpoint = resolve(context_, address);
     acceptor_.open(endpoint.protocol());
+    acceptor_.non_blocking(true);
     acceptor_.set_option(tcp::acceptor::reuse_address(true));
-    set_options(acceptor_);
+    set_options(acceptor_.native_handle());
     if (endpoint.address().is_v6()) acceptor_.set_option(asio::ip::v6_only(false));
     acceptor_.bind(endpoint);
     acceptor_.listen();
@@ -140,6 +142,8 @@ void Listener::admit(net::Socket socket) {
   std::optional<middleware::Gate::Pass> pass = gate_.admit(peer.address(), steady_now());
   if (!pass) return;
   socket.non_blocking(true);
+  if (adopted_)
+    set_options(socket.native_handle());  // it may have come before the listener was ours
   welcome_(std::move(socket), peer, std::move(*pass));
 }
 

@@ -66,6 +66,7 @@ class Listener {
   void warn(std::string_view error, std::uint64_t count) const;
 
   const std::string_view name_;
+  bool adopted_ = false;  ///< it was listening before
   asio::io_context& context_;
   net::Acceptor acceptor_;
   net::Timer pause_;

@@ -84,10 +84,10 @@ TEST(Wire, what_is_no_answer_is_a_protocol_error) {
   std::chrono::seconds remaining{0};
   for (const std::string& line : std::vector<std::string>{
            std::string(), std::string("ok"), std::string("OK"), std::string("ok "), "ok " + kToken,
-           "ok " + kToken + " ", "ok " + kToken + " -1", "ok " + kToken + " 1x",
-           "ok " + kToken + " 9223372037", "ok " + kToken.substr(1) + " 1",
-           "ok 00000000000000FF0123456789ABCDEF 1", "ok  " + kToken + " 1",
-           "acquired " + kToken + " 1", "error_", "timeouts",
+           "ok " + kToken + " ", "ok " + kToken + " -1", "ok " + kToken + " -0",
+           std::string("ok -0"), "ok " + kToken + " 1x", "ok " + kToken + " 9223372037",
+           "ok " + kToken.substr(1) + " 1", "ok 00000000000000FF0123456789ABCDEF 1",
+           "ok  " + kToken + " 1", "acquired " + kToken + " 1", "error_", "timeouts",
            std::string("HTTP/1.1 400 Bad Request"), std::string("\0ok", 3)}) {
     EXPECT_EQ(read_grant(line, grant), errc::protocol) << line;
     EXPECT_FALSE(grant);

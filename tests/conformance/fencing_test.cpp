@@ -214,6 +214,22 @@ TEST_F(FenceFile, that_is_empty_or_something_else_is_refused_and_left_alone) {
   }
 }
 
+// "--check-config validates everything (files too)"
+TEST_F(FenceFile, is_looked_at_by_the_check_and_left_alone) {
+  Launch check = launch();
+  check.flags.emplace_back("--check-config");
+  EXPECT_EQ(Process(check).wait_for_exit(), 0) << "there is none yet";
+  EXPECT_FALSE(fs::exists(file_));
+  expect_greater_fences();
+  const std::string bytes = read_file(file_);
+  EXPECT_EQ(Process(check).wait_for_exit(), 0);
+  EXPECT_EQ(read_file(file_), bytes);
+  write_file(file_, "not a fence file");
+  Process refused(check);
+  EXPECT_EQ(refused.wait_for_exit(), 2);
+  EXPECT_NE(refused.log().find("--fence-state-file"), std::string::npos) << refused.log();
+}
+
 TEST_F(FenceFile, whose_directory_is_missing_is_refused) {
   file_ = directory_.file("missing/fence");
   expect_refusal();

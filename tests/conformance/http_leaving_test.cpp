@@ -166,6 +166,19 @@ TEST_P(HttpCallers, that_have_left_before_the_server_looks_hold_nothing) {
   }
 }
 
+// The session knows the token from the first phase, and counts on its lease.
+TEST_P(HttpCallers, that_leave_during_the_second_phase_keep_what_the_first_has_granted) {
+  HttpClient leaving(server_);
+  const std::string session = leaving.open_session();
+  const Grant grant = grant_in(leaving.enqueue(session, lock("job")), "acquired");
+  server_.signal(SIGSTOP);
+  leaving.begin_wait(session, lock("job"));
+  leave(leaving);
+  server_.signal(SIGCONT);
+  settle();
+  EXPECT_EQ(client_.release(session, lock("job"), grant.token).summary(), "204");
+}
+
 TEST_P(HttpCallers, that_leave_during_stats_do_no_harm) {
   for (int round = 0; round < 50; ++round) {
     HttpClient leaving(server_);

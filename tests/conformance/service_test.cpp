@@ -12,10 +12,12 @@
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <ctime>
 #include <fstream>
 #include <optional>
 #include <set>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -342,6 +344,41 @@ TEST(SocketHandedDown, has_its_backlog_served) {
     ASSERT_EQ(::recv(client.get(), reply.data(), reply.size(), MSG_WAITALL), 3);
     EXPECT_EQ(std::string_view(reply.data(), reply.size()), "ok\n");
   }
+}
+
+/// What the system has in /proc/net/tcp of the timer of the server's end of a connection: 0 for
+/// none.
+int timer_of(const sockaddr_in& server, const Socket& client) {
+  sockaddr_in peer{};
+  socklen_t size = sizeof peer;
+  ::getsockname(client.get(), reinterpret_cast<sockaddr*>(&peer), &size);
+  const auto text = [](const sockaddr_in& address) {
+    std::array<char, 16> hex{};
+    std::snprintf(hex.data(), hex.size(), "%08X:%04X", address.sin_addr.s_addr,
+                  unsigned{ntohs(address.sin_port)});
+    return std::string(hex.data());
+  };
+  std::ifstream table("/proc/net/tcp");
+  for (std::string line; std::getline(table, line);) {
+    std::istringstream words(line);
+    std::string number, local, remote, state, queues, timer;
+    words >> number >> local >> remote >> state >> queues >> timer;
+    if (local == text(server) && remote == text(peer)) return std::stoi(timer.substr(0, 2));
+  }
+  throw std::runtime_error("no connection from " + text(peer) + " to " + text(server));
+}
+
+// A peer that vanishes must be found whenever it came.
+TEST(SocketHandedDown, gives_keepalive_to_those_who_came_before_the_server) {
+  const Listener listener;
+  const Socket early(AF_INET);
+  ASSERT_EQ(::connect(early.get(), reinterpret_cast<const sockaddr*>(&listener.address()),
+                      sizeof listener.address()),
+            0);
+  ASSERT_EQ(timer_of(listener.address(), early), 0);
+  const Server server(Launch{.inherited_sockets = {{"tcp", listener.get()}}});
+  constexpr int kKeepalive = 2;
+  EXPECT_TRUE(eventually([&] { return timer_of(listener.address(), early) == kKeepalive; }));
 }
 
 /// The server must refuse to start with one line that contains each of `named`.

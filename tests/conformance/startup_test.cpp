@@ -347,6 +347,18 @@ TEST(Log, shows_each_request_with_debug_only) {
   EXPECT_EQ(quiet.log().find("needle"), std::string::npos) << quiet.log();
 }
 
+// What only --debug tells: a waiter's grant, and a lease that runs out.
+TEST(Log, tells_with_debug_who_was_unblocked_and_whose_lease_ran_out) {
+  Server server({"--debug"});
+  Client holder(server);
+  Client waiting(server);
+  holder.hold(lock("job"), 1);
+  waiting.begin_acquire(lock("job"));
+  waiting.read_grant();
+  EXPECT_TRUE(server.wait_for_log_line("lease_expired key=job semaphore=false")) << server.log();
+  EXPECT_TRUE(server.wait_for_log_line("unblocked")) << server.log();
+}
+
 TEST(Log, level_leaves_out_what_is_below_it) {
   Launch launch{.flags = {"--log-level", "error", "--host", "127.0.0.1", "--port", "0"}};
   Process process(launch);

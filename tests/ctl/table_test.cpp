@@ -54,5 +54,27 @@ TEST(Table, of_something_else_is_an_error_that_names_the_server) {
   }
 }
 
+std::string with_numbers(const std::string& held, const std::string& waiters) {
+  return R"({"connections":1,"locks":[{"key":"job","owner":"a:1","held_s":)" + held +
+         R"(,"lease_expires_in_s":1,"waiters":)" + waiters +
+         R"(}],"semaphores":[],"idle_locks":[],"idle_semaphores":[]})";
+}
+
+// No server says them, but converting them would be undefined.
+TEST(Table, shows_a_time_beyond_all_times_as_the_longest) {
+  EXPECT_THAT(stats_table("host:1", with_numbers("1e300", "0"), 0).back(),
+              "lock  job  a:1     106751d23h     1s        0");
+  EXPECT_THAT(stats_table("host:1", with_numbers("-1e300", "0"), 0).back(),
+              "lock  job  a:1      0ms     1s        0");
+}
+
+TEST(Table, of_counts_that_are_no_counts_is_an_error) {
+  for (const char* const waiters : {"1e300", "1.5", "-1", "null", "\"1\""}) {
+    EXPECT_THROW(static_cast<void>(stats_table("host:1", with_numbers("1", waiters), 0)),
+                 std::runtime_error)
+        << waiters;
+  }
+}
+
 }  // namespace
 }  // namespace dflockd::ctl

@@ -6,14 +6,13 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <fuzzer/FuzzedDataProvider.h>
 #include <string>
 #include <string_view>
 #include <variant>
 #include <vector>
 
+#include "check.hpp"
 #include "http/body.hpp"
 #include "http/message.hpp"
 #include "http/request_reader.hpp"
@@ -21,6 +20,7 @@
 
 namespace {
 
+using dflockd::fuzz::check;
 using dflockd::http::Body;
 using dflockd::http::Failure;
 using dflockd::http::Match;
@@ -29,12 +29,6 @@ using dflockd::http::NoMatch;
 using dflockd::http::Request;
 using dflockd::http::RequestReader;
 using State = RequestReader::State;
-
-void check(bool invariant, const char* text) {
-  if (invariant) return;
-  std::fprintf(stderr, "violated: %s\n", text);
-  std::abort();
-}
 
 /// A request, and how many bytes it took.
 struct Taken {

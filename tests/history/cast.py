@@ -16,7 +16,10 @@ import time
 from collections import Counter
 
 PATIENCE = 30
-KEYS = "L:a,L:b,L:c,L:d,L:e,L:f,L:g,S:p=2,S:q=3,S:r=5"
+KEYS = ("L:a", "S:p=2", "L:b", "L:c", "S:q=3", "L:d", "L:e", "S:r=5", "L:f", "L:g")
+USERS_OF_A_KEY = 4
+# So short that what a session may have been granted is soon known to be over.
+SESSION_IDLE_S = 3
 
 
 class Failure(Exception):
@@ -89,7 +92,8 @@ class Server:
         self.diary = diary
         self.port, self.http_port = (6388, 6389) if network.namespaces else free_ports()
         self.flags = ["--host", network.bind, "--port", str(self.port), "--http-port", str(self.http_port),
-                      "--fence-state-file", str(directory / "fences"), "--max-locks", "0", "--shutdown-timeout", "3"]
+                      "--fence-state-file", str(directory / "fences"), "--max-locks", "0", "--shutdown-timeout", "3",
+                      "--http-session-idle-timeout", str(SESSION_IDLE_S)]
         if tls:
             self.flags += ["--tls-cert", str(directory / "server.crt"), "--tls-key", str(directory / "server.key")]
         self.life = 0
@@ -379,6 +383,7 @@ class Tormentor:
 def check(directory, margin_ms):
     """Status and output of the checker."""
     files = sorted(directory.glob("*.history"))
-    done = subprocess.run([os.environ["HISTORY_CHECK"], "--margin-ms", str(margin_ms), *files],
+    done = subprocess.run([os.environ["HISTORY_CHECK"], "--margin-ms", str(margin_ms),
+                           "--session-idle", str(SESSION_IDLE_S), *files],
                           capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr

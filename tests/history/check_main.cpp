@@ -1,5 +1,5 @@
-// history_check [--margin-ms N] FILES...: are these the histories of a FIFO lock server with
-// leases?
+// history_check [--margin-ms N] [--session-idle S] FILES...: are these the histories of a FIFO lock
+// server with leases?
 //
 // Prints each violation on a line, then totals. Exits with status 1 if there is a violation, and
 // with 2 if the files cannot be read.
@@ -58,18 +58,26 @@ int run(std::span<char* const> arguments) {
   std::size_t files = 0;
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     const std::string_view argument = arguments[i];
-    if (argument == "--margin-ms" && i + 1 < arguments.size()) {
+    if (argument.starts_with("--") && i + 1 < arguments.size()) {
       const std::string_view value = arguments[++i];
-      int milliseconds = 0;
-      std::from_chars(value.data(), value.data() + value.size(), milliseconds);
-      bounds.margin = milliseconds * (dflockd::history::kSecond / 1000);
+      int number = 0;
+      std::from_chars(value.data(), value.data() + value.size(), number);
+      if (argument == "--margin-ms") {
+        bounds.margin = number * (dflockd::history::kSecond / 1000);
+      } else if (argument == "--session-idle") {
+        // The server looks some times a second which sessions have been idle for twice as long.
+        bounds.session_silence = 2 * number * dflockd::history::kSecond - bounds.wakeup;
+        bounds.session_end = (2 * number + 2) * dflockd::history::kSecond;
+      } else {
+        bounds.margin = 0;
+      }
     } else {
       reader.add_file(std::string(argument));
       ++files;
     }
   }
   if (files == 0 || bounds.margin <= 0) {
-    std::fputs("usage: history_check [--margin-ms N] FILES...\n", stderr);
+    std::fputs("usage: history_check [--margin-ms N] [--session-idle S] FILES...\n", stderr);
     return 2;
   }
   const Report report = check(reader.finish(), bounds);

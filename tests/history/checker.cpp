@@ -28,6 +28,7 @@ bool asks_for_slot(const Operation& op) {
 struct Owner {
   const std::string* slot = nullptr;
   Time heard = 0;          ///< a request sent then was carried out: the server had it then
+  Time busy = 0;           ///< the server had something to do for it then, or later
   Time may_end = kNever;   ///< the server has it until then at least
   Time must_end = kNever;  ///< and not after this
 };
@@ -86,6 +87,10 @@ class Checker {
   [[nodiscard]] Time settled(Time time, const Operation& request) const {
     return disturbances_.settled(time, slot_of(request));
   }
+  /// When the client's side of a request was gone, which ends a wait whatever door it came through.
+  [[nodiscard]] Time abandoned(const Operation& request) const {
+    return std::min(request.abandoned, killed_[request.place.file]);
+  }
   [[nodiscard]] Time decided(const Operation& request) const {
     return disturbances_.decided(request.completed, slot_of(request));
   }
@@ -125,6 +130,7 @@ class Checker {
   const Disturbances disturbances_;
   Report report_;
   std::vector<Owner> owners_;
+  std::vector<Time> killed_;           ///< when each file's process was
   std::vector<std::uint32_t> limits_;  ///< of the keys
   std::map<std::pair<std::uint32_t, std::uint32_t>, PhaseOne> phases_;
   std::vector<Grant> grants_;  ///< by fence, from `look_at_fences` on
@@ -186,9 +192,12 @@ Report Checker::run() {
 
 /// Works out between which times the server has let go of each connection.
 void Checker::know_owners() {
-  std::unordered_map<std::string, Time> killed;
+  killed_.assign(history_.files.size(), kNever);
   for (const Happening& happening : history_.happenings) {
-    if (happening.event == Event::kClientKill) killed.emplace(happening.subject, happening.time);
+    if (happening.event != Event::kClientKill) continue;
+    for (std::size_t file = 0; file < killed_.size(); ++file) {
+      if (history_.files[file].name == happening.subject) killed_[file] = happening.time;
+    }
   }
   for (const Connection& connection : history_.connections) {
     owners_.push_back(
@@ -197,20 +206,22 @@ void Checker::know_owners() {
   for (const Operation& request : history_.operations) {
     if (request.completed == kNever && request.seen == kNever) continue;
     if (request.reply == Reply::kGone) continue;
-    Time& heard = owners_[request.connection].heard;
-    heard = std::max(heard, request.invoked);
+    Owner& owner = owners_[request.connection];
+    owner.heard = std::max(owner.heard, request.invoked);
+    owner.busy = std::max(owner.busy, request.invoked);
+    if (request.completed != kNever) owner.busy = std::max(owner.busy, decided(request));
   }
   for (std::size_t i = 0; i < owners_.size(); ++i) {
     const Connection& connection = history_.connections[i];
     const File& file = history_.files[connection.place.file];
     Owner& owner = owners_[i];
     const bool session = connection.door == Door::kSession;
-    const auto kill = killed.find(file.name);
-    const bool was_killed = kill != killed.end();
+    const Time killed = killed_[connection.place.file];
+    const bool was_killed = killed != kNever;
     Time left = connection.ended;  // when the client's side ended
     switch (connection.ending) {
       case Ending::kNone:
-        left = was_killed ? kill->second : later(file.last, 1);
+        left = was_killed ? killed : later(file.last, 1);
         owner.may_end = session ? kNever : left;
         break;
       case Ending::kClosed:
@@ -228,8 +239,8 @@ void Checker::know_owners() {
         break;
       }
     }
-    owner.may_end = std::min(
-        owner.may_end, later(owner.heard, session ? bounds_.session_silence : bounds_.silence));
+    owner.may_end = std::min(owner.may_end, session ? later(owner.busy, bounds_.session_silence)
+                                                    : later(owner.heard, bounds_.silence));
 
     const Time noticed = disturbances_.settled(left, *owner.slot);
     if (connection.confirmed != kNever) {
@@ -309,7 +320,7 @@ void Checker::look_at_replies() {
         }
         if (request.reply == kNone) {
           const Time end = settled(
-              std::min(later(request.invoked, request.timeout), request.abandoned), request);
+              std::min(later(request.invoked, request.timeout), abandoned(request)), request);
           occupancies_.push_back({request.key, 1, request.invoked,
                                   std::min(later(end, request.lease), owner_of(request).must_end)});
         }
@@ -493,9 +504,10 @@ void Checker::look_at_losses() {
     const Owner& owner = owners_[i];
     if (connection.ending != Ending::kLost && connection.ending != Ending::kFailed) continue;
     if (disturbances_.may_lose(owner.heard, connection.ended, *owner.slot)) continue;
-    const Time silence =
-        connection.door == Door::kSession ? bounds_.session_silence : bounds_.silence;
-    if (connection.ended - owner.heard > silence) continue;
+    if (connection.door == Door::kSession ? connection.ended - owner.busy > bounds_.session_silence
+                                          : connection.ended - owner.heard > bounds_.silence) {
+      continue;
+    }
     if (disturbances_.life_at(owner.heard).end_begins <= connection.ended) continue;
     violate(Rule::kConnection, history_.where(connection.place), " was lost for no reason at ",
             at(connection.ended), "; heard of last at ", at(owner.heard));
@@ -674,7 +686,7 @@ void Checker::follow(Grant& grant, std::uint32_t* first, std::uint32_t* last) {
           released_from = std::min(released_from, request.invoked);
         } else {
           const Time end =
-              settled(std::min(request.abandoned, owner_of(request).must_end), request);
+              settled(std::min(abandoned(request), owner_of(request).must_end), request);
           open.emplace_back(kNever, asked_lease);
           lease_from = std::min(lease_from, later(request.invoked, asked_lease));
           lease_to = std::max(lease_to, later(end, asked_lease));

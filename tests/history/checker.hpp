@@ -34,9 +34,9 @@ struct Bounds {
   /// it has.
   Time silence = 55 * kSecond;
   Time dead_peer = 65 * kSecond;
-  /// The same of an HTTP session: twice --http-session-idle-timeout.
+  /// The same of an HTTP session: around twice --http-session-idle-timeout.
   Time session_silence = 38 * kSecond;
-  Time session_end = 45 * kSecond;
+  Time session_end = 42 * kSecond;
 };
 
 enum class Rule : std::uint8_t {

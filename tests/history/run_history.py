@@ -23,7 +23,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from cast import KEYS, Client, Diary, Failure, PressureGauge, Server, Tormentor, check
+from cast import KEYS, USERS_OF_A_KEY, Client, Diary, Failure, PressureGauge, Server, Tormentor, check
 from network import Loopback, Namespaces, is_possible
 
 
@@ -51,8 +51,9 @@ def run_round(options, seed, seconds, tls, directory, totals):
         stack.callback(gauge.close)
         server = Server(directory, network, diary, tls)
         stack.callback(server.close)
+        keys = KEYS[:max(2, options.clients * options.workers // USERS_OF_A_KEY)]
         doors = "tls,https" if tls else "tcp,http"
-        settings = ["--workers", str(options.workers), "--keys", KEYS, "--doors", doors]
+        settings = ["--workers", str(options.workers), "--keys", ",".join(keys), "--doors", doors]
         if tls:
             settings += ["--ca", str(directory / "server.crt")]
         clients = [Client(slot, directory, network, server, diary, settings) for slot in slots]

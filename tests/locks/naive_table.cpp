@@ -358,8 +358,10 @@ void NaiveTable::close_owner(Instant now, OwnerId owner) {
 
 void NaiveTable::close_owner_keeping_grants(Instant now, OwnerId owner,
                                             const std::vector<std::uint64_t>& untold) {
+  const std::uint64_t unheard = next_fence_;
   close_owner(now, owner, [&](const Claim& claim) {
-    return claim.told && std::find(untold.begin(), untold.end(), claim.fence) == untold.end();
+    return claim.told && claim.fence < unheard &&
+           std::find(untold.begin(), untold.end(), claim.fence) == untold.end();
   });
 }
 

@@ -153,6 +153,19 @@ TEST(CloseOwnerTest, keeping_grants_still_releases_one_that_was_never_told) {
   EXPECT_THAT(t.heard(), ElementsAre(Granted(behind)));
 }
 
+TEST(CloseOwnerTest, keeping_grants_passes_on_what_the_owner_was_granted_as_it_left) {
+  TestTable t;
+  t.hold(kJob, {.lease = 10s});
+  const OwnerId owner = t.owner();
+  const OwnerId behind = t.owner();
+  t.acquire(owner, kJob, 60s);
+  t.acquire(behind, kJob, 60s);
+  t.now = 10s;  // the holder's lease ends in the call that closes the first waiter
+  t.close_keeping_grants(owner);
+  EXPECT_EQ(t.info(kJob)->owner, behind);
+  EXPECT_EQ(t.info(kJob)->waiters, 0U);
+}
+
 TEST(CloseOwnerTest, keeping_grants_keeps_a_phase_one_grant_that_was_told) {
   TestTable t;
   const OwnerId owner = t.owner();

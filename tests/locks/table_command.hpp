@@ -1,5 +1,5 @@
-// What the property tests do to a table: commands that mean something in any state, so that
-// any part of a sequence is a sequence, and shrinking works.
+// What the property tests and the fuzzer do to a table: commands that mean something in any state,
+// so that any part of a sequence is a sequence, and shrinking works.
 #pragma once
 
 #include <array>
@@ -8,8 +8,6 @@
 #include <cstdint>
 #include <iosfwd>
 #include <vector>
-
-#include <rapidcheck.h>
 
 #include "locks/types.hpp"
 
@@ -50,6 +48,9 @@ enum class Step : std::uint8_t {
 inline constexpr std::array<KeyName, 4> kKeys{
     {{Kind::kLock, "a"}, {Kind::kLock, "b"}, {Kind::kSemaphore, "a"}, {Kind::kSemaphore, "c"}}};
 
+/// The most that the protocol lets a client ask for.
+inline constexpr std::chrono::seconds kLongest{9223372036};
+
 struct Command {
   Op op = Op::kAdvance;
   Step step = Step::kSameTime;
@@ -71,9 +72,6 @@ struct Setup {
 [[nodiscard]] constexpr std::uint32_t usual_limit(std::uint32_t key) {
   return kKeys[key].kind == Kind::kLock ? 1 : key;
 }
-
-[[nodiscard]] rc::Gen<Setup> any_setup();
-[[nodiscard]] rc::Gen<std::vector<Command>> any_commands();
 
 const char* name_of(Op op);
 

@@ -37,11 +37,11 @@ from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "history"))
-from cast import KEYS, PATIENCE, Client, Diary, Failure, PressureGauge, Server, Tormentor, check, environment
+from cast import (KEYS, PATIENCE, SESSION_IDLE_S, USERS_OF_A_KEY, Client, Diary, Failure, PressureGauge, Server,
+                  Tormentor, check, environment)
 from network import Loopback
 
-# A session without requests ends after twice this; no client is silent for as long as that.
-SESSION_IDLE_S = 4
+# The last sessions end after twice their idle time, and then the keys go.
 QUIET_PATIENCE = 2 * SESSION_IDLE_S + 15
 
 LONGEST_LAG_S = 0.1
@@ -102,8 +102,7 @@ class OneLife(Server):
     def __init__(self, directory, diary, authority):
         super().__init__(directory, Loopback(), diary, authority is not None)
         self.authority = authority
-        self.flags += ["--gc-interval", "1", "--gc-max-idle", "1",
-                       "--http-session-idle-timeout", str(SESSION_IDLE_S)]
+        self.flags += ["--gc-interval", "1", "--gc-max-idle", "1"]
         self.stopped_at = 0
         self.is_stopped = False
 
@@ -375,7 +374,8 @@ class Side:
         self.round_over.clear()
         threads = [threading.Thread(target=self._guard, args=(action,))
                    for action in (self.sample_all_along, self.vandalise, self.use_tools)]
-        settings = ["--workers", str(self.options.workers), "--keys", KEYS, "--doors",
+        keys = KEYS[:max(2, self.options.clients * self.options.workers // USERS_OF_A_KEY)]
+        settings = ["--workers", str(self.options.workers), "--keys", ",".join(keys), "--doors",
                     "tls,https" if self.authority else "tcp,http"]
         if self.authority:
             settings += ["--ca", str(self.authority.certificate)]

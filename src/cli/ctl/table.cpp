@@ -36,12 +36,20 @@ std::string cut(const std::string& text, std::size_t width) {
 }
 
 std::string time_text(const Json& element, const char* name) {
-  const auto seconds = std::chrono::duration<double>(std::max(0.0, element.at(name).get<double>()));
-  return short_text(std::chrono::duration_cast<std::chrono::milliseconds>(seconds));
+  // What no integer can hold must not be converted to one.
+  constexpr auto kMost = static_cast<double>(kLongest.count());
+  const double seconds = std::clamp(element.at(name).get<double>(), 0.0, kMost);
+  return short_text(std::chrono::duration_cast<std::chrono::milliseconds>(
+      std::chrono::duration<double>(seconds)));
+}
+
+/// Counts are integers: anything else is not converted to one, but throws.
+Json::number_unsigned_t count_of(const Json& element, const char* name) {
+  return element.at(name).get_ref<const Json::number_unsigned_t&>();
 }
 
 std::string number_text(const Json& element, const char* name) {
-  return std::to_string(element.at(name).get<std::int64_t>());
+  return std::to_string(count_of(element, name));
 }
 
 std::vector<Row> sorted(std::vector<Row> rows) {
@@ -106,12 +114,11 @@ std::vector<std::string> stats_table(std::string_view server, std::string_view j
     const Json stats = Json::parse(json);
     const std::size_t idle = stats.at("idle_locks").size() + stats.at("idle_semaphores").size();
     std::vector<Row> rows = rows_of(stats);
-    std::vector<std::string> lines{
-        std::string(server) + ": " +
-        count_text(stats.at("connections").get<std::size_t>(), "connection") + ", " +
-        count_text(stats.at("locks").size(), "lock") + " and " +
-        count_text(stats.at("semaphores").size(), "semaphore") + " held, " +
-        count_text(idle, "idle key")};
+    std::vector<std::string> lines{std::string(server) + ": " +
+                                   count_text(count_of(stats, "connections"), "connection") + ", " +
+                                   count_text(stats.at("locks").size(), "lock") + " and " +
+                                   count_text(stats.at("semaphores").size(), "semaphore") +
+                                   " held, " + count_text(idle, "idle key")};
     if (rows.empty()) return lines;
     rows.insert(rows.begin(), {"KIND", "KEY", "HOLDER", "HELD", "LEASE", "WAITERS"});
     const auto widths = widths_of(rows, width);

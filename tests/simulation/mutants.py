@@ -1,0 +1,185 @@
+#!/usr/bin/env python3
+"""Ways to break the server, each of which the simulator must see.
+
+A mutant is a copy of one .cpp file in which one piece of text is replaced. `mutants.py list` prints
+their names and files, for CMake; `mutants.py make NAME FILE OUTPUT` writes one. The text must be in
+the file exactly once, so that a mutant does not silently become the original when the code moves.
+"""
+
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+    name: str
+    file: str
+    old: str
+    new: str
+
+
+TABLE = "locks/lock_table.cpp"
+FENCE_FILE = "fencing/fence_file.cpp"
+REQUEST = "protocol/request.cpp"
+FRAMER = "protocol/framer.cpp"
+SERVICE = "reactor/service_core.cpp"
+COMMANDS = "reactor/commands.cpp"
+
+MUTANTS = [
+    # --- Queues ---
+    Mutant("release_wakes_nobody", TABLE,
+           "  if (claim == nullptr) return false;\n  give_up_slot(*claim);\n",
+           "  if (claim == nullptr) return false;\n  Key& key_of_it = *claim->key;\n  forget(*claim);\n"
+           "  if (key_of_it.holder_count == 0 && key_of_it.waiters.empty()) start_idling(key_of_it);\n"),
+    Mutant("last_come_first_served", TABLE,
+           "  claim = &new_claim(owner, *key, request);\n  key->waiters.push_back(*claim);\n",
+           "  claim = &new_claim(owner, *key, request);\n"
+           "  IntrusiveList<Claim, &Claim::in_key> others;\n"
+           "  while (!key->waiters.empty()) {\n"
+           "    Claim& other = *key->waiters.front();\n"
+           "    key->waiters.remove(other);\n"
+           "    others.push_back(other);\n"
+           "  }\n"
+           "  key->waiters.push_back(*claim);\n"
+           "  while (!others.empty()) {\n"
+           "    Claim& other = *others.front();\n"
+           "    others.remove(other);\n"
+           "    key->waiters.push_back(other);\n"
+           "  }\n"),
+    Mutant("one_slot_too_many", TABLE,
+           "key == nullptr || key->holder_count < key->limit) {\n",
+           "key == nullptr || key->holder_count < key->limit + (key->limit > 1 && key->waiters.empty())) {\n"),
+    Mutant("timeout_stays_in_queue", TABLE,
+           "    forget(claim);\n    events_.wait_over(owner, {why});\n",
+           "    if (why == Outcome::kTimeout) {\n      claim.owner->blocked = nullptr;\n"
+           "      deadlines_.remove(claim);\n    } else {\n      forget(claim);\n    }\n"
+           "    events_.wait_over(owner, {why});\n"),
+    Mutant("disconnect_stays_in_queue", TABLE,
+           "  cancel_claims(owner);\n  while (!owner.claims.empty()) give_up_slot(*owner.claims.front());\n",
+           "  for (Claim* claim = owner.claims.front(); claim != nullptr;) {\n"
+           "    Claim& held = *std::exchange(claim, owner.claims.next(*claim));\n"
+           "    if (held.state == ClaimState::kHeld) give_up_slot(held);\n"
+           "  }\n"),
+    Mutant("full_queue_takes_one_more", TABLE,
+           "key->waiter_count >= options_.max_waiters", "key->waiter_count > options_.max_waiters"),
+
+    # --- Two phases ---
+    Mutant("enqueue_forgets_its_state", TABLE,
+           "  if (claim != nullptr) {\n    claim->in_phase_one = true;\n",
+           "  if (claim != nullptr && answer.outcome == Outcome::kQueued) {\n"
+           "    claim->in_phase_one = true;\n"),
+    Mutant("enqueue_twice", TABLE,
+           "if (earlier->state != ClaimState::kSpent) return {Outcome::kAlreadyEnqueued};\n",
+           "if (earlier->state == ClaimState::kHeld) return {Outcome::kAlreadyEnqueued};\n"
+           "      if (earlier->state == ClaimState::kWaiting) return {Outcome::kQueued};\n"),
+    Mutant("wait_does_not_restart_the_lease", TABLE,
+           "    deadlines_.set(*claim, later(now_, claim->lease));\n    return tell(*claim);\n",
+           "    return tell(*claim);\n"),
+    Mutant("wait_may_have_expired_unnoticed", TABLE,
+           "    spend(claim, Outcome::kLeaseExpired);\n", "    spend(claim, Outcome::kNotEnqueued);\n"),
+    Mutant("impatient_wait_keeps_its_place", TABLE,
+           "  if (timeout.count() == 0) {\n    forget(*claim);\n    return {Outcome::kTimeout};\n",
+           "  if (timeout.count() == 0) {\n    claim->in_phase_one = true;\n"
+           "    phase_one_.insert(phase_one_hash(owner, *key), claim->slot);\n"
+           "    return {Outcome::kTimeout};\n"),
+
+    # --- Leases and tokens ---
+    Mutant("renews_what_has_expired", TABLE,
+           "                      std::chrono::seconds lease) {\n  advance(now);\n",
+           "                      std::chrono::seconds lease) {\n  now_ = std::max(now_, now);\n"),
+    Mutant("releases_what_has_expired", TABLE,
+           "bool LockTable::release(Instant now, const KeyName& key, const Token& token) {\n  advance(now);\n",
+           "bool LockTable::release(Instant now, const KeyName& key, const Token& token) {\n"
+           "  now_ = std::max(now_, now);\n"),
+    Mutant("compares_fences_only", TABLE,
+           "constant_time_equal(claim->token, token) ? claim : nullptr",
+           "claim->token.fence == token.fence ? claim : nullptr"),
+    Mutant("lease_ends_just_too_late", TABLE,
+           "deadlines_.front_deadline() <= now_) {", "deadlines_.front_deadline() < now_) {"),
+    Mutant("time_goes_back", TABLE,
+           "void LockTable::advance(Instant now) {\n  now_ = std::max(now_, now);\n",
+           "void LockTable::advance(Instant now) {\n  now_ = now;\n"),
+    Mutant("timer_is_not_set_for_an_earlier_deadline", SERVICE,
+           "if (table_.next_deadline() < armed_for_) arm_timer();",
+           "if (armed_for_ == locks::kNever) arm_timer();"),
+    Mutant("renewal_forgets_the_default", SERVICE,
+           "  if (lease == std::chrono::seconds::zero()) lease = options_.default_lease;\n",
+           "  if (lease == std::chrono::seconds::zero()) lease = std::chrono::seconds(33);\n"),
+
+    # --- Keys ---
+    Mutant("full_table_refuses", TABLE,
+           "    Key* dropped = longest_idle();\n", "    Key* dropped = nullptr;\n"),
+    Mutant("drops_the_shortest_idle", TABLE,
+           "  return with_spent->idle_since < plain->idle_since ? with_spent : plain;\n",
+           "  return with_spent->idle_since < plain->idle_since ? plain : with_spent;\n"),
+    Mutant("any_limit_will_do", TABLE,
+           "  if (key != nullptr && key->limit != request.limit) return {Outcome::kLimitMismatch};\n",
+           "  if (key != nullptr && key->limit < request.limit) return {Outcome::kLimitMismatch};\n"),
+    Mutant("collects_what_may_be_asked_for", TABLE,
+           "  while (collected < budget && !idle_.empty() && now_ - idle_.front()->idle_since >= max_idle) {\n"
+           "    drop_key(*idle_.front());\n",
+           "  for (Key* key = longest_idle(); collected < budget && key != nullptr &&\n"
+           "                                  now_ - key->idle_since >= max_idle; key = longest_idle()) {\n"
+           "    drop_key(*key);\n"),
+
+    # --- The end of a connection, draining ---
+    Mutant("keeps_what_was_granted_in_the_end", TABLE,
+           "held.token.fence < unheard &&", "unheard > 0 &&"),
+    Mutant("keeps_what_was_not_told", TABLE,
+           "    if (held.told && held.token.fence < unheard &&", "    if (held.token.fence < unheard &&"),
+    Mutant("drain_leaves_untold_grants", TABLE,
+           "      if (!held.told) give_up_slot(held);\n", "      if (held.lease.count() == 0) give_up_slot(held);\n"),
+
+    # --- Fences ---
+    Mutant("same_fence_after_a_release", TABLE,
+           "  claim.token.fence = next_fence_++;\n",
+           "  claim.token.fence = next_fence_;\n  next_fence_ += (grants_ % 7 != 3);\n"),
+    Mutant("refuses_without_a_fence_but_keeps_waiting", TABLE,
+           "      end_wait(head, Outcome::kNoFence);\n      continue;\n", "      break;\n"),
+    Mutant("fences_granted_before_they_are_synced", FENCE_FILE,
+           "  if (!error) error = sync(*ops_, file_.get());\n  if (error) return error;\n  newest_ = slot;\n",
+           "  if (error) return error;\n  newest_ = slot;\n"),
+    Mutant("reads_the_older_slot", FENCE_FILE,
+           "return std::max(slots[0]->limit, slots[1]->limit);",
+           "return std::min(slots[0]->limit, slots[1]->limit);"),
+    Mutant("trusts_a_single_slot", FENCE_FILE,
+           "raised_or_refuse(place, intact.limit, intact.step)", "raised_or_refuse(place, intact.limit, 0)"),
+    Mutant("failed_reservation_counts", SERVICE,
+           "  if (!result.error) {\n",
+           "  if (result.error) table_.reserve_fences(table_.next_fence(), result.end + 64);\n"
+           "  if (!result.error) {\n"),
+    Mutant("asks_for_fences_once", SERVICE,
+           "  next_reservation_ = now_ + kReservationPause;\n", "  next_reservation_ = locks::kNever;\n"),
+
+    # --- Bytes ---
+    Mutant("uppercase_tokens", REQUEST, '"0123456789abcdef"[value]', '"0123456789ABCDEF"[value]'),
+    Mutant("more_arguments_than_allowed", REQUEST,
+           "  return read && words.next().empty();\n", "  return read;\n"),
+    Mutant("lease_of_nothing", REQUEST,
+           "word.empty() || read_seconds(word, 1, request.lease)",
+           "word.empty() || read_seconds(word, 0, request.lease)"),
+    Mutant("line_one_byte_too_long", FRAMER,
+           "if (length > kMaxLine && length > longest_line(unread))",
+           "if (length > kMaxLine + 1 && length > longest_line(unread))"),
+    Mutant("skips_a_byte_between_two_pieces", FRAMER,
+           "      looked_at_ = unread.size();\n", "      looked_at_ = unread.size() + 1;\n"),
+    Mutant("enqueue_says_ok", COMMANDS,
+           "  protocol::append_acquired(", "  protocol::append_grant("),
+]
+
+
+def make(name, source, output):
+    mutant = next(mutant for mutant in MUTANTS if mutant.name == name)
+    text = Path(source).read_text()
+    if text.count(mutant.old) != 1:
+        sys.exit(f"{name}: its text is {text.count(mutant.old)} times in {source}, not once:\n{mutant.old}")
+    Path(output).write_text(text.replace(mutant.old, mutant.new))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["list"]:
+        print(";".join(f"{mutant.name}={mutant.file}" for mutant in MUTANTS))
+    elif len(sys.argv) == 5 and sys.argv[1] == "make":
+        make(*sys.argv[2:])
+    else:
+        sys.exit(__doc__)

@@ -1,0 +1,125 @@
+#include "server.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "oracle.hpp"
+#include "protocol/reply.hpp"
+#include "protocol/request.hpp"
+#include "reactor/commands.hpp"
+
+namespace dflockd::simulation {
+
+namespace {
+
+/// Where the salts of the server that draws come from. A pool's source knows no context.
+thread_local Salts salts;
+thread_local std::uint64_t salts_drawn = 0;
+
+/// A source that makes the pool, which hands out from its end, hand out the salts in order.
+ssize_t draw_salts(void* bytes, std::size_t size, unsigned int /*flags*/) {
+  const std::size_t count = size / sizeof(std::uint64_t);
+  for (std::size_t at = 0; at < count; ++at) {
+    const std::uint64_t salt = salts.at(salts_drawn + count - 1 - at);
+    std::memcpy(static_cast<char*>(bytes) + at * sizeof salt, &salt, sizeof salt);
+  }
+  salts_drawn += count;
+  return static_cast<ssize_t>(size);
+}
+
+fencing::SaltPool::Source source_of(std::uint64_t stream) {
+  salts = {stream};
+  salts_drawn = 0;
+  return draw_salts;
+}
+
+}  // namespace
+
+Server::Server(const Setup& setup)
+    : ServiceCore(setup.options, setup.now, setup.first_fence, setup.fences_end,
+                  setup.reserves ? Fences::kCanBeReserved : Fences::kAreAll,
+                  source_of(setup.salt_stream)) {}
+
+void Server::reserved(const fencing::FenceReserver::Result& result) {
+  wants_fences_ = false;
+  take_reservation(result);
+}
+
+void Server::look(Sight& sight) {
+  sight.key_count = 0;
+  visit_keys(0, SIZE_MAX, [&](const locks::KeyInfo& info) {
+    if (sight.key_count == sight.keys.size()) sight.keys.emplace_back();
+    KeySight& key = sight.keys[sight.key_count++];
+    key.semaphore = info.key.kind == locks::Kind::kSemaphore;
+    key.name = info.key.name;
+    key.limit = info.limit;
+    key.holders = info.holders;
+    key.waiters = info.waiters;
+    key.owner = info.holders > 0 ? this->info(info.owner).connection_id : 0;
+    key.held = info.held;
+    key.lease_left = info.lease_left;
+    key.idle = info.idle;
+  });
+  const locks::TableCounts& counted = counts();
+  sight.counted_keys = counted.keys;
+  sight.locks_held = counted.locks_held;
+  sight.semaphore_holders = counted.semaphore_holders;
+  sight.lock_waiters = counted.lock_waiters;
+  sight.semaphore_waiters = counted.semaphore_waiters;
+  sight.next_deadline = table().next_deadline();
+  sight.said.swap(said);  // last: what is due was ended only now
+  said.clear();
+}
+
+Connection::Connection(Server& server, ConnectionId id)
+    : server_(server), id_(id), owner_(server.open_owner(*this, {id, {}})) {}
+
+Connection::Progress Connection::handle_one() {
+  if (blocked_) return Progress::kNothing;
+  const protocol::Frame frame = framer_.next(input_);
+  if (frame.status == protocol::FrameStatus::kIncomplete) return Progress::kNothing;
+  std::string reply;
+  if (frame.status == protocol::FrameStatus::kTooLong) {
+    protocol::append_status(reply, protocol::Status::kError);
+    say(reply);
+    close(false);
+    return Progress::kRefused;
+  }
+  const auto status = execute(protocol::parse(frame.lines), server_, owner_, reply);
+  input_.erase(0, frame.size);
+  if (status) {
+    say(reply);
+    return Progress::kCarriedOut;
+  }
+  blocked_ = true;
+  return Progress::kBlocked;
+}
+
+void Connection::close(bool release_all) {
+  if (release_all) return server_.release_owner(owner_);
+  std::vector<std::uint64_t> untold;
+  if (server_.keeps_grants()) {
+    for (const protocol::Token& token : protocol::granted_tokens(unsent)) {
+      untold.push_back(token.fence);
+    }
+    std::ranges::sort(untold);
+  }
+  server_.close_owner(owner_, untold);
+}
+
+void Connection::wait_over(const locks::Answer& answer) noexcept {
+  blocked_ = false;
+  woken = true;
+  // As the server's connection does, which looks before it sends what it could not take back.
+  if (server_.keeps_grants() && peer_gone) hung_up = true;
+  std::string reply;
+  reactor::append_answer(reply, answer);
+  say(reply);
+}
+
+void Connection::say(const std::string& line) {
+  server_.said.push_back({id_, line});
+  unsent += line;
+}
+
+}  // namespace dflockd::simulation

@@ -1,0 +1,101 @@
+// The server in the simulation: its real lock table, service core, framing, parsing, dispatch and
+// replies. Only what stands around them is simulated: a connection hands whole requests on one at a
+// time, and keeps what its peer has not taken.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "protocol/framer.hpp"
+#include "reactor/service_core.hpp"
+#include "sight.hpp"
+
+namespace dflockd::simulation {
+
+/// What the service calls for is noted here; the world sees to it.
+class Server final : public reactor::ServiceCore {
+ public:
+  struct Setup {
+    reactor::ServiceOptions options;
+    Time now{0};
+    std::uint64_t first_fence = 0;
+    std::uint64_t fences_end = 0;
+    bool reserves = false;          ///< there are more fences to be had
+    std::uint64_t salt_stream = 0;  ///< see `Salts`
+  };
+
+  explicit Server(const Setup& setup);
+
+  using ServiceCore::on_timer;
+  using ServiceCore::set_now;
+  using ServiceCore::table;
+
+  /// When `on_timer` is to be called.
+  [[nodiscard]] Time timer() const { return timer_; }
+  /// Whether fences are to be reserved, until `reserved`.
+  [[nodiscard]] bool wants_fences() const { return wants_fences_; }
+  void reserved(const fencing::FenceReserver::Result& result);
+
+  /// Who was said what since the last call of `look`.
+  std::vector<Said> said;
+
+  /// Brings everything that there is to see into `sight`.
+  void look(Sight& sight);
+
+ private:
+  void set_timer(locks::Instant deadline) override { timer_ = deadline; }
+  void reserve_fences() override { wants_fences_ = true; }
+
+  Time timer_ = kNever;
+  bool wants_fences_ = false;
+};
+
+/// A connection as the server sees it.
+class Connection final : public reactor::Waiter {
+ public:
+  Connection(Server& server, ConnectionId id);
+  ~Connection() = default;
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  enum class Progress { kNothing, kCarriedOut, kBlocked, kRefused };
+
+  void receive(std::string_view bytes) { input_ += bytes; }
+  /// Carries out the first request, if it has arrived. After `kRefused` the owner is closed.
+  Progress handle_one();
+  void cancel_wait() { server_.cancel_wait(owner_); }
+  /// Ends the connection: nothing but the destructor may follow. `release_all`: as the end of an
+  /// HTTP session does.
+  void close(bool release_all);
+
+  [[nodiscard]] ConnectionId id() const { return id_; }
+  [[nodiscard]] locks::OwnerId owner() const { return owner_; }
+  [[nodiscard]] bool blocked() const { return blocked_; }
+  /// What has arrived and was not carried out yet.
+  [[nodiscard]] std::string_view received() const { return input_; }
+
+  /// Replies that are to be sent.
+  std::string unsent;
+  /// The peer has left, whether or not it has been noticed yet.
+  bool peer_gone = false;
+  /// It has been noticed.
+  bool hung_up = false;
+  /// A reply came while the connection was blocked: there may be more to carry out.
+  bool woken = false;
+
+ private:
+  void wait_over(const locks::Answer& answer) noexcept override;
+  void say(const std::string& line);
+
+  Server& server_;
+  const ConnectionId id_;
+  const locks::OwnerId owner_;
+  std::string input_;
+  protocol::Framer framer_;
+  bool blocked_ = false;
+};
+
+}  // namespace dflockd::simulation
