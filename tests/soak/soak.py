@@ -485,8 +485,8 @@ class Side:
         return (f"{self.name}: {self.totals['operations']} operations checked of {self.totals['connections']} "
                 f"connections and sessions, {self.sessions} sessions opened, {sum(self.vandal.counts.values())} rude "
                 f"connections, {self.totals['dflockctl']} dflockctl, {self.totals['dflockd-bench']} dflockd-bench, "
-                f"{self.totals['scrapes']} scrapes, {self.totals['quiet points']} quiet points; memory {begin} to {end} "
-                f"KiB, growth {growth:.0f} KiB, {slope:.1f} KiB/min; descriptors {self.baseline}, at most "
+                f"{self.totals['scrapes']} scrapes, {self.totals['quiet points']} quiet points; memory {begin} to "
+                f"{end} KiB, growth {growth:.0f} KiB, {slope:.1f} KiB/min; descriptors {self.baseline}, at most "
                 f"{self.most_descriptors}; ticks late by over {LONGEST_LAG_S} s: {self.late_ticks:.0f}, explained "
                 f"{self.explained_late_ticks:.0f}; longest lag {self.longest_lag}; log lines above info "
                 f"{self.totals['complaints']}; faults: " +
