@@ -1,5 +1,5 @@
 # A thin front for the CMake presets. `make run` and `make test` are all that a new machine needs.
-.PHONY: help build debug run test asan tsan coverage simulate history fuzz bench format format-check tidy cppcheck openapi-lint promtool doxygen install package package-test package-boot-test clean
+.PHONY: help build debug run test asan tsan coverage simulate history soak fuzz bench format format-check tidy cppcheck openapi-lint promtool doxygen install package package-test package-boot-test clean
 
 PREFIX ?= /usr/local
 ARGS ?=
@@ -67,6 +67,11 @@ fuzz: ## feed each parser, the lock table and the fence file for SECONDS, 60 by 
 
 history: build ## torment the server and its clients for MINUTES, 10 by default, and check what they saw; SEED= repeats
 	@BUILD=build/release tests/history/run_history.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
+soak: build ## mixed traffic with faults for MINUTES, 10 by default; fails on a leak, a stall or an error
+	@DFLOCKD_BINARY=build/release/dflockd DFLOCKCTL_BINARY=build/release/dflockctl \
+	  BENCH_BINARY=build/release/dflockd-bench HISTORY_CLIENT=build/release/history_client \
+	  HISTORY_CHECK=build/release/history_check PYTHONDONTWRITEBYTECODE=1 \
+	  tests/soak/soak.py --minutes $(MINUTES) $(ARGS)
 
 bench: build ## compare with an epoll floor, Redis, memcached and others on the same load
 	@$(DEPS) bench

@@ -472,7 +472,11 @@ void Checker::look_at_wait(std::uint32_t index, PhaseOne& state) {
     default:
       impossible(" got a reply that it cannot get");
   }
-  if (queued && request.timeout > 0 && (request.reply == kGranted || request.reply == kTimeout)) {
+  // A wait that was answered at once may have been granted long before.
+  const bool waited =
+      request.reply == kTimeout || decided(request) > settled(request.invoked, request);
+  if (queued && request.timeout > 0 && waited &&
+      (request.reply == kGranted || request.reply == kTimeout)) {
     waits_.push_back({index, in_queue_since, decided(request)});
   }
 }

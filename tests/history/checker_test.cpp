@@ -390,6 +390,7 @@ TEST(WakeUp, is_not_due_while_somebody_may_hold) {
   EXPECT_THAT(violated(history("25000")), ElementsAre("wakeup"));
 }
 
+<<<<<<< HEAD
 TEST(WakeUp, is_due_while_another_still_waits) {
   // c was killed much later: had it been granted anything before, it would have said so.
   EXPECT_THAT(violated(written({{"a.1", holder("I 1000 2 1 release L:job token=@1\nR 1010 2 ok")},
@@ -398,6 +399,26 @@ TEST(WakeUp, is_due_while_another_still_waits) {
                                                   "R 10100 1 timeout")},
                                 {"driver", "E 20000 client_kill c.1"}})),
               ElementsAre("wakeup"));
+=======
+TEST(WakeUp, of_two_phases_is_due_only_while_it_is_waited_for) {
+  // Both slots are free from 210 ms on; b, in the queue since 110 ms, asks for its own at `asked`.
+  const auto history = [](const std::string& asked, const std::string& told) {
+    return written(
+        {{"a.1", connected(R"(
+    I 10 1 1 acquire S:pool timeout=0 lease=20 limit=2
+    R 20 1 ok token=@1 lease=20
+    I 30 2 1 acquire S:pool timeout=0 lease=20 limit=2
+    R 40 2 ok token=@2 lease=20
+    I 200 3 1 release S:pool token=@1
+    R 205 3 ok
+    I 206 4 1 release S:pool token=@2
+    R 210 4 ok)")},
+         {"b.1", connected("I 100 1 1 enqueue S:pool lease=10 limit=2\nR 110 1 queued\nI " + asked +
+                           " 2 1 wait S:pool timeout=20\nR " + told + " 2 ok token=@3 lease=10")}});
+  };
+  EXPECT_THAT(violated(history("8000", "8010")), IsEmpty());
+  EXPECT_THAT(violated(history("150", "8010")), ElementsAre("wakeup"));
+>>>>>>> soak
 }
 
 TEST(WakeUp, that_two_phases_lost) {

@@ -13,23 +13,21 @@ PACKET_RELAY.
 
 import argparse
 import contextlib
-import heapq
 import os
 import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections import Counter
 from pathlib import Path
 
+from cast import KEYS, USERS_OF_A_KEY, Client, Diary, Failure, PressureGauge, Server, Tormentor, check
 from network import Loopback, Namespaces, is_possible
 
+<<<<<<< HEAD
 PATIENCE = 30
 KEYS = ("L:a", "S:p=2", "L:b", "L:c", "S:q=3", "L:d", "L:e", "S:r=5", "L:f", "L:g")
 USERS_OF_A_KEY = 4
@@ -404,6 +402,8 @@ class Tormentor:
             self.bad_links.discard(slot)
         self.later(self.random.uniform(0.5, 6), over)
 
+=======
+>>>>>>> soak
 
 def make_certificate(directory, addresses):
     names = ",".join(f"IP:{address}" for address in addresses)
@@ -412,6 +412,7 @@ def make_certificate(directory, addresses):
                     "-subj", "/CN=server", "-addext", f"subjectAltName={names}"], check=True, capture_output=True)
 
 
+<<<<<<< HEAD
 def check(directory, margin_ms):
     """Status and output of the checker."""
     files = sorted(directory.glob("*.history"))
@@ -421,6 +422,8 @@ def check(directory, margin_ms):
     return done.returncode, done.stdout + done.stderr
 
 
+=======
+>>>>>>> soak
 def run_round(options, seed, seconds, tls, directory, totals):
     """Runs one round and returns what went wrong, or nothing."""
     choices = random.Random(seed)
