@@ -67,6 +67,7 @@ fuzz: ## feed each parser, the lock table and the fence file for SECONDS, 60 by 
 
 history: build ## torment the server and its clients for MINUTES, 10 by default, and check what they saw; SEED= repeats
 	@BUILD=build/release tests/history/run_history.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 soak: build ## mixed traffic with faults for MINUTES, 10 by default; fails on a leak, a stall or an error
 	@DFLOCKD_BINARY=build/release/dflockd DFLOCKCTL_BINARY=build/release/dflockctl \
 	  BENCH_BINARY=build/release/dflockd-bench HISTORY_CLIENT=build/release/history_client \

@@ -1,6 +1,7 @@
 """Who plays in a checked history: the server, its clients, and whoever torments both and writes down when.
 
-The programs come from the environment: DFLOCKD_BINARY, HISTORY_CLIENT and HISTORY_CHECK.
+The programs come from the directory that BUILD names, or each from DFLOCKD_BINARY, HISTORY_CLIENT, HISTORY_CHECK and
+PACKET_RELAY.
 """
 
 import contextlib
@@ -14,12 +15,23 @@ import subprocess
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 
 PATIENCE = 30
 KEYS = ("L:a", "S:p=2", "L:b", "L:c", "S:q=3", "L:d", "L:e", "S:r=5", "L:f", "L:g")
 USERS_OF_A_KEY = 4
 # So short that what a session may have been granted is soon known to be over.
 SESSION_IDLE_S = 3
+
+
+def program(variable, name):
+    return os.environ.get(variable) or str(Path(os.environ.get("BUILD", "build/release"), name).resolve())
+
+
+SERVER = program("DFLOCKD_BINARY", "dflockd")
+CLIENT = program("HISTORY_CLIENT", "history_client")
+CHECKER = program("HISTORY_CHECK", "history_check")
+RELAY = program("PACKET_RELAY", "packet_relay")
 
 
 class Failure(Exception):
@@ -113,7 +125,7 @@ class Server:
 
     def _try_to_start(self):
         with open(self.log(), "wb") as log:
-            command = self.network.server_command([os.environ["DFLOCKD_BINARY"], *self.flags])
+            command = self.network.server_command([SERVER, *self.flags])
             self.process = subprocess.Popen(command, stderr=log, env=environment(), start_new_session=True)
         deadline = time.monotonic() + PATIENCE
         while len(re.findall(r"\blistening\b.*port=", self.log().read_text())) < 2:
@@ -181,7 +193,7 @@ class Client:
     def start(self, seed):
         self.run += 1
         self.diary.write("client_start", self.name())
-        words = [os.environ["HISTORY_CLIENT"], "--out", str(self.directory / f"{self.name()}.history"),
+        words = [CLIENT, "--out", str(self.directory / f"{self.name()}.history"),
                  "--seed", str(seed), "--host", self.network.server_address(self.slot),
                  "--port", str(self.server.port), "--http-port", str(self.server.http_port), *self.settings]
         with open(self.directory / f"{self.name()}.log", "wb") as log:
@@ -275,7 +287,7 @@ class Tormentor:
         actions, weights = zip(*self.torments)
         self.random.choices(actions, weights)[0]()
         # Now and then all is well for long enough to see that it is.
-        pause = self.random.uniform(2, 5) if self.random.random() < 0.25 else self.random.uniform(0.1, 1.5)
+        pause = self.random.uniform(4, 9) if self.random.random() < 0.25 else self.random.uniform(0.1, 2)
         self.later(pause, self.torment)
 
     def count(self, what):
@@ -383,7 +395,7 @@ class Tormentor:
 def check(directory, margin_ms):
     """Status and output of the checker."""
     files = sorted(directory.glob("*.history"))
-    done = subprocess.run([os.environ["HISTORY_CHECK"], "--margin-ms", str(margin_ms),
+    done = subprocess.run([CHECKER, "--margin-ms", str(margin_ms),
                            "--session-idle", str(SESSION_IDLE_S), *files],
                           capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr

@@ -390,7 +390,6 @@ TEST(WakeUp, is_not_due_while_somebody_may_hold) {
   EXPECT_THAT(violated(history("25000")), ElementsAre("wakeup"));
 }
 
-<<<<<<< HEAD
 TEST(WakeUp, is_due_while_another_still_waits) {
   // c was killed much later: had it been granted anything before, it would have said so.
   EXPECT_THAT(violated(written({{"a.1", holder("I 1000 2 1 release L:job token=@1\nR 1010 2 ok")},
@@ -399,7 +398,8 @@ TEST(WakeUp, is_due_while_another_still_waits) {
                                                   "R 10100 1 timeout")},
                                 {"driver", "E 20000 client_kill c.1"}})),
               ElementsAre("wakeup"));
-=======
+}
+
 TEST(WakeUp, of_two_phases_is_due_only_while_it_is_waited_for) {
   // Both slots are free from 210 ms on; b, in the queue since 110 ms, asks for its own at `asked`.
   const auto history = [](const std::string& asked, const std::string& told) {
@@ -418,7 +418,6 @@ TEST(WakeUp, of_two_phases_is_due_only_while_it_is_waited_for) {
   };
   EXPECT_THAT(violated(history("8000", "8010")), IsEmpty());
   EXPECT_THAT(violated(history("150", "8010")), ElementsAre("wakeup"));
->>>>>>> soak
 }
 
 TEST(WakeUp, that_two_phases_lost) {
