@@ -65,6 +65,7 @@ class Chronicle:
     def __init__(self):
         self.diaries = []
         self.pressed_at = 0
+        self.is_interrupted = False
 
     def write(self, event, subject="", at=None):
         if event == "pressure_end":
@@ -406,7 +407,7 @@ class Side:
                     thread.join()
         self.server.diary = self.chronicle
         self.faults.update(tormentor.counts)
-        if not self.troubles:
+        if not self.troubles and not self.chronicle.is_interrupted:
             self.come_to_rest()
 
     def come_to_rest(self):
@@ -510,13 +511,19 @@ def run_one_round(sides, chronicle, number, seconds):
         stack.callback(gauge.close)
 
         def is_over():
-            return any(side.troubles for side in sides)
+            return chronicle.is_interrupted or any(side.troubles for side in sides)
         threads = [threading.Thread(target=side.run_round, args=(number, seconds, diary, is_over))
                    for side, diary in zip(sides, diaries)]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join()
+        try:
+            for thread in threads:
+                thread.join()
+        except BaseException:
+            chronicle.is_interrupted = True
+            for thread in threads:
+                thread.join()
+            raise
     chronicle.diaries = []
     for side, diary in zip(sides, diaries):
         side.check_history(diary.directory)
@@ -573,6 +580,8 @@ def main():
     try:
         troubles = run(options, seed, directory)
         keep = keep or bool(troubles)
+    except KeyboardInterrupt:
+        raise SystemExit(1) from None
     finally:
         if keep:
             print(f"the histories and logs are in {directory}")
