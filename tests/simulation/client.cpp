@@ -135,7 +135,7 @@ void Client::ask(Random& random, Neighbourhood& neighbourhood, Act act, std::str
     }
     case Act::kEnqueue: {
       const KnownToken about = some_key(random, neighbourhood);
-      std::string argument = about.semaphore ? limit(random, neighbourhood, about) : "";
+      const std::string argument = about.semaphore ? limit(random, neighbourhood, about) : "";
       remember(enqueued_, about, kMostHeld, random);
       return send(bytes, 'e', about, argument + lease(random, neighbourhood), random);
     }

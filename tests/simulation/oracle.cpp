@@ -400,7 +400,7 @@ void Oracle::acquire(ConnectionId id, const Name& name, std::uint32_t limit, std
       found = keys_.emplace(name, Key{.limit = limit}).first;
     }
     claim.told = true;
-    grant(*found, std::move(claim));
+    grant(*found, claim);
     expect_grant(id, timeout ? "ok" : "acquired", name, found->second.holders.back());
     return;
   }
@@ -415,7 +415,7 @@ void Oracle::acquire(ConnectionId id, const Name& name, std::uint32_t limit, std
   } else {
     expect(id, "queued");
   }
-  key.queue.push_back(std::move(claim));
+  key.queue.push_back(claim);
 }
 
 void Oracle::wait(ConnectionId id, const Name& name, std::int64_t timeout) {
@@ -530,7 +530,7 @@ void Oracle::leave(ConnectionId id, std::string_view unsent, bool release_all) {
 void Oracle::serve(Keys::value_type& entry, Time due) {
   Key& key = entry.second;
   while (key.holders.size() < key.limit && !key.queue.empty()) {
-    Claim head = std::move(key.queue.front());
+    Claim head = key.queue.front();
     key.queue.erase(key.queue.begin());
     const ConnectionId owner = head.owner;
     if (head.deadline == due && heard(owner) != nullptr && *heard(owner) == "timeout\n") {
@@ -548,7 +548,7 @@ void Oracle::serve(Keys::value_type& entry, Time due) {
     }
     const bool blocked = std::exchange(head.blocked, false);
     head.told = blocked;
-    grant(entry, std::move(head));
+    grant(entry, head);
     if (blocked) expect_grant(owner, "ok", entry.first, key.holders.back());
   }
   if (key.holders.empty()) key.idle_since = now_;
@@ -576,7 +576,7 @@ void Oracle::grant(Keys::value_type& entry, Claim claim) {
   claim.grant_number = ++grants_;
   claim.granted_at = now_;
   claim.deadline = after(now_, claim.lease);
-  entry.second.holders.push_back(std::move(claim));
+  entry.second.holders.push_back(claim);
 }
 
 /// A key that is idle begins to be so anew with that.

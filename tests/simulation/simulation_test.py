@@ -25,7 +25,7 @@ class Simulation(unittest.TestCase):
     def test_server_does_in_every_world_what_the_oracle_expects(self):
         status, out, err = simulate("--seeds", SEEDS)
         self.assertEqual((status, err), (0, ""), out)
-        totals = dict((word, int(number)) for number, word in re.findall(r"(\d+) (\w+)", out))
+        totals = dict((word, int(number)) for number, word in re.findall(r"(\d+) (\w+)[:,]", out))
         self.assertEqual(totals["seeds"], int(SEEDS))
         for word in ("steps", "requests", "grants", "expiries", "disconnects", "crashes", "faults"):
             self.assertGreater(totals[word], 0, out)
