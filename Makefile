@@ -66,6 +66,7 @@ fuzz: ## feed each parser, the lock table and the fence file for SECONDS, 60 by 
 	@tests/fuzz/run --seconds $(SECONDS) $(TARGET)
 
 history: build ## torment the server and its clients for MINUTES, 10 by default, and check what they saw; SEED= repeats
+	@$(DEPS) history
 	@BUILD=build/release tests/history/run_history.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 soak: build ## mixed traffic with faults for MINUTES, 10 by default; fails on a leak, a stall or an error

@@ -5,6 +5,7 @@
 #   lint          and clang-format, clang-tidy and cppcheck
 #   coverage      and gcovr, for `make coverage`
 #   fuzz          and clang with libFuzzer, for `make fuzz`
+#   history       and ip, for the network namespaces of `make history`
 #   bench         and the servers that `make bench` compares with, which are not started
 #   openapi       only npx, for `make openapi-lint`, and only if there is none
 #   metrics       only promtool, and if there is none, into build/tools: its package brings a daemon
@@ -44,6 +45,7 @@ case "${1-}" in
   lint) packages="$packages clang-format-14 clang-tidy-22 cppcheck" ;;
   coverage) packages="$packages gcovr" ;;
   fuzz) packages="$packages clang-16 libclang-rt-16-dev" ;;
+  history) packages="$packages iproute2" ;;
   bench) packages="$packages redis-server memcached stunnel4 nginx-light wrk util-linux" ;;
   openapi)
     if command -v npx >/dev/null; then exit; fi
@@ -57,7 +59,7 @@ case "${1-}" in
   package) packages="$packages lintian mandoc man-db systemd zsh fish util-linux" ;;
   package-boot) packages="$packages mmdebstrap systemd-container" ;;
   *)
-    echo "install-deps.sh: '$1' is not allowed; expected lint, coverage, fuzz, bench, openapi, metrics, doxygen, package or package-boot" >&2
+    echo "install-deps.sh: '$1' is not allowed; expected lint, coverage, fuzz, history, bench, openapi, metrics, doxygen, package or package-boot" >&2
     exit 2
     ;;
 esac

@@ -1,12 +1,13 @@
 """Network namespaces for a server and its clients, with a bad network between them. Root only."""
 
 import os
+import shutil
 import subprocess
 
 
 def is_possible():
     """Whether this process may make namespaces and TUN devices."""
-    if os.geteuid() != 0 or not os.path.exists("/dev/net/tun"):
+    if os.geteuid() != 0 or not os.path.exists("/dev/net/tun") or shutil.which("ip") is None:
         return False
     name = f"dflockd-{os.getpid()}-try"
     made = subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False)
