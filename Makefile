@@ -41,7 +41,8 @@ tsan: ## run the client library's tests under ThreadSanitizer
 	@cmake --build --preset tsan
 	@ctest --preset tsan
 
-# What ran before is forgotten. Only one run counts, whatever becomes of a test.
+# What ran before is forgotten. Whether the tests pass in time is for `make test` to say: here, where
+# all is slower, each may have a second try.
 coverage: ## run every test and tell which lines ran: build/coverage/html/index.html
 	@$(DEPS) coverage
 	@cmake --preset coverage

@@ -333,6 +333,9 @@ TEST_F(ShortOfMemory, while_there_is_none_what_is_held_is_kept_and_what_goes_on_
 }
 
 TEST_F(ShortOfMemory, while_there_is_none_a_drain_comes_to_its_end) {
+#ifdef DFLOCKD_COVERAGE
+  GTEST_SKIP() << "gcov itself needs memory at the end";
+#endif
   faults_->fail_after(0, kAlways);
   server_->signal(SIGTERM);
   for (Client& client : queue_) EXPECT_THAT(outcome(client), AnyOf("error_draining", kClosed));

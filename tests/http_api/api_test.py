@@ -880,7 +880,7 @@ class Timeouts(ApiTest):
 
     def assert_a_second(self, took):
         self.assertGreater(took, 0.9)
-        self.assertLess(took, 3)
+        self.assertLess(took, 15 if "DFLOCKD_TEST_SLOW" in os.environ else 3)
 
     def test_a_request_must_be_whole_in_time_though_bytes_dribble(self):
         dribblers = {}
