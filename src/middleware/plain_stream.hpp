@@ -36,6 +36,7 @@ class PlainStream {
 
   /// The socket beneath: for cancelling and closing, and for reading what is thrown away.
   [[nodiscard]] net::Socket& socket() { return socket_; }
+  [[nodiscard]] const net::Socket& socket() const { return socket_; }
 
   /// `space` and `error` must live until the operation is over.
   [[nodiscard]] auto async_read_some(std::span<char> space, std::error_code& error) {

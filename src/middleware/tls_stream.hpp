@@ -45,6 +45,7 @@ class TlsStream {
 
   /// The socket beneath: for cancelling and closing, and for reading what is thrown away.
   [[nodiscard]] net::Socket& socket() { return socket_; }
+  [[nodiscard]] const net::Socket& socket() const { return socket_; }
 
   /// Agrees on versions and keys, and checks the client's certificate if one is demanded. After an
   /// error nothing more can be sent or received. Closing the socket interrupts it.

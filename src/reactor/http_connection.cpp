@@ -581,8 +581,9 @@ void HttpConnection<Stream>::on_stop() {
 template <class Stream>
 bool HttpConnection<Stream>::busy() const {
   switch (suspended_in_) {
-    case Suspension::kShakingHands:
     case Suspension::kReceiving:
+      return this->has_arrivals();
+    case Suspension::kShakingHands:
     case Suspension::kLingering:
       return false;
     case Suspension::kNone:

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include <asio/co_spawn.hpp>
+#include <asio/post.hpp>
 
 #include "logging/logging.hpp"
 #include "middleware/plain_stream.hpp"
@@ -267,10 +268,18 @@ void Server::continue_draining() {
     stop();
     return;
   }
+  if (!is_drained()) return;
+  // Again when those have had their turn whose reception is over: what they received nobody sees
+  // yet.
+  asio::post(context_, [this] {
+    if (!stopped_ && is_drained()) stop();
+  });
+}
+
+bool Server::is_drained() {
   const bool lines_busy = watch_.drain();
   const bool http_busy = http_ && http_->drain();
-  const bool busy = lines_busy || http_busy;
-  if (service_.held() == 0 && !busy) stop();
+  return service_.held() == 0 && !lines_busy && !http_busy;
 }
 
 /// Ends everything that keeps the loop running.

@@ -126,6 +126,7 @@ class Server {
   void warn_of_others(locks::Instant now);
   void start_draining(int signal);
   void continue_draining();
+  [[nodiscard]] bool is_drained();
   void stop();
 
   asio::io_context& context_;

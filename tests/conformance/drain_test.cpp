@@ -157,6 +157,29 @@ TEST_P(Drain, answers_what_has_arrived_already) {
   }
 }
 
+// More than one reception takes, and a reply that takes more than one turn of the loop.
+TEST_P(Drain, answers_all_that_has_arrived_already) {
+  constexpr int kPings = 100;
+  std::string requests = request_bytes("stats", "_", "_");
+  for (int i = 0; i < kPings; ++i) requests += request_bytes("ping", "_", "_");
+  requests += requests;
+  for (int round = 0; round < 10; ++round) {
+    Server server;
+    Client client(server);
+    EXPECT_EQ(client.ping(), "ok");
+    server.signal(SIGSTOP);
+    client.send(requests);
+    server.signal(GetParam());
+    server.signal(SIGCONT);
+    for (int half = 0; half < 2; ++half) {
+      ASSERT_TRUE(client.read_line().starts_with("ok {"));
+      for (int i = 0; i < kPings; ++i) ASSERT_EQ(client.read_line(), "ok");
+    }
+    EXPECT_EQ(client.read_to_end(), "");
+    EXPECT_EQ(server.wait_for_exit(), 0);
+  }
+}
+
 TEST(Hangup, signal_leaves_the_server_and_its_locks_alone) {
   Server server;
   Client holder(server);
