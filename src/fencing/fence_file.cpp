@@ -249,8 +249,13 @@ FenceFile FenceFile::open(const std::filesystem::path& path, std::uint64_t at_le
   const std::uint64_t first = std::max(first_unused(place, slots), at_least);
   const std::uint64_t end = raised_or_refuse(place, first, step);
 
+  // What was read of the newer slot may not be on the disk: whoever wrote it may have ended before
+  // the sync, or the sync failed. Until it is, the older slot is the one to keep. With one damaged
+  // it is the intact one, of course.
   const std::size_t newest_at = newest(slots);
-  FenceFile file(ops, std::move(descriptor), *slots[newest_at], newest_at, step);
+  const bool both_intact = slots[0] && slots[1];
+  const std::size_t kept_at = both_intact ? 1 - newest_at : newest_at;
+  FenceFile file(ops, std::move(descriptor), *slots[newest_at], kept_at, step);
   for (std::size_t stored = 0; stored < kSlotCount; ++stored) {
     if (const std::error_code error = file.store(end)) {
       refuse(place, "cannot write it", error, kCheckDisk);
@@ -269,9 +274,9 @@ void FenceFile::check(const std::filesystem::path& path, FileOps& ops) {
   static_cast<void>(first_unused(place, read_slots(place, descriptor)));
 }
 
-FenceFile::FenceFile(FileOps& ops, Descriptor file, const Slot& newest, std::size_t newest_at,
+FenceFile::FenceFile(FileOps& ops, Descriptor file, const Slot& newest, std::size_t kept_at,
                      std::uint64_t step)
-    : ops_(&ops), file_(std::move(file)), newest_(newest), newest_at_(newest_at), step_(step) {}
+    : ops_(&ops), file_(std::move(file)), newest_(newest), kept_at_(kept_at), step_(step) {}
 
 std::error_code FenceFile::reserve() {
   const std::optional<std::uint64_t> end = raised(range_.end, step_);
@@ -281,18 +286,19 @@ std::error_code FenceFile::reserve() {
   return {};
 }
 
-/// Writes `limit` durably over the slot that is not the newest, which thereby becomes it. After an
-/// error the newest slot is what it was, and the next call writes the same slot again: all of it,
-/// because the system may have forgotten after a failed fsync(2) what it had still to write.
+/// Writes `limit` durably over the slot that is not kept, which thereby becomes the newest and the
+/// one to keep. After an error the kept slot is what it was, and the next call writes the same slot
+/// again: all of it, because the system may have forgotten after a failed fsync(2) what it had
+/// still to write.
 std::error_code FenceFile::store(std::uint64_t limit) {
   assert(file_.valid() && limit >= newest_.limit);
   const Slot slot{.sequence = newest_.sequence + 1, .limit = limit, .step = step_};
-  const std::size_t number = 1 - newest_at_;
+  const std::size_t number = 1 - kept_at_;
   std::error_code error = write_all(*ops_, file_.get(), encode(slot), slot_offset(number));
   if (!error) error = sync(*ops_, file_.get());
   if (error) return error;
   newest_ = slot;
-  newest_at_ = number;
+  kept_at_ = number;
   return {};
 }
 

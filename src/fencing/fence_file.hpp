@@ -7,7 +7,8 @@
 //
 // The file holds a limit in each of two checksummed slots (`fence_slot.hpp` has the layout),
 // written in turn, each write synced before the next. Whatever interrupts a write leaves the other
-// slot.
+// slot, also if a write before it was interrupted: `open` begins with the newer slot, which may be
+// known to the system and not be on the disk.
 //
 // Why no fence comes twice: fences are granted below the newer slot's limit only. In operation the
 // slots' limits never differ by more than the step written in either, because `open` raises both to
@@ -84,8 +85,8 @@ class FenceFile {
   [[nodiscard]] std::error_code reserve();
 
  private:
-  /// `newest` is the slot at `newest_at`, which `store` leaves alone.
-  FenceFile(FileOps& ops, Descriptor file, const Slot& newest, std::size_t newest_at,
+  /// `newest` is what the newest slot says; `store` leaves the slot at `kept_at` alone.
+  FenceFile(FileOps& ops, Descriptor file, const Slot& newest, std::size_t kept_at,
             std::uint64_t step);
 
   [[nodiscard]] std::error_code store(std::uint64_t limit);
@@ -93,7 +94,7 @@ class FenceFile {
   FileOps* ops_;
   Descriptor file_;
   Slot newest_;
-  std::size_t newest_at_;
+  std::size_t kept_at_;  ///< the slot that is certainly on the disk
   std::uint64_t step_;
   Range range_;
   bool was_damaged_ = false;

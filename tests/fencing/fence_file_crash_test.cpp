@@ -93,6 +93,39 @@ TEST(FenceFileCrash, power_cut_at_any_byte_of_a_reservation_never_lowers_a_fence
   }
 }
 
+/// What is on a disk of which no more than half of each slot written since `synced` has got there.
+std::string half_written(const std::string& synced, const std::string& seen) {
+  std::string disk = synced;
+  for (std::size_t number = 0; number < kSlotCount; ++number) {
+    const auto half = [&](const std::string& bytes) {
+      return bytes.substr(slot_offset(number), kSlotSize / 2);
+    };
+    disk.replace(slot_offset(number), kSlotSize / 2, half(seen));
+  }
+  return disk;
+}
+
+// What the second process reads, the first one has written and not synced.
+TEST(FenceFileCrash, power_cut_at_any_byte_of_an_opening_after_one_that_was_killed_leaves_a_slot) {
+  ScriptedOps ops;
+  for (std::size_t cut = 0; cut < kSlotSize; ++cut) {
+    const StateDirectory directory;
+    const auto granted = FenceFile::open(directory.file(), kNow, kStep, ops).range();
+    const std::string synced = directory.read();
+    ScriptedOps killed;  // between a write and its sync
+    killed.fault = [&killed](const std::string&) {
+      const bool has_written = std::ranges::any_of(
+          killed.calls, [](const std::string& call) { return call.starts_with("pwrite"); });
+      return has_written && killed.calls.back() == "fsync" ? EIO : 0;
+    };
+    EXPECT_THROW(std::ignore = FenceFile::open(directory.file(), 0, kStep, killed), FenceFileError);
+    OpsUntilPowerCut failing(cut);
+    EXPECT_THROW(std::ignore = FenceFile::open(directory.file(), 0, kStep, failing), PowerCut);
+    directory.write(half_written(synced, directory.read()));
+    EXPECT_GE(FenceFile::open(directory.file(), 0, kStep, ops).range().first, granted.end) << cut;
+  }
+}
+
 // --- Everything at random ---
 
 using Random = std::mt19937_64;

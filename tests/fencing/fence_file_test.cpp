@@ -187,7 +187,7 @@ TEST_F(FenceFileTest, a_file_is_whole_and_synced_before_it_has_its_name_and_then
               ElementsAre("open", "mkostemp", "pwrite 0", "fsync", "link", "unlink",  // created
                           "open", "fstat", "flock", "open", "fsync",                  // its entry
                           "pread", "pread",                                           //
-                          "pwrite 0", "fsync", "pwrite 4096", "fsync"));
+                          "pwrite 4096", "fsync", "pwrite 0", "fsync"));
 }
 
 TEST_F(FenceFileTest, a_file_created_meanwhile_by_another_server_is_not_overwritten) {
@@ -241,7 +241,7 @@ TEST_F(FenceFileTest, fences_start_at_the_clock_and_end_a_step_later) {
   EXPECT_EQ(file.range().end, kNow + kStep);
 }
 
-TEST_F(FenceFileTest, opening_makes_both_slots_durable_older_first) {
+TEST_F(FenceFileTest, opening_makes_both_slots_durable_newer_first) {
   std::ignore = open();
   const std::string before = directory_.read();
   const std::size_t newer = slot_in(before, 0)->sequence < slot_in(before, 1)->sequence ? 1 : 0;
@@ -250,7 +250,7 @@ TEST_F(FenceFileTest, opening_makes_both_slots_durable_older_first) {
   ops_.calls.erase(ops_.calls.begin(), std::ranges::find(ops_.calls, "pread") + 2);
   const std::string older_at = "pwrite " + std::to_string(slot_offset(1 - newer));
   const std::string newer_at = "pwrite " + std::to_string(slot_offset(newer));
-  EXPECT_THAT(ops_.calls, ElementsAre(older_at, "fsync", newer_at, "fsync"));
+  EXPECT_THAT(ops_.calls, ElementsAre(newer_at, "fsync", older_at, "fsync"));
   const std::string after = directory_.read();
   EXPECT_EQ(slot_in(after, 0)->limit, kNow + 1'000'001 * kStep);
   EXPECT_EQ(slot_in(after, 1)->limit, kNow + 1'000'001 * kStep);
@@ -260,8 +260,8 @@ TEST_F(FenceFileTest, a_reservation_writes_the_older_slot_and_syncs_once) {
   FenceFile file = open();
   ops_.calls.clear();
   for (int i = 0; i < 4; ++i) ASSERT_FALSE(file.reserve());
-  EXPECT_THAT(ops_.calls, ElementsAre("pwrite 0", "fsync", "pwrite 4096", "fsync",  //
-                                      "pwrite 0", "fsync", "pwrite 4096", "fsync"));
+  EXPECT_THAT(ops_.calls, ElementsAre("pwrite 4096", "fsync", "pwrite 0", "fsync",  //
+                                      "pwrite 4096", "fsync", "pwrite 0", "fsync"));
 }
 
 TEST_F(FenceFileTest, each_reservation_raises_the_end_by_one_step) {

@@ -229,7 +229,6 @@ class Life {
     const Meaning now = meaning_of(*disk_.content());
     check(now.usable && !now.damaged && now.first == end_of_granted_, "damage is repaired");
     must_be_readable_ = true;
-    disk_.forget_losses();
   }
 
   void reserve() {
@@ -255,11 +254,6 @@ class Life {
   void cut_power(std::uint8_t choice) {
     end();
     disk_.cut_power(choice);
-    if (!disk_.may_have_lost()) return;
-    // A disk that loses what it has reported as lost may have one bad slot while the other is
-    // written, after a start that has read it from memory.
-    must_be_readable_ = meaning_of(disk_.content().value_or("")).readable;
-    disk_.forget_losses();
   }
 
   /// Damages a slot of an intact file that no server uses, if the disk has all of the other one:
@@ -268,7 +262,7 @@ class Life {
     end();
     const auto content = disk_.content();
     const bool intact = content && meaning_of(*content).usable && !meaning_of(*content).damaged;
-    if (!intact || disk_.may_have_lost() || !disk_.is_synced()) return;
+    if (!intact || !disk_.is_synced()) return;
     disk_.damage((how >= 0x80 ? 4096 : 0) + (how & 0x7fU) % kSlotSize);
   }
 

@@ -165,10 +165,7 @@ int SimulatedDisk::fsync(int fd) {
   if (!done) {
     errno = fault->error != 0 ? fault->error : EIO;
     const bool reported = !is_down() && errno != EINTR && opened.file != nullptr;
-    if (reported) {
-      sync_some(*opened.file, fault->choice);
-      may_have_lost_ = true;
-    }
+    if (reported) sync_some(*opened.file, fault->choice);
     return -1;
   }
   if (opened.file == nullptr) {

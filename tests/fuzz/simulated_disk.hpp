@@ -53,7 +53,7 @@ class SimulatedDisk : public fencing::FileOps {
   /// What is in the file, or nothing if there is none.
   [[nodiscard]] std::optional<std::string> content() const;
   /// Whether the disk has all that is in the file.
-  [[nodiscard]] bool is_synced() const { return file_ == nullptr || file_->unsynced.empty(); }
+  [[nodiscard]] bool is_synced() const { return file_ == nullptr || file_->seen == file_->on_disk; }
   /// Turns the bits of one byte of the file, on the disk and wherever it is read.
   void damage(std::size_t offset);
 
@@ -71,11 +71,6 @@ class SimulatedDisk : public fencing::FileOps {
   /// Cuts the power, if it is on, and starts again. `choice` is what it leaves of each write, as in
   /// a fault; by its first bit, of a new name too.
   void cut_power(std::uint8_t choice);
-
-  /// Whether an fsync(2) has failed since `forget_losses`, so that the disk may have lost what is
-  /// still read.
-  [[nodiscard]] bool may_have_lost() const { return may_have_lost_; }
-  void forget_losses() { may_have_lost_ = false; }
 
   int open(const char* path, int flags) override;
   int mkostemp(char* path_template, int flags) override;
@@ -117,7 +112,6 @@ class SimulatedDisk : public fencing::FileOps {
   std::vector<Fault> faults_;  ///< the first is next
   std::size_t noticeable_faults_ = 0;
   Down down_ = Down::kNot;
-  bool may_have_lost_ = false;
 };
 
 }  // namespace dflockd::fuzz
