@@ -60,14 +60,15 @@ TEST_F(Storm, of_ten_thousand_that_connect_ask_and_vanish_leaves_nothing_behind)
       }
     }  // and the others close
     const auto left = Clock::now();
-    EXPECT_TRUE(eventually([&] { return open_files(server) == files; })) << open_files(server);
-    EXPECT_EQ(holder.ping(), "ok");
+    // All of it at once: some may be in the backlog still when the first have gone.
+    EXPECT_TRUE(eventually([&] {
+      const Json now = stats(holder);
+      return now.at("connections") == 1 && now.at("locks").size() == 1 &&
+             now.at("semaphores").empty() && waiters(holder, lock("held")) == 0 &&
+             open_files(server) == files;
+    })) << stats(holder)
+        << open_files(server);
     EXPECT_LT(Clock::now() - left, within(5s));
-    const Json now = stats(holder);
-    EXPECT_EQ(now.at("connections"), 1);
-    EXPECT_EQ(now.at("locks").size(), 1U);
-    EXPECT_EQ(now.at("semaphores").size(), 0U);
-    EXPECT_EQ(waiters(holder, lock("held")), 0);
     if (storm == 1) memory = server.resident_memory();
   }
   if (!kSanitized) {
