@@ -3,7 +3,7 @@
 // malloc(3) fails, `operator new` hands out what is small from a reserve, and whoever would take on
 // more than it has asks `is_short` first. What is large is refused with `std::bad_alloc`, as ever.
 //
-// To include this file is to replace `operator new` and `operator delete` of the program, except
+// A program that calls `is_short` has its `operator new` and `operator delete` replaced, except
 // with the sanitizers, which have their own. For any thread.
 #pragma once
 

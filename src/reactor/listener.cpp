@@ -142,8 +142,8 @@ void Listener::admit(net::Socket socket) {
   std::optional<middleware::Gate::Pass> pass = gate_.admit(peer.address(), steady_now());
   if (!pass) return;
   socket.non_blocking(true);
-  if (adopted_)
-    set_options(socket.native_handle());  // it may have come before the listener was ours
+  // It may have connected before the listener was ours.
+  if (adopted_) set_options(socket.native_handle());
   welcome_(std::move(socket), peer, std::move(*pass));
 }
 
