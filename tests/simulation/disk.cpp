@@ -20,13 +20,13 @@ constexpr std::size_t kSlotSize = 72;
 }  // namespace
 
 void Disk::process_ended() {
+  alive_for_ = kForever;
   open_.clear();
   for (auto& [name, file] : cached_) file->locked = false;
 }
 
 void Disk::power_cut(bool damage) {
   process_ended();
-  alive_for_ = kForever;
   // A name that was not synced may have made it or not, and so may its removal.
   Directory survived = stored_;
   for (const auto& [name, file] : cached_) {
@@ -43,8 +43,8 @@ void Disk::power_cut(bool damage) {
 void Disk::lose(File& file, bool damage) {
   for (std::size_t page = 0; page < kPages; ++page) {
     if (!std::exchange(file.dirty[page], false)) continue;
-    if (random_.one_in(3)) continue;  // nothing of it was stored
-    store(file, page, random_.one_in(2) ? kPageSize : random_.below(kSlotSize));
+    if (random_.one_in(4)) continue;  // nothing of it was stored
+    store(file, page, random_.one_in(3) ? kPageSize : random_.below(kSlotSize));
     file.damaged[page] = true;  // perhaps: a slot may have been half written when the power failed
   }
   if (damage && std::ranges::count(file.damaged, true) == 0) {
@@ -146,6 +146,7 @@ int Disk::fsync(int fd) {
     if (!failed) stored_ = cached_;
     return failed ? -1 : 0;
   }
+  if (died()) return -1;  // what becomes of it is for the power to decide
   for (std::size_t page = 0; page < kPages; ++page) {
     if (!std::exchange(file->dirty[page], false)) continue;
     // As Linux does, a failed fsync forgets what is still to be written: it may never be.

@@ -27,7 +27,7 @@ class Disk final : public fencing::FileOps {
   /// How many operations have failed.
   [[nodiscard]] std::uint64_t faults() const { return faults_; }
 
-  /// The process ends: its descriptors and locks are gone.
+  /// The process ends: its descriptors and locks are gone. What it has written is read on.
   void process_ended();
   /// So does the power: what was not synced may be lost, or torn. `damage`: and a page that was
   /// synced may be damaged; never while another one is torn or damaged, or both may be lost.

@@ -144,6 +144,8 @@ MUTANTS = [
            "return std::min(slots[0]->limit, slots[1]->limit);"),
     Mutant("trusts_a_single_slot", FENCE_FILE,
            "raised_or_refuse(place, intact.limit, intact.step)", "raised_or_refuse(place, intact.limit, 0)"),
+    Mutant("begins_with_the_older_slot", FENCE_FILE,
+           "both_intact ? 1 - newest_at : newest_at", "both_intact ? newest_at : newest_at"),
     Mutant("failed_reservation_counts", SERVICE,
            "  if (!result.error) {\n",
            "  if (result.error) table_.reserve_fences(table_.next_fence(), result.end + 64);\n"

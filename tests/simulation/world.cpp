@@ -395,7 +395,11 @@ void World::start_server() {
     constexpr std::array<std::uint64_t, 4> kSteppedBackBy{0, 1, 1000, UINT64_MAX};
     const std::uint64_t clock = wall_clock_ - std::min(wall_clock_, random_.pick(kSteppedBackBy));
     const std::uint64_t faults_before = disk_.faults();
-    if (crashes_ && random_.one_in(4)) disk_.die_after(random_.between(1, 20));
+    if (crashes_ && cut_starts_ == 0 && random_.one_in(6)) cut_starts_ = random_.between(1, 30);
+    if (cut_starts_ > 0) {
+      --cut_starts_;
+      disk_.die_after(random_.between(4, 12));  // most of them as it writes
+    }
     if (failed_starts_ > 3) disk_.fail(0);
     std::string refusal;
     try {
@@ -409,11 +413,7 @@ void World::start_server() {
     if (!refusal.empty() || disk_.died()) {
       ++failed_starts_;
       file_.reset();
-      if (disk_.died()) {
-        disk_.power_cut(!disk_fails_ && random_.percent(70));
-      } else {
-        disk_.process_ended();
-      }
+      end_process(disk_.died() ? 60 : 0);
       return plan(time_ + 1s, What::kStart);
     }
     failed_starts_ = 0;
@@ -436,6 +436,15 @@ void World::start_server() {
   tell(has_fence_file_ && file_->was_damaged() ? "start, one slot damaged" : "start", run_);
 }
 
+/// The server's process is gone, and with `percent` probability the power has failed, too.
+void World::end_process(unsigned percent) {
+  if (random_.percent(percent)) {
+    disk_.power_cut(!disk_fails_ && random_.percent(70));
+  } else {
+    disk_.process_ended();
+  }
+}
+
 void World::crash() {
   ++totals_.crashes;
   totals_.expiries += server_->metrics().lease_expirations.value();
@@ -447,11 +456,7 @@ void World::crash() {
   ++run_;  // what is under way is for the old one
   server_.reset();
   file_.reset();
-  if (random_.percent(75) || disk_.died()) {
-    disk_.power_cut(!disk_fails_ && random_.percent(70));
-  } else {
-    disk_.process_ended();
-  }
+  end_process(75);
   oracle_.crashed();
   tell("crash", 0);
   plan(time_ + span(5 * pace_), What::kStart);

@@ -122,6 +122,7 @@ class World {
   void call_off(ConnectionId id, Link& link);
 
   void start_server();
+  void end_process(unsigned percent);
   void crash();
   void reserve();
   void reserved();
@@ -179,7 +180,8 @@ class World {
   fencing::FenceReserver::Result reservation_;
   Time no_reservation_before_{0};
   unsigned failed_starts_ = 0;
-  Time late_for_{0};  ///< the deadline for which the timer's lateness was drawn
+  std::uint64_t cut_starts_ = 0;  ///< how many of the next starts are cut off
+  Time late_for_{0};              ///< the deadline for which the timer's lateness was drawn
   Time lateness_{0};
 
   Oracle oracle_;
