@@ -51,8 +51,8 @@ void LockTable::close_owner_keeping_grants(Instant now, OwnerId id,
   cancel_claims(owner);
   for (Claim* claim = owner.claims.front(); claim != nullptr;) {
     Claim& held = *std::exchange(claim, owner.claims.next(*claim));
-    if (held.told && held.token.fence < unheard &&
-        !std::ranges::binary_search(untold, held.token.fence)) {
+    const auto lost = std::ranges::equal_range(untold, held.token.fence).size();
+    if (held.told > lost && held.token.fence < unheard) {
       end_phase_one(held);
     } else {
       give_up_slot(held);
@@ -182,7 +182,7 @@ void LockTable::start_draining(Instant now) {
     while (!key.waiters.empty()) end_wait(*key.waiters.front(), Outcome::kDraining);
     for (Claim* claim = key.holders.front(); claim != nullptr;) {
       Claim& held = *std::exchange(claim, key.holders.next(*claim));
-      if (!held.told) give_up_slot(held);
+      if (held.told == 0) give_up_slot(held);
     }
   }
 }
@@ -287,7 +287,7 @@ Claim& LockTable::new_claim(Owner& owner, Key& key, const Request& request) {
   claim.lease = request.lease;
   claim.state = ClaimState::kWaiting;
   claim.in_phase_one = false;
-  claim.told = false;
+  claim.told = 0;
   owner.claims.push_back(claim);
   ++owner.active;
   return claim;
@@ -309,7 +309,7 @@ void LockTable::grant(Claim& claim) {
 }
 
 Answer LockTable::tell(Claim& claim) {
-  const bool told_before = std::exchange(claim.told, true);
+  const bool told_before = claim.told++ > 0;
   return {.outcome = Outcome::kGranted,
           .token = claim.token,
           .lease = claim.lease,

@@ -62,10 +62,11 @@ class LockTable {
   void close_owner(Instant now, OwnerId id);
 
   /// Ends an owner, but leaves the grants that it knows of, until somebody releases them by token
-  /// or their leases run out. It knows of a grant if the table has told its token in an answer,
-  /// unless the fence is in `untold`, which is in ascending order: the answers that did not reach
-  /// it. What its wait is granted by `now`, in this call, it does not know of. O(what the owner
-  /// holds and waits for), times O(log `untold.size()`).
+  /// or their leases run out. It knows of a grant if an answer that told its token has reached it:
+  /// `untold` are the fences of those that have not, one for each, in ascending order. (The answers
+  /// to `enqueue` and to `wait` may tell the same token.) What its wait is granted by `now`, in
+  /// this call, it does not know of. O(what the owner holds and waits for), times
+  /// O(log `untold.size()`).
   void close_owner_keeping_grants(Instant now, OwnerId id, std::span<const std::uint64_t> untold);
 
   /// True while the owner holds a grant or has a place in a queue, as of the latest time the table

@@ -37,8 +37,9 @@ struct Claim {
   std::uint32_t heap_place = kNoPlace;
   std::uint32_t slot = 0;
   ClaimState state = ClaimState::kWaiting;
-  bool in_phase_one = false;                  ///< enqueued, and `wait` has not come yet
-  bool told = false;                          ///< the owner has been told the token
+  bool in_phase_one = false;  ///< enqueued, and `wait` has not come yet
+  /// How many answers have told the owner the token: two at most, to `enqueue` and to `wait`.
+  std::uint8_t told = 0;
   Outcome spent_on = Outcome::kLeaseExpired;  ///< when spent: what `wait` will answer
 };
 

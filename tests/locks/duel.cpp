@@ -218,10 +218,12 @@ bool Duel::fill_in(const Command& command, Call& call) {
   call.amount = command.pick;
   if (call.op == Op::kCollectIdle) call.timeout = seconds(command.owner);
   if (call.op == Op::kCloseOwnerKeepingGrants) {
-    // Every other one of the latest.
+    // Every other one of the latest, and every fourth twice.
     const std::uint64_t next = table_->next_fence();
     const std::uint64_t first = next - std::min<std::uint64_t>(next, command.pick);
-    for (std::uint64_t fence = first; fence < next; fence += 2) call.untold.push_back(fence);
+    for (std::uint64_t fence = first; fence < next; fence += 2) {
+      call.untold.insert(call.untold.end(), fence % 4 < 2 ? 2 : 1, fence);
+    }
   }
   if (call.op == Op::kReserveFences) {
     // In turn: what follows, a gap, a range that begins in the past.

@@ -135,9 +135,9 @@ void NaiveTable::settle(Key& key) {
     Claim head = key.queue.front();
     key.queue.erase(key.queue.begin());
     if (fences_left() > 0) {
-      head.told = !head.in_phase_one;
+      head.told = head.in_phase_one ? 0 : 1;
       grant(key, head);
-      if (head.told) say(key.holders.back(), Outcome::kGranted);
+      if (head.told > 0) say(key.holders.back(), Outcome::kGranted);
     } else if (head.in_phase_one) {
       head.spent_on = Outcome::kNoFence;
       head.deadline = kNever;
@@ -261,7 +261,7 @@ Answer NaiveTable::ask(OwnerId owner, const Request& request, std::optional<seco
               .salt = request.salt,
               .lease = request.lease,
               .in_phase_one = !timeout,
-              .told = true};
+              .told = 1};
   Key* key = find(request.key);
   if (key != nullptr && key->limit != request.limit) return {Outcome::kLimitMismatch};
   if (key == nullptr || key->holders.size() < key->limit) {
@@ -285,7 +285,7 @@ Answer NaiveTable::ask(OwnerId owner, const Request& request, std::optional<seco
   if (options_.max_waiters != 0 && key->queue.size() >= options_.max_waiters) {
     return {Outcome::kMaxWaiters};
   }
-  claim.told = false;
+  claim.told = 0;
   if (timeout) claim.deadline = after(*timeout);
   key->queue.push_back(claim);
   return {Outcome::kQueued};
@@ -302,7 +302,7 @@ Answer NaiveTable::wait(Instant now, OwnerId owner, const KeyName& name, seconds
   if (auto held = std::find_if(key->holders.begin(), key->holders.end(), sought);
       held != key->holders.end()) {
     held->in_phase_one = false;
-    held->told = true;
+    ++held->told;
     held->deadline = after(held->lease);
     return {Outcome::kGranted, {held->fence, held->salt}, held->lease};
   }
@@ -360,8 +360,8 @@ void NaiveTable::close_owner_keeping_grants(Instant now, OwnerId owner,
                                             const std::vector<std::uint64_t>& untold) {
   const std::uint64_t unheard = next_fence_;
   close_owner(now, owner, [&](const Claim& claim) {
-    return claim.told && claim.fence < unheard &&
-           std::find(untold.begin(), untold.end(), claim.fence) == untold.end();
+    return claim.fence < unheard &&
+           claim.told > std::count(untold.begin(), untold.end(), claim.fence);
   });
 }
 
@@ -402,7 +402,7 @@ void NaiveTable::start_draining(Instant now) {
     for (const Claim& claim : key.queue) say(claim, Outcome::kDraining);
     key.queue.clear();
   }
-  release_where([](const Claim& claim) { return !claim.told; });
+  release_where([](const Claim& claim) { return claim.told == 0; });
 }
 
 // --- Observation ---

@@ -112,7 +112,7 @@ class NaiveTable {
     std::uint64_t salt = 0;
     std::chrono::seconds lease{0};
     bool in_phase_one = false;
-    bool told = false;
+    int told = 0;               ///< how many answers have told the token
     Instant deadline = kNever;  ///< of the lease when held, of the wait when queued and blocked
     std::uint64_t fence = 0;
     Instant granted_at{0};

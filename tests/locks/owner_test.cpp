@@ -303,6 +303,25 @@ TEST(CloseOwnerTest, releases_a_phase_one_grant_whose_collection_it_was_not_told
   EXPECT_TRUE(t.release(kOther, heard));
 }
 
+// It knows the token from the answer to `enqueue`, and lives on that lease.
+TEST(CloseOwnerTest, keeps_a_phase_one_grant_that_it_was_told_of_though_not_of_its_collection) {
+  TestTable t;
+  const OwnerId owner = t.owner();
+  const Token token = t.enqueue(owner, kJob).token;
+  t.wait(owner, kJob, 60s);
+  t.close_keeping_grants(owner, {token.fence});
+  EXPECT_TRUE(t.release(kJob, token));
+}
+
+TEST(CloseOwnerTest, releases_a_phase_one_grant_that_neither_answer_told_it_of) {
+  TestTable t;
+  const OwnerId owner = t.owner();
+  const Token token = t.enqueue(owner, kJob).token;
+  t.wait(owner, kJob, 60s);
+  t.close_keeping_grants(owner, {token.fence, token.fence});
+  EXPECT_FALSE(t.release(kJob, token));
+}
+
 TEST(CloseOwnerTest, untold_fences_of_others_do_not_matter) {
   TestTable t;
   const OwnerId owner = t.owner();

@@ -13,7 +13,7 @@ constexpr std::array kTemperaments{
     // l   e   w   r   n  stale forged others burst trifle bad garbage long half stop vanish
     Temperament{"worker", {40, 3, 3, 40, 8, 2, 1, 1, 8, 2, 2, 0, 0, 0, 1, 1}, 3, 3, 20},
     Temperament{"renewer", {25, 2, 2, 10, 50, 4, 1, 1, 4, 1, 1, 0, 0, 0, 0, 1}, 2, 2, 10},
-    Temperament{"two-phase", {6, 38, 38, 18, 6, 3, 1, 1, 8, 1, 2, 0, 0, 0, 1, 2}, 4, 4, 20},
+    Temperament{"two-phase", {6, 38, 38, 18, 6, 3, 1, 1, 8, 1, 2, 0, 0, 0, 8, 2}, 4, 6, 20},
     Temperament{"vanisher", {30, 15, 15, 8, 4, 1, 1, 1, 8, 1, 1, 0, 0, 4, 4, 14}, 35, 25, 40},
     Temperament{"sleeper", {50, 12, 6, 3, 3, 8, 1, 1, 4, 1, 1, 0, 0, 0, 2, 1}, 2, 2, 10},
     Temperament{"forger", {20, 5, 5, 8, 5, 14, 14, 20, 6, 1, 6, 0, 0, 0, 0, 1}, 2, 3, 20},
@@ -202,6 +202,14 @@ void Client::ask(Random& random, Neighbourhood& neighbourhood, Act act, std::str
       bytes += whole.substr(0, random.below(whole.size()));
       return;
     }
+    case Act::kStopReading:  // and goes on asking, for what it has been told of already
+      for (const KnownToken& begun : enqueued_) {
+        const bool told = std::ranges::any_of(held_, [&](const KnownToken& held) {
+          return held.semaphore == begun.semaphore && held.key == begun.key;
+        });
+        if (told) send(bytes, 'w', begun, timeout(random, neighbourhood), random);
+      }
+      return;
     default:
       return;
   }

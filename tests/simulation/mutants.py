@@ -124,11 +124,13 @@ MUTANTS = [
 
     # --- The end of a connection, draining ---
     Mutant("keeps_what_was_granted_in_the_end", TABLE,
-           "held.token.fence < unheard &&", "unheard > 0 &&"),
+           "held.token.fence < unheard) {", "unheard > 0) {"),
     Mutant("keeps_what_was_not_told", TABLE,
-           "    if (held.told && held.token.fence < unheard &&", "    if (held.token.fence < unheard &&"),
+           "    if (held.told > lost && held", "    if (lost == 0 && held"),
+    Mutant("counts_one_answer_only", TABLE,
+           "    if (held.told > lost && held", "    if (held.told > 0 && lost == 0 && held"),
     Mutant("drain_leaves_untold_grants", TABLE,
-           "      if (!held.told) give_up_slot(held);\n", "      if (held.lease.count() == 0) give_up_slot(held);\n"),
+           "      if (held.told == 0) give_up_slot(held);\n", "      if (held.lease.count() == 0) give_up_slot(held);\n"),
 
     # --- Fences ---
     Mutant("same_fence_after_a_release", TABLE,

@@ -206,7 +206,7 @@ void Oracle::drained(Time now, const Sight& sight) {
     }
     key.queue.clear();
     // Grants that nobody has been told of are nobody's, since `w` will not tell any more.
-    if (std::erase_if(key.holders, [](const Claim& claim) { return !claim.told; }) > 0 &&
+    if (std::erase_if(key.holders, [](const Claim& claim) { return claim.told == 0; }) > 0 &&
         key.holders.empty()) {
       key.idle_since = now_;
     }
@@ -399,7 +399,7 @@ void Oracle::acquire(ConnectionId id, const Name& name, std::uint32_t limit, std
       if (!make_room()) return expect(id, "error_max_locks");
       found = keys_.emplace(name, Key{.limit = limit}).first;
     }
-    claim.told = true;
+    claim.told = 1;
     grant(*found, claim);
     expect_grant(id, timeout ? "ok" : "acquired", name, found->second.holders.back());
     return;
@@ -426,7 +426,7 @@ void Oracle::wait(ConnectionId id, const Name& name, std::int64_t timeout) {
   const auto is_ours = [&](const Claim& claim) { return claim.owner == id && claim.phase_one; };
   if (const auto held = std::ranges::find_if(key.holders, is_ours); held != key.holders.end()) {
     held->phase_one = false;
-    held->told = true;
+    ++held->told;
     held->deadline = after(now_, held->lease);
     return expect_grant(id, "ok", name, *held);
   }
@@ -513,11 +513,10 @@ void Oracle::leave(ConnectionId id, std::string_view unsent, bool release_all) {
     const std::size_t before = entry.second.holders.size();
     std::erase_if(entry.second.holders, [&](Claim& claim) {
       if (claim.owner != id) return false;
-      const bool reached =
-          claim.told && std::ranges::none_of(untold, [&](const std::string& token) {
-            return hex(std::string_view(token).substr(0, kTokenLength / 2)) == claim.fence;
-          });
-      if (!keeps || !reached) return true;
+      const auto lost = std::ranges::count_if(untold, [&](const std::string& token) {
+        return hex(std::string_view(token).substr(0, kTokenLength / 2)) == claim.fence;
+      });
+      if (!keeps || claim.told <= lost) return true;
       claim.phase_one = false;
       return false;
     });
@@ -547,7 +546,7 @@ void Oracle::serve(Keys::value_type& entry, Time due) {
       continue;
     }
     const bool blocked = std::exchange(head.blocked, false);
-    head.told = blocked;
+    head.told = blocked ? 1 : 0;
     grant(entry, head);
     if (blocked) expect_grant(owner, "ok", entry.first, key.holders.back());
   }
@@ -615,7 +614,7 @@ void Oracle::expect(ConnectionId id, std::string_view reply) {
 void Oracle::expect_grant(ConnectionId id, std::string_view word, const Name& name, Claim& claim) {
   const std::string* line = heard(id);
   if (line == nullptr && id == leaving_) {
-    claim.told = false;  // nobody has been told
+    claim.told = 0;  // nobody has been told
     return;
   }
   const std::vector<std::string> words =

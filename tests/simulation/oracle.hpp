@@ -103,7 +103,7 @@ class Oracle {
     Time deadline = kNever;  ///< of the lease if held, of the wait if blocked
     bool phase_one = false;
     bool blocked = false;
-    bool told = false;
+    int told = 0;                          ///< how many replies have told its token
     std::optional<std::uint64_t> fence{};  ///< once known
     std::uint64_t granted_in = 0;          ///< the step
     std::uint64_t grant_number = 0;

@@ -135,7 +135,7 @@ void World::make_history() {
   if (crashes_) plan(10 * pace_ + span(60 * pace_), What::kCrash);
   if (disk_fails_) plan(span(20 * pace_), What::kWeather);
   if (clock_jumps_) plan(span(20 * pace_), What::kClock);
-  if (random_.percent(35)) plan(span(60 * pace_), What::kDrain);
+  if (random_.percent(40)) plan(span(60 * pace_), What::kDrain);
 }
 
 // --- Time ---
@@ -296,10 +296,10 @@ void World::act(std::size_t number) {
   if (what == Act::kVanish) return vanish(client);
   if (what == Act::kStopReading) {
     link.stalled = true;
-    return plan(time_ + span(5 * pace_), What::kRead, client.connection);
+    plan(time_ + span(5 * pace_), What::kRead, client.connection);
   }
   send(link, client.connection, bytes, random_.percent(client.temperament().dribbles));
-  if (what == Act::kHalf && random_.one_in(2)) vanish(client);
+  if ((what == Act::kHalf || what == Act::kStopReading) && random_.one_in(2)) vanish(client, false);
 }
 
 void World::connect(Client& client, std::size_t number) {
@@ -329,14 +329,18 @@ void World::send(Link& link, ConnectionId id, const std::string& bytes, bool in_
 
 /// Ends a client's connection: behind what it has sent, or at once.
 void World::vanish(Client& client) {
+  vanish(client, random_.one_in(2));
+}
+
+void World::vanish(Client& client, bool at_once) {
   const ConnectionId id = client.connection;
   Link& link = links_.at(id);
   Time at = link.last_in;
-  if (random_.one_in(2)) {
+  if (at_once) {
     link.inbound.clear();
     at = time_;
   }
-  plan(std::max(at, moment(50ms, client.waits() ? 70 : 30)), What::kLeave, id);
+  plan(std::max(at, moment(50ms, client.waits() ? 85 : 30)), What::kLeave, id);
   client.disconnected();
   ++totals_.disconnects;
 }

@@ -116,6 +116,7 @@ class World {
   void connect(Client& client, std::size_t number);
   void send(Link& link, ConnectionId id, const std::string& bytes, bool in_pieces);
   void vanish(Client& client);
+  void vanish(Client& client, bool at_once);
   void arrive(ConnectionId id, Link& link);
   void reply(ConnectionId id, Link& link);
   void notice(ConnectionId id, Link& link);
