@@ -71,10 +71,7 @@ history: build ## torment the server and its clients for MINUTES, 10 by default,
 	@BUILD=build/release tests/history/run_history.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 soak: build ## mixed traffic with faults for MINUTES, 10 by default; fails on a leak, a stall or an error
-	@DFLOCKD_BINARY=build/release/dflockd DFLOCKCTL_BINARY=build/release/dflockctl \
-	  BENCH_BINARY=build/release/dflockd-bench HISTORY_CLIENT=build/release/history_client \
-	  HISTORY_CHECK=build/release/history_check PYTHONDONTWRITEBYTECODE=1 \
-	  tests/soak/soak.py --minutes $(MINUTES) $(ARGS)
+	@BUILD=build/release tests/soak/soak.py --minutes $(MINUTES) $(ARGS)
 
 bench: build ## compare with an epoll floor, Redis, memcached and others on the same load
 	@$(DEPS) bench

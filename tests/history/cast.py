@@ -310,7 +310,10 @@ class Tormentor:
             return
         self.count("client stopped")
         client.stop()
-        self.later(self.random.choice([self.random.uniform(0.05, 1), self.random.uniform(1, 6)]), client.go_on)
+        self.later(self.pause_of_a_client(), client.go_on)
+
+    def pause_of_a_client(self):
+        return self.random.choice([self.random.uniform(0.05, 1), self.random.uniform(1, 6)])
 
     # --- The server ---
 

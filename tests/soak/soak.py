@@ -10,8 +10,8 @@ After each round all traffic ends. The run fails if then a descriptor, a lock, a
 left; if the memory grows all along; if the loop was late for more than 100 ms and neither we nor the machine had
 stopped it; if the log has a line above info for which there is no reason; if a client fails; or if a history cannot be.
 
-The seed repeats the choices, not the machine's timing. The programs come from the environment: DFLOCKD_BINARY,
-DFLOCKCTL_BINARY, BENCH_BINARY, HISTORY_CLIENT and HISTORY_CHECK.
+The seed repeats the choices, not the machine's timing. The programs come from the directory that BUILD names, or each
+from DFLOCKD_BINARY, DFLOCKCTL_BINARY, BENCH_BINARY, HISTORY_CLIENT and HISTORY_CHECK.
 """
 
 import argparse
@@ -38,8 +38,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "history"))
 from cast import (KEYS, PATIENCE, SESSION_IDLE_S, USERS_OF_A_KEY, Client, Diary, Failure, PressureGauge, Server,
-                  Tormentor, check, environment)
+                  Tormentor, check, environment, program)
 from network import Loopback
+
+DFLOCKCTL = program("DFLOCKCTL_BINARY", "dflockctl")
+BENCH = program("BENCH_BINARY", "dflockd-bench")
 
 # The last sessions end after twice their idle time, and then the keys go.
 QUIET_PATIENCE = 2 * SESSION_IDLE_S + 15
@@ -164,13 +167,8 @@ class Mildly(Tormentor):
         self.is_over = is_over
         self.torments = [(self.kill_client, 3), (self.stop_client, 3), (self.stop_server, 2), (self.reload_server, 1)]
 
-    def stop_client(self):
-        client = self.pick_client()
-        if client.stopped:
-            return
-        self.count("client stopped")
-        client.stop()
-        self.later(self.random.uniform(0.05, 1), client.go_on)
+    def pause_of_a_client(self):
+        return self.random.uniform(0.05, 1)
 
     def stop_server(self):
         self.stop_server_for(self.random.uniform(0.02, 0.9))
@@ -346,12 +344,12 @@ class Side:
         secure = ["--tls-ca", str(self.authority.certificate)] if self.authority else []
         while not self.round_over.wait(dice.uniform(0.05, 0.5)):
             if dice.random() < 0.9:
-                self._run("dflockctl", os.environ["DFLOCKCTL_BINARY"], "--server", f"127.0.0.1:{self.server.port}",
+                self._run("dflockctl", DFLOCKCTL, "--server", f"127.0.0.1:{self.server.port}",
                           *secure, "lock", f"tool-{dice.randrange(5)}", "--", "true")
             else:
                 door = dice.choice([["--port", str(self.server.port)],
                                     ["--http", "--port", str(self.server.http_port)]])
-                self._run("dflockd-bench", os.environ["BENCH_BINARY"], *door, *(["--tls"] if secure else []), *secure,
+                self._run("dflockd-bench", BENCH, *door, *(["--tls"] if secure else []), *secure,
                           "--connections", "2", "--hold", "10", "--duration", "2", "--quiet")
 
     def _run(self, name, *words):
