@@ -98,7 +98,7 @@ class PressureGauge:
 class Server:
     """The server, through all its lives."""
 
-    def __init__(self, directory, network, diary, tls):
+    def __init__(self, directory, network, diary, tls, auto_release=True):
         self.directory = directory
         self.network = network
         self.diary = diary
@@ -106,6 +106,8 @@ class Server:
         self.flags = ["--host", network.bind, "--port", str(self.port), "--http-port", str(self.http_port),
                       "--fence-state-file", str(directory / "fences"), "--max-locks", "0", "--shutdown-timeout", "3",
                       "--http-session-idle-timeout", str(SESSION_IDLE_S)]
+        if not auto_release:
+            self.flags.append("--auto-release-on-disconnect=false")
         if tls:
             self.flags += ["--tls-cert", str(directory / "server.crt"), "--tls-key", str(directory / "server.key")]
         self.life = 0
@@ -240,6 +242,20 @@ class Client:
         if self.is_alive():
             self.process.kill()
             self.process.wait()
+
+
+def clients_of(slots, workers, directory, network, server, diary, certificate):
+    """Clients of so many users who fight for few keys, and of two more, each with a key that one user of a neighbour
+    wants as well. `certificate` is the one to trust, or nothing for servers without TLS."""
+    keys = KEYS[:max(2, len(slots) * workers // USERS_OF_A_KEY)]
+    doors = "tls,https" if certificate else "tcp,http"
+    settings = ["--workers", str(workers), "--keys", ",".join(keys), "--doors", doors]
+    if certificate:
+        settings += ["--ca", str(certificate)]
+    quiet = [f"L:quiet{number}" for number in range(len(slots))]
+    return [Client(slot, directory, network, server, diary,
+                   [*settings, "--quiet-keys", f"{quiet[number]},{quiet[number - 1]}"])
+            for number, slot in enumerate(slots)]
 
 
 class Tormentor:
@@ -395,10 +411,13 @@ class Tormentor:
         self.later(self.random.uniform(0.5, 6), over)
 
 
-def check(directory, margin_ms):
+def checker(margin_ms, auto_release=True):
+    """The checker's command line, but for the files."""
+    return [CHECKER, "--margin-ms", str(margin_ms), "--session-idle", str(SESSION_IDLE_S),
+            "--auto-release", str(int(auto_release))]
+
+
+def check(directory, command):
     """Status and output of the checker."""
-    files = sorted(directory.glob("*.history"))
-    done = subprocess.run([CHECKER, "--margin-ms", str(margin_ms),
-                           "--session-idle", str(SESSION_IDLE_S), *files],
-                          capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, *sorted(directory.glob("*.history"))], capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr

@@ -1,5 +1,5 @@
-// history_check [--margin-ms N] [--session-idle S] FILES...: are these the histories of a FIFO lock
-// server with leases?
+// history_check [--margin-ms N] [--session-idle S] [--auto-release 0] FILES...: are these the
+// histories of a FIFO lock server with leases?
 //
 // Prints each violation on a line, then totals. Exits with status 1 if there is a violation, and
 // with 2 if the files cannot be read.
@@ -68,6 +68,8 @@ int run(std::span<char* const> arguments) {
         // The server looks some times a second which sessions have been idle for twice as long.
         bounds.session_silence = 2 * number * dflockd::history::kSecond - bounds.wakeup;
         bounds.session_end = bounds.session_silence + 3 * dflockd::history::kSecond;
+      } else if (argument == "--auto-release") {
+        bounds.auto_release = number != 0;
       } else {
         bounds.margin = 0;
       }
@@ -77,7 +79,9 @@ int run(std::span<char* const> arguments) {
     }
   }
   if (files == 0 || bounds.margin <= 0) {
-    std::fputs("usage: history_check [--margin-ms N] [--session-idle S] FILES...\n", stderr);
+    std::fputs(
+        "usage: history_check [--margin-ms N] [--session-idle S] [--auto-release 0|1] FILES...\n",
+        stderr);
     return 2;
   }
   const Report report = check(reader.finish(), bounds);

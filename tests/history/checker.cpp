@@ -31,6 +31,9 @@ struct Owner {
   Time busy = 0;           ///< the server had something to do for it then, or later
   Time may_end = kNever;   ///< the server has it until then at least
   Time must_end = kNever;  ///< and not after this
+  /// The same of what it was granted, as far as its end has to do with that.
+  Time may_release = kNever;
+  Time must_release = kNever;
 };
 
 struct Grant {
@@ -64,6 +67,8 @@ struct PhaseOne {
   std::uint32_t enqueue = kNobody;
   std::uint32_t grant = kNobody;  ///< if it was acquired at once
   Time not_granted_before = 0;
+  /// Until when a grant can be held of which a reply told that did not arrive.
+  Time told_until = 0;
 };
 
 class Checker {
@@ -91,6 +96,11 @@ class Checker {
   /// When the client's side of a request was gone, which ends a wait whatever door it came through.
   [[nodiscard]] Time abandoned(const Operation& request) const {
     return std::min(request.abandoned, killed_[request.place.file]);
+  }
+  /// Until when a grant with this lease can be held of which the reply told, had it arrived.
+  [[nodiscard]] Time held_untold(const Operation& request, Time lease) const {
+    const Time end = std::min(later(request.invoked, request.timeout), abandoned(request));
+    return std::min(later(settled(end, request), lease), owner_of(request).must_release);
   }
   [[nodiscard]] Time decided(Time time, const Operation& request) const {
     return time == kNever ? 0 : disturbances_.decided(time, slot_of(request));
@@ -262,6 +272,10 @@ void Checker::know_owners() {
     } else {
       owner.must_end = noticed;
     }
+    if (bounds_.auto_release || connection.ending == Ending::kDeleted) {
+      owner.may_release = owner.may_end;
+      owner.must_release = owner.must_end;
+    }
   }
 }
 
@@ -323,12 +337,10 @@ void Checker::look_at_replies() {
               {i, std::min(request.seen, settled(request.invoked, request)), decided(request)});
         }
         if (request.reply == kNone) {
-          const Time left = abandoned(request);
-          const Time end =
-              settled(std::min(later(request.invoked, request.timeout), left), request);
           // Had it been granted before, the client would have heard of it.
-          occupancies_.push_back({request.key, 1, std::max(request.invoked, decided(left, request)),
-                                  std::min(later(end, request.lease), owner_of(request).must_end)});
+          occupancies_.push_back({request.key, 1,
+                                  std::max(request.invoked, decided(abandoned(request), request)),
+                                  held_untold(request, request.lease)});
         }
         break;
       }
@@ -388,7 +400,8 @@ void Checker::look_at_enqueue(std::uint32_t index, PhaseOne& state) {
       break;
     case kNone:
       end_phase_one(state, kNever);
-      state = {.certainty = kMaybe, .enqueue = index};
+      state = {
+          .certainty = kMaybe, .enqueue = index, .told_until = held_untold(request, request.lease)};
       break;
     case kDraining:
     case kGone:
@@ -441,6 +454,7 @@ void Checker::look_at_wait(std::uint32_t index, PhaseOne& state) {
         }
       }
       if (sure && !released) impossible(" was told that it is not enqueued, and it is");
+      end_phase_one(state, request.completed);
       state = {};
       break;
     }
@@ -465,7 +479,10 @@ void Checker::look_at_wait(std::uint32_t index, PhaseOne& state) {
         state.not_granted_before = decided(abandoned(request), request);
       }
       if (state.certainty == kSure && !queued) uses_.emplace_back(state.grant, index);
-      if (state.certainty != kAbsent) state.certainty = kMaybe;
+      if (state.certainty != kAbsent) {
+        state.certainty = kMaybe;
+        state.told_until = held_untold(request, op(state.enqueue).lease);
+      }
       break;
     case kGone:
       break;
@@ -485,8 +502,9 @@ void Checker::look_at_wait(std::uint32_t index, PhaseOne& state) {
 void Checker::end_phase_one(const PhaseOne& state, Time by) {
   if (state.certainty == PhaseOne::Certainty::kAbsent || state.grant != kNobody) return;
   const Operation& request = op(state.enqueue);
+  const Time untold_until = std::min(by, owner_of(request).must_end);
   occupancies_.push_back({request.key, 1, std::max(request.invoked, state.not_granted_before),
-                          std::min(by, owner_of(request).must_end)});
+                          std::max(untold_until, state.told_until)});
 }
 
 void Checker::abandon_phases() {
@@ -625,8 +643,8 @@ void Checker::follow_grants() {
 void Checker::follow(Grant& grant, std::uint32_t* first, std::uint32_t* last) {
   const Owner& owner = owner_of(asked(grant));
   const Disturbances::Life& life = disturbances_.life_at(asked(grant).invoked);
-  const Time may_leave = std::min(owner.may_end, life.end_begins);
-  const Time must_leave = std::min(owner.must_end, life.dead);
+  const Time may_leave = std::min(owner.may_release, life.end_begins);
+  const Time must_leave = std::min(owner.must_release, life.dead);
   const Time lease = asked(grant).lease;
 
   Time lease_from = later(std::max(told(grant).invoked, grant.not_before), lease);

@@ -37,6 +37,8 @@ struct Bounds {
   /// The same of an HTTP session: around twice --http-session-idle-timeout.
   Time session_silence = 38 * kSecond;
   Time session_end = 42 * kSecond;
+  /// What the server runs with: --auto-release-on-disconnect.
+  bool auto_release = true;
 };
 
 enum class Rule : std::uint8_t {

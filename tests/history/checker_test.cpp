@@ -14,6 +14,7 @@ using testing::Contains;
 using testing::ElementsAre;
 using testing::IsEmpty;
 using testing::Not;
+using namespace std::string_literals;
 
 /// A client's file that begins with an open connection.
 std::string connected(const std::string& records) {
@@ -64,6 +65,24 @@ TEST(Exclusion, not_after_a_release_that_nobody_knows_the_end_of) {
 TEST(Exclusion, not_after_the_connection_was_closed) {
   const auto history = written({{"a.1", holder("X 1990 1 close")}, {"b.1", second_holder("2000")}});
   EXPECT_THAT(violated(history), IsEmpty());
+}
+
+/// A server that runs with --auto-release-on-disconnect=false.
+const Bounds kKeeping{.auto_release = false};
+
+TEST(Exclusion, after_the_connection_was_closed_where_grants_outlive_it) {
+  const auto history = [](const std::string& told) {
+    return written({{"a.1", holder("X 1990 1 close")}, {"b.1", second_holder(told)}});
+  };
+  EXPECT_THAT(violated(history("2000"), kKeeping), Contains("exclusion"));
+  EXPECT_THAT(violated(history("10011"), kKeeping), IsEmpty());
+}
+
+TEST(Exclusion, not_after_the_session_was_deleted_even_where_grants_outlive_it) {
+  std::string session = holder("X 1990 1 delete");
+  session.replace(0, 9, "O 0 1 http");
+  EXPECT_THAT(violated(written({{"a.1", session}, {"b.1", second_holder("2000")}}), kKeeping),
+              IsEmpty());
 }
 
 TEST(Exclusion, not_after_the_process_was_killed) {
@@ -388,6 +407,46 @@ TEST(WakeUp, is_not_due_while_somebody_may_hold) {
   };
   EXPECT_THAT(violated(history("13000")), IsEmpty());
   EXPECT_THAT(violated(history("25000")), ElementsAre("wakeup"));
+}
+
+TEST(WakeUp, is_not_due_beside_a_grant_that_outlives_its_owner) {
+  // c vanished as it was granted, and holds until its lease is over.
+  const auto history = written({{"c.1", connected("I 90 1 1 acquire L:job timeout=3 lease=5")},
+                                {"b.1", connected("I 100 1 1 acquire L:job timeout=40 lease=10\n"
+                                                  "R 5100 1 ok token=@2 lease=10")},
+                                {"driver", "E 95 client_kill c.1"}});
+  EXPECT_THAT(violated(history), ElementsAre("wakeup"));
+  EXPECT_THAT(violated(history, kKeeping), IsEmpty());
+}
+
+TEST(WakeUp, is_not_due_while_what_a_lost_answer_told_of_may_be_held) {
+  // The answer to the second phase does not arrive. Whether there was one shows the next request.
+  const auto history = [](const std::string& next) {
+    return written({{"a.1", "O 0 1 http\n" + R"(
+    I 10 1 1 acquire L:job timeout=0 lease=10
+    R 20 1 ok token=@1 lease=10
+    I 1000 2 1 release L:job token=@1
+    R 1010 2 ok)"s},
+                    {"b.1", "O 0 1 http\n" + R"(
+    I 100 1 1 enqueue L:job lease=10
+    R 110 1 queued
+    I 200 2 1 wait L:job timeout=20
+    U 1100 2
+    )"s + next}});
+  };
+  const std::string again = "I 2000 3 1 enqueue L:job lease=10\nR 2010 3 queued\n";
+  const auto granted = [&](const std::string& at) {
+    return again + "I 2020 4 1 wait L:job timeout=30\nR " + at + " 4 ok token=@2 lease=10";
+  };
+  EXPECT_THAT(violated(history(granted("12000"))), IsEmpty());
+  EXPECT_THAT(violated(history(granted("15000"))), ElementsAre("wakeup"));
+  const auto gone = [&](const std::string& at) {
+    return "I 1200 3 1 wait L:job timeout=20\nR 1210 3 error_not_enqueued\n"
+           "I 1300 4 1 acquire L:job timeout=30 lease=10\nR " +
+           at + " 4 ok token=@2 lease=10";
+  };
+  EXPECT_THAT(violated(history(gone("12000"))), IsEmpty());
+  EXPECT_THAT(violated(history(gone("15000"))), ElementsAre("wakeup"));
 }
 
 TEST(WakeUp, is_due_while_another_still_waits) {

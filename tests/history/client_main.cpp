@@ -1,8 +1,9 @@
 // history_client: a process of users that fight for a few locks and semaphores through the doors of
-// a server, and write down what they ask and hear. Runs until SIGTERM.
+// a server, and of users that want one of their own now and then; all write down what they ask and
+// hear. Runs until SIGTERM.
 //
 //   history_client --out c1.1.history --seed 7 --host 127.0.0.1 --port 6388 --http-port 6389
-//     --doors tcp,http --workers 4 --keys L:a,L:b,S:c=3
+//     --doors tcp,http --workers 4 --keys L:a,L:b,S:c=3 --quiet-keys L:d
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
@@ -29,9 +30,10 @@ struct Options {
   std::size_t workers = 4;
   std::vector<std::string> doors{"tcp"};
   std::vector<std::string> keys{"L:a", "L:b", "S:c=3"};
+  std::vector<std::string> quiet_keys;
 };
 
-HotKey parse_key(const std::string& text) {
+Key parse_key(const std::string& text) {
   const std::size_t equals = text.find('=');
   if (equals == std::string::npos) return {text, 0};
   return {text.substr(0, equals), std::stoll(text.substr(equals + 1))};
@@ -53,16 +55,19 @@ void run(const Options& options) {
   std::signal(SIGPIPE, SIG_IGN);  // OpenSSL writes with write(2)
   const Server server{options.host, options.port, options.http_port,
                       options.ca.empty() ? nullptr : trusting(options.ca)};
-  std::vector<HotKey> keys;
+  std::vector<Key> keys;
   std::ranges::transform(options.keys, std::back_inserter(keys), parse_key);
   Writer writer(options.out);
   Pool pool;
   std::vector<Worker> workers;
-  workers.reserve(options.workers);
-  for (std::size_t i = 0; i < options.workers; ++i) {
-    workers.emplace_back(server, options.doors[i % options.doors.size()], keys, writer, pool,
-                         options.seed * 1000 + i);
-  }
+  workers.reserve(options.workers + options.quiet_keys.size());
+  const auto employ = [&](const std::vector<Key>& wanted, Habit habit) {
+    const std::size_t number = workers.size();
+    workers.emplace_back(server, options.doors[number % options.doors.size()], wanted, habit,
+                         writer, pool, options.seed * 1000 + number);
+  };
+  for (std::size_t i = 0; i < options.workers; ++i) employ(keys, Habit::kBusy);
+  for (const std::string& key : options.quiet_keys) employ({parse_key(key)}, Habit::kQuiet);
   std::vector<std::jthread> threads;
   threads.reserve(workers.size());
   for (Worker& worker : workers) threads.emplace_back([&worker] { work(worker); });
@@ -79,11 +84,14 @@ int main(int count, char** arguments) {
   app.add_option("--http-port", options.http_port, "of HTTP");
   app.add_option("--ca", options.ca, "the certificate to trust, for tls and https");
   app.add_option("--seed", options.seed, "what the users' choices come from");
-  app.add_option("--workers", options.workers, "how many users")->check(CLI::Range(1, 1000));
+  app.add_option("--workers", options.workers, "how many users fight for the keys")
+      ->check(CLI::Range(1, 1000));
   app.add_option("--doors", options.doors, "tcp, tls, http, https")
       ->delimiter(',')
       ->check(CLI::IsMember({"tcp", "tls", "http", "https"}));
   app.add_option("--keys", options.keys, "L:NAME or S:NAME=LIMIT")->delimiter(',');
+  app.add_option("--quiet-keys", options.quiet_keys, "each with a user that wants it now and then")
+      ->delimiter(',');
   CLI11_PARSE(app, count, arguments);
   try {
     run(options);

@@ -4,8 +4,9 @@
 Torments: SIGKILL and SIGSTOP of clients; SIGSTOP of the server, SIGKILL and SIGTERM and another start with the same
 fence file, SIGHUP; and, as root, a network that delays, reorders, doubles and loses packets, and that is cut.
 
-A run is made of rounds, by turns without and with TLS, each with a seed of its own. What went on is printed at the end of
-each round; a round that fails leaves its directory. The seed repeats the choices, not the machine's timing.
+A run is made of rounds, by turns without and with TLS, two of four with --auto-release-on-disconnect=false, each with a
+seed of its own. What went on is printed at the end of each round; a round that fails leaves its directory. The seed
+repeats the choices, not the machine's timing.
 
 The programs come from the directory that BUILD names, or each from DFLOCKD_BINARY, HISTORY_CLIENT, HISTORY_CHECK and
 PACKET_RELAY.
@@ -16,6 +17,7 @@ import contextlib
 import os
 import random
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -24,7 +26,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from cast import KEYS, RELAY, USERS_OF_A_KEY, Client, Diary, Failure, PressureGauge, Server, Tormentor, check
+from cast import RELAY, Diary, Failure, PressureGauge, Server, Tormentor, check, checker, clients_of
 from network import Loopback, Namespaces, is_possible
 
 
@@ -35,8 +37,20 @@ def make_certificate(directory, addresses):
                     "-subj", "/CN=server", "-addext", f"subjectAltName={names}"], check=True, capture_output=True)
 
 
-def run_round(options, seed, seconds, tls, directory, totals):
+class Kind:
+    """What kind of round a seed is for: in four of them, each kind there is."""
+
+    def __init__(self, seed):
+        self.tls = seed % 2 == 1
+        self.auto_release = seed % 4 < 2
+
+    def __str__(self):
+        return ("TLS" if self.tls else "plain") + ("" if self.auto_release else ", grants outlive connections")
+
+
+def run_round(options, seed, seconds, directory, totals):
     """Runs one round and returns what went wrong, or nothing."""
+    kind = Kind(seed)
     choices = random.Random(seed)
     slots = [f"c{number}" for number in range(options.clients)]
     with contextlib.ExitStack() as stack:
@@ -44,20 +58,16 @@ def run_round(options, seed, seconds, tls, directory, totals):
         if options.network:
             network = Namespaces(RELAY, slots, choices)
         stack.callback(network.close)
-        if tls:
+        if kind.tls:
             make_certificate(directory, {network.server_address(slot) for slot in slots})
         diary = Diary(directory / "driver.history")
         stack.callback(diary.close)
         gauge = PressureGauge(diary)
         stack.callback(gauge.close)
-        server = Server(directory, network, diary, tls)
+        server = Server(directory, network, diary, kind.tls, kind.auto_release)
         stack.callback(server.close)
-        keys = KEYS[:max(2, options.clients * options.workers // USERS_OF_A_KEY)]
-        doors = "tls,https" if tls else "tcp,http"
-        settings = ["--workers", str(options.workers), "--keys", ",".join(keys), "--doors", doors]
-        if tls:
-            settings += ["--ca", str(directory / "server.crt")]
-        clients = [Client(slot, directory, network, server, diary, settings) for slot in slots]
+        clients = clients_of(slots, options.workers, directory, network, server, diary,
+                             directory / "server.crt" if kind.tls else None)
         tormentor = Tormentor(choices, server, clients, network)
         trouble = ""
         try:
@@ -74,15 +84,16 @@ def run_round(options, seed, seconds, tls, directory, totals):
         except (Failure, subprocess.SubprocessError) as failure:
             trouble = str(failure)
         totals["faults"].update(tormentor.counts)
-    status, output = check(directory, options.margin_ms)
+    command = checker(options.margin_ms, kind.auto_release)
+    status, output = check(directory, command)
     for line in output.splitlines():
         for name, number in re.findall(r"([a-z][a-z -]*?) (\d+)(?:,|$)", line):
             totals["checked"][name.strip()] += int(number)
     print(output, end="")
     print("faults", ", ".join(f"{what} {count}" for what, count in sorted(tormentor.counts.items())))
-    if trouble:
-        return trouble
-    return "" if status == 0 else "the history cannot be"
+    if not trouble and status != 0:
+        trouble = f"the history cannot be; look again: {shlex.join(command)} {directory}/*.history"
+    return trouble
 
 
 def parse_arguments():
@@ -123,13 +134,12 @@ def main():
         seconds = min(left, options.round_seconds)
         left -= seconds
         rounds += 1
-        tls = seed % 2 == 1
         directory = Path(tempfile.mkdtemp(prefix="dflockd-history-"))
-        print(f"== seed {seed}, {seconds:.0f} s, {'TLS' if tls else 'plain'}, "
+        print(f"== seed {seed}, {seconds:.0f} s, {Kind(seed)}, "
               f"{'namespaces' if options.network else 'loopback'}", flush=True)
         keep = True
         try:
-            trouble = run_round(options, seed, seconds, tls, directory, totals)
+            trouble = run_round(options, seed, seconds, directory, totals)
             keep = bool(trouble) or options.keep
         except KeyboardInterrupt:
             keep = False

@@ -31,11 +31,12 @@ std::optional<Grant> Pool::take() {
   return grant;
 }
 
-Worker::Worker(const Server& server, std::string door, const std::vector<HotKey>& keys,
+Worker::Worker(const Server& server, std::string door, std::vector<Key> keys, Habit habit,
                Writer& writer, Pool& pool, std::uint64_t seed)
     : server_(server),
       kind_(std::move(door)),
-      keys_(keys),
+      keys_(std::move(keys)),
+      habit_(habit),
       writer_(writer),
       pool_(pool),
       random_(seed) {}
@@ -45,15 +46,17 @@ std::int64_t Worker::pick(std::int64_t least, std::int64_t most) {
 }
 
 std::int64_t Worker::holding_time() {
+  if (habit_ == Habit::kQuiet) return pick(300, 1500);
   if (chance(85)) return pick(0, 2);
   return chance(97) ? pick(0, 20) : pick(0, 1500);
 }
 
 std::int64_t Worker::pick_lease() {
+  if (habit_ == Habit::kQuiet) return pick(2, 4);
   return chance(70) ? 1 : pick(1, 4);
 }
 
-const HotKey& Worker::pick_key() {
+const Key& Worker::pick_key() {
   return keys_[static_cast<std::size_t>(pick(0, static_cast<std::int64_t>(keys_.size()) - 1))];
 }
 
@@ -85,7 +88,11 @@ void Worker::connect() {
 }
 
 void Worker::cycle() {
-  if (chance(10)) rest(milliseconds(pick(0, 100)));
+  if (habit_ == Habit::kQuiet) {
+    rest(milliseconds(pick(1500, 4000)));
+  } else if (chance(10)) {
+    rest(milliseconds(pick(0, 100)));
+  }
   use_left_grant();
   const std::int64_t dice = pick(1, 100);
   if (dice <= 60) {
@@ -100,7 +107,7 @@ void Worker::cycle() {
 }
 
 void Worker::acquire() {
-  const HotKey& key = pick_key();
+  const Key& key = pick_key();
   const Request request{.verb = "acquire",
                         .key = key.key,
                         .timeout = chance(20) ? 0 : pick(1, 8),
@@ -113,7 +120,7 @@ void Worker::acquire() {
 }
 
 void Worker::enqueue() {
-  const HotKey& key = pick_key();
+  const Key& key = pick_key();
   const Request first{.verb = "enqueue", .key = key.key, .lease = pick_lease(), .limit = key.limit};
   const std::string place = ask(first);
   if (!place.starts_with("acquired ") && place != "queued") return;
@@ -141,6 +148,7 @@ void Worker::use(Grant grant) {
   }
   const std::int64_t dice = pick(1, 1000);
   if (dice <= 5) {
+    if (chance(50)) pool_.leave(std::move(grant));
     vanish();
   } else if (dice <= 9) {
     outlive(grant);
@@ -160,7 +168,7 @@ void Worker::outlive(const Grant& grant) {
 }
 
 /// Another limit than the one that the semaphore has while it is held.
-void Worker::ask_for_too_much(const HotKey& key) {
+void Worker::ask_for_too_much(const Key& key) {
   ask({.verb = "acquire", .key = key.key, .timeout = 0, .lease = 1, .limit = key.limit + 1});
 }
 
@@ -195,7 +203,7 @@ std::string Worker::ask(const Request& request, std::optional<std::int64_t> give
   const std::uint64_t operation = writer_.invoke(connection_, request.record());
   std::function<void()> seen;
   const bool may_wait = request.verb == "acquire" && request.timeout > 0;
-  if (may_wait && chance(50)) seen = [&] { writer_.seen(operation); };
+  if (may_wait && (habit_ == Habit::kQuiet || chance(50))) seen = [&] { writer_.seen(operation); };
   std::string reply;
   try {
     reply = door_->ask(request, deadline, seen);

@@ -15,14 +15,20 @@
 
 namespace dflockd::history {
 
-/// What is fought for. A limit of 0 is a lock.
-struct HotKey {
+/// What is wanted. A limit of 0 is a lock.
+struct Key {
   std::string key;
   std::int64_t limit = 0;
 };
 
+/// How much somebody wants.
+enum class Habit : std::uint8_t {
+  kBusy,   ///< all the time: queues are long, and what waits there is soon pushed on by others
+  kQuiet,  ///< now and then, for longer: a waiter that the server forgets remains forgotten
+};
+
 struct Grant {
-  HotKey key;
+  Key key;
   std::string token;
   std::int64_t lease = 0;
 };
@@ -40,7 +46,7 @@ class Pool {
 
 class Worker {
  public:
-  Worker(const Server& server, std::string door, const std::vector<HotKey>& keys, Writer& writer,
+  Worker(const Server& server, std::string door, std::vector<Key> keys, Habit habit, Writer& writer,
          Pool& pool, std::uint64_t seed);
 
   /// Until the process is told to stop.
@@ -56,7 +62,7 @@ class Worker {
   void enqueue();
   void use(Grant grant);
   void outlive(const Grant& grant);
-  void ask_for_too_much(const HotKey& key);
+  void ask_for_too_much(const Key& key);
   void use_left_grant();
   void use_no_grant();
 
@@ -72,15 +78,16 @@ class Worker {
 
   std::int64_t pick(std::int64_t least, std::int64_t most);
   bool chance(int percent) { return pick(1, 100) <= percent; }
-  /// Mostly short, sometimes long.
+  /// In milliseconds. Mostly short, sometimes long.
   std::int64_t holding_time();
   /// Mostly the shortest, so that a holder that is gone does not stop everybody for long.
   std::int64_t pick_lease();
-  const HotKey& pick_key();
+  const Key& pick_key();
 
   const Server& server_;
   const std::string kind_;
-  const std::vector<HotKey>& keys_;
+  const std::vector<Key> keys_;
+  const Habit habit_;
   Writer& writer_;
   Pool& pool_;
   std::mt19937_64 random_;

@@ -37,8 +37,8 @@ from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "history"))
-from cast import (KEYS, PATIENCE, SESSION_IDLE_S, USERS_OF_A_KEY, Client, Diary, Failure, PressureGauge, Server,
-                  Tormentor, check, environment, program)
+from cast import (PATIENCE, SESSION_IDLE_S, Diary, Failure, PressureGauge, Server, Tormentor, check, checker,
+                  clients_of, environment, program)
 from network import Loopback
 
 DFLOCKCTL = program("DFLOCKCTL_BINARY", "dflockctl")
@@ -373,13 +373,9 @@ class Side:
         self.round_over.clear()
         threads = [threading.Thread(target=self._guard, args=(action,))
                    for action in (self.sample_all_along, self.vandalise, self.use_tools)]
-        keys = KEYS[:max(2, self.options.clients * self.options.workers // USERS_OF_A_KEY)]
-        settings = ["--workers", str(self.options.workers), "--keys", ",".join(keys), "--doors",
-                    "tls,https" if self.authority else "tcp,http"]
-        if self.authority:
-            settings += ["--ca", str(self.authority.certificate)]
-        clients = [Client(f"c{slot}", round_directory, Loopback(), self.server, diary, settings)
-                   for slot in range(self.options.clients)]
+        slots = [f"c{number}" for number in range(self.options.clients)]
+        clients = clients_of(slots, self.options.workers, round_directory, Loopback(), self.server, diary,
+                             self.authority and self.authority.certificate)
         self.server.diary = diary
         tormentor = Mildly(random.Random(f"{self.seed} {self.name} {number}"), self.server, clients, is_over)
         try:
@@ -433,7 +429,7 @@ class Side:
         return left
 
     def check_history(self, directory):
-        status, output = check(directory, self.options.margin_ms)
+        status, output = check(directory, checker(self.options.margin_ms))
         for name, number in re.findall(r"([a-z][a-z -]*?) (\d+)(?:,|$)", output, re.MULTILINE):
             self.totals[name.strip()] += int(number)
         if status != 0:
