@@ -4,9 +4,9 @@
 //   HttpSessions sessions(context, service, {.idle_timeout = 20s});
 //   auto session = sessions.find(id);          // null: gone
 //   HttpTurn turn(session);                    // one request at a time, in the order of arrival
-//   if (!co_await turn.begin()) …              // the session was closed, or the caller left
+//   bool go_on = co_await turn.begin();        // or the session was closed, or the caller left
 //   Answer answer = service.acquire(turn.owner(), …);
-//   if (answer.outcome == Outcome::kQueued && !co_await turn.wait(answer)) …
+//   if (answer.outcome == Outcome::kQueued) go_on = co_await turn.wait(answer);
 //
 // For the loop's thread only.
 #pragma once
