@@ -178,11 +178,18 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 
   std::size_t begin = 0;
   for (const Taken& taken : whole.taken) {
-    check_request(taken.request, std::string_view(bytes).substr(begin, taken.size));
+    const std::string_view alone = std::string_view(bytes).substr(begin, taken.size);
+    const Reading again = read(alone, {});
+    check(again.taken.size() == 1 && again.state == State::kIdle && same(again.taken[0], taken),
+          "a request alone is the same as behind others");
+    check_request(taken.request, alone);
     check_route(taken.request);
     check_body(taken.request.body);
     begin += taken.size;
   }
+  const Reading rest = read(std::string_view(bytes).substr(begin), {});
+  check(rest.taken.empty() && rest.state == whole.state && rest.status == whole.status,
+        "what follows is read as it is alone");
   check_body(bytes);  // or the parser of bodies would hardly see one
   return 0;
 }
