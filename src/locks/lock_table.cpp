@@ -130,8 +130,8 @@ Answer LockTable::wait(Instant now, OwnerId id, const KeyName& name, std::chrono
 }
 
 void LockTable::cancel_wait(Instant now, OwnerId id) {
-  advance(now);
   if (Claim* claim = owner_of(id).blocked; claim != nullptr) forget(*claim);
+  advance(now);
 }
 
 bool LockTable::release(Instant now, const KeyName& key, const Token& token) {

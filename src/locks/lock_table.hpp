@@ -91,7 +91,8 @@ class LockTable {
   /// phase-1 state is over. O(1) expected.
   Answer wait(Instant now, OwnerId id, const KeyName& name, std::chrono::seconds timeout);
 
-  /// Cancels the owner's blocked request, if it has one, without an event. O(1).
+  /// Cancels the owner's blocked request, if it has one, without an event: whoever waits no more is
+  /// not granted what becomes free by `now`. O(1).
   void cancel_wait(Instant now, OwnerId id);
 
   /// Gives a grant back, whoever asks, and the slot goes to the head of the queue. False if the

@@ -3,10 +3,12 @@
 
 #include <csignal>
 #include <cstddef>
+#include <deque>
 #include <filesystem>
 #include <iterator>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 
 #include <gtest/gtest.h>
@@ -151,6 +153,28 @@ TEST_P(HttpCallers, that_leave_as_the_grant_comes_leave_it_to_the_next) {
     EXPECT_EQ(holder_.read_line(), "ok");
     EXPECT_EQ(next.release(lock("job"), next.read_grant().token), "ok");
   }
+}
+
+// The lease ends while the server sees one caller after the other leave.
+TEST_P(HttpCallers, that_leave_as_the_lease_before_them_ends_leave_it_to_the_next) {
+  constexpr int kCallers = 300;
+  const Grant grant = holder_.hold(lock("job"));
+  std::deque<HttpClient> callers;
+  for (int i = 0; i < kCallers; ++i) {
+    HttpClient& caller = callers.emplace_back(server_);
+    caller.begin_acquire(caller.open_session(), lock("job"));
+  }
+  await_waiters(holder_, lock("job"), kCallers);
+  Client next(server_);
+  next.begin_acquire(lock("job"));
+  await_waiters(holder_, lock("job"), kCallers + 1);
+  EXPECT_EQ(holder_.renew(lock("job"), grant.token, 1), "ok 1");
+  const auto end = Clock::now() + 1s;
+  server_.signal(SIGSTOP);
+  for (HttpClient& caller : callers) leave(caller);
+  std::this_thread::sleep_until(end - 1ms);
+  server_.signal(SIGCONT);
+  EXPECT_EQ(next.release(lock("job"), next.read_grant().token), "ok");
 }
 
 TEST_P(HttpCallers, that_have_left_before_the_server_looks_hold_nothing) {

@@ -326,11 +326,11 @@ Answer NaiveTable::wait(Instant now, OwnerId owner, const KeyName& name, seconds
 }
 
 void NaiveTable::cancel_wait(Instant now, OwnerId owner) {
-  advance(now);
   for (Key& key : keys_) {
     std::erase_if(key.queue,
                   [&](const Claim& claim) { return claim.owner == owner && !claim.in_phase_one; });
   }
+  advance(now);
 }
 
 bool NaiveTable::release(Instant now, const KeyName& name, const Token& token) {

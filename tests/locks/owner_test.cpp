@@ -261,14 +261,27 @@ TEST(CancelWaitTest, ends_a_phase_two_wait_together_with_its_place) {
   EXPECT_EQ(t.wait(owner, kJob, 5s).outcome, Outcome::kNotEnqueued);
 }
 
-TEST(CancelWaitTest, grant_that_came_first_is_not_cancelled) {
+TEST(CancelWaitTest, leaves_a_slot_that_becomes_free_at_that_moment_to_the_next) {
+  TestTable t;
+  const OwnerId holder = t.owner();
+  t.hold(holder, kJob, {.lease = 5s});
+  const OwnerId owner = t.owner();
+  const OwnerId behind = t.owner();
+  t.acquire(owner, kJob, 60s);
+  t.acquire(behind, kJob, 60s);
+  t.now = 5s;
+  t.table.cancel_wait(t.now, owner);
+  EXPECT_THAT(t.heard(), ElementsAre(Expired(holder, kJob), Granted(behind)));
+  EXPECT_FALSE(t.table.has_claims(owner));
+}
+
+TEST(CancelWaitTest, does_not_cancel_a_grant_that_was_made_before) {
   TestTable t;
   t.hold(kJob, {.lease = 5s});
   const OwnerId owner = t.owner();
   t.acquire(owner, kJob, 60s);
-  t.now = 5s;
+  t.advance_to(5s);
   t.table.cancel_wait(t.now, owner);
-  EXPECT_TRUE(t.table.has_claims(owner));
   EXPECT_EQ(t.info(kJob)->owner, owner);
 }
 

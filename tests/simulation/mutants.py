@@ -60,6 +60,9 @@ MUTANTS = [
            "    Claim& held = *std::exchange(claim, owner.claims.next(*claim));\n"
            "    if (held.state == ClaimState::kHeld) give_up_slot(held);\n"
            "  }\n"),
+    Mutant("cancelled_wait_is_granted", TABLE,
+           "  if (Claim* claim = owner_of(id).blocked; claim != nullptr) forget(*claim);\n  advance(now);\n",
+           "  advance(now);\n  if (Claim* claim = owner_of(id).blocked; claim != nullptr) forget(*claim);\n"),
     Mutant("full_queue_takes_one_more", TABLE,
            "key->waiter_count >= options_.max_waiters", "key->waiter_count > options_.max_waiters"),
 

@@ -170,12 +170,12 @@ void Oracle::closed(Time now, ConnectionId id, std::string_view unsent, bool rel
 }
 
 void Oracle::wait_cancelled(Time now, ConnectionId id, const Sight& sight) {
-  begin(now, sight);
-  for (auto& [name, key] : keys_) {
+  for (auto& [name, key] : keys_) {  // first: who waits no more is granted nothing
     std::erase_if(key.queue,
                   [&](const Claim& claim) { return claim.owner == id && claim.blocked; });
   }
   streams_.at(id).blocked = false;
+  begin(now, sight);
   finish(sight);
 }
 
