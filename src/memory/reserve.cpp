@@ -99,7 +99,12 @@ bool is_short() noexcept {
 }
 #else
 bool is_short() noexcept {
-  return reserve.is_low();
+  if (!reserve.is_low()) return false;
+  // Who came while there was none may keep blocks for long after there is some again.
+  constexpr std::size_t kEnoughToGoOn = 64 * 1024;
+  void* volatile const memory = std::malloc(kEnoughToGoOn);  // volatile: or it is not even tried
+  std::free(memory);
+  return memory == nullptr;
 }
 #endif
 

@@ -9,8 +9,9 @@
 
 namespace dflockd::memory {
 
-/// Whether the reserve is being drawn on so much that what remains is for what goes on anyway:
-/// nothing may be begun that keeps memory, no connection and no claim of a lock.
+/// Whether the reserve is being drawn on so much that what remains is for what goes on anyway, and
+/// the system still gives none: nothing may be begun that keeps memory, no connection and no claim
+/// of a lock.
 [[nodiscard]] bool is_short() noexcept;
 
 }  // namespace dflockd::memory

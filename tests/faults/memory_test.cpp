@@ -332,6 +332,28 @@ TEST_F(ShortOfMemory, while_there_is_none_what_is_held_is_kept_and_what_goes_on_
   expect_as_before(files);
 }
 
+TEST_F(ShortOfMemory, who_came_while_there_was_none_keeps_nobody_out_afterwards) {
+  faults_->fail_after(0, kAlways);
+  std::vector<Client> late;
+  std::string reply = "ok";
+  while (reply == "ok" && late.size() < 500) {
+    Client& client = late.emplace_back(*server_);
+    client.request("ping", "_", "_");
+    reply = outcome(client);
+  }
+  late.pop_back();
+  ASSERT_GT(late.size(), 10U);
+  // The last one who came has left some room.
+  for (int key = 0; key < 10'000 && reply != "error"; ++key) {
+    reply = holder_->acquire(lock(std::to_string(key)), 0);
+  }
+  EXPECT_EQ(reply, "error");
+  faults_->stop();
+  EXPECT_THAT(holder_->acquire(lock("free"), 0), StartsWith("ok "));
+  EXPECT_EQ(Client(*server_).ping(), "ok");
+  for (Client& client : late) EXPECT_EQ(client.ping(), "ok");
+}
+
 TEST_F(ShortOfMemory, while_there_is_none_a_drain_comes_to_its_end) {
 #ifdef DFLOCKD_COVERAGE
   GTEST_SKIP() << "gcov itself needs memory at the end";
