@@ -330,9 +330,11 @@ template <class Stream>
 net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>::carry_out_in_turn(
     const Change& change) {
   const LockOperation& operation = change.operation;
-  HttpTurn turn(change.session);
+  HttpTurn turn(change.session,
+                may_block(operation.operation) ? HttpTurn::For::kCaller : HttpTurn::For::kSession);
   // cppcheck-suppress danglingLifetime ; `respond` clears it
   turn_ = &turn;
+  if (hung_up_) turn.caller_left();
   if (!turn.is_first()) {
     input_.release();
     suspended_in_ = Suspension::kWaiting;
@@ -350,7 +352,6 @@ net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>
     turn.queued();
     input_.release();
     suspended_in_ = Suspension::kWaiting;
-    if (hung_up_) turn.give_up();
     go_on = co_await turn.wait(answer);
     suspended_in_ = Suspension::kNone;
     if (turn.session_gone()) co_return session_gone();
@@ -557,7 +558,7 @@ void HttpConnection<Stream>::on_stuck() {
 template <class Stream>
 void HttpConnection<Stream>::on_hangup(bool whole) {
   hung_up_ = true;
-  if (turn_ != nullptr) turn_->give_up();
+  if (turn_ != nullptr) turn_->caller_left();
   if (asker_ != nullptr && whole) {
     end("connection_lost");
     asker_->give_up();

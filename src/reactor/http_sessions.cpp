@@ -14,7 +14,8 @@ namespace dflockd::reactor {
 
 // --- Turns ---
 
-HttpTurn::HttpTurn(std::shared_ptr<HttpSession> session) : session_(std::move(session)) {
+HttpTurn::HttpTurn(std::shared_ptr<HttpSession> session, For whom)
+    : session_(std::move(session)), whom_(whom) {
   session_->turns_.push_back(*this);
   session_->sessions_.touch(*session_);
 }
@@ -42,7 +43,7 @@ locks::OwnerId HttpTurn::owner() const {
 
 net::AwaitableOf<bool> HttpTurn::begin() {
   std::error_code cancelled;
-  bool go_on = !session_->closed_ && !given_up_;
+  bool go_on = goes_on();
   while (go_on && !is_first()) {
     expect_call();
     co_await call_->async_wait(net::into(cancelled));
@@ -53,7 +54,7 @@ net::AwaitableOf<bool> HttpTurn::begin() {
 
 net::AwaitableOf<bool> HttpTurn::wait(locks::Answer& answer) {
   std::error_code cancelled;
-  bool go_on = true;
+  bool go_on = goes_on();
   while (go_on && !answer_) {
     expect_call();
     co_await call_->async_wait(net::into(cancelled));
@@ -73,11 +74,19 @@ void HttpTurn::expect_call() {
 bool HttpTurn::was_called() {
   call_.reset();
   session_->sessions_.service_.refresh_clock();
+  return goes_on();
+}
+
+bool HttpTurn::goes_on() const {
   return !session_->closed_ && !given_up_;
 }
 
 void HttpTurn::call() {
   if (call_) call_->cancel();
+}
+
+void HttpTurn::caller_left() {
+  if (whom_ == For::kCaller) give_up();
 }
 
 void HttpTurn::give_up() {

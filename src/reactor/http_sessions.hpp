@@ -3,16 +3,17 @@
 //
 //   HttpSessions sessions(context, service, {.idle_timeout = 20s});
 //   auto session = sessions.find(id);          // null: gone
-//   HttpTurn turn(session);                    // one request at a time, in the order of arrival
-//   bool go_on = co_await turn.begin();        // or the session was closed, or the caller left
-//   Answer answer = service.acquire(turn.owner(), …);
-//   if (answer.outcome == Outcome::kQueued) go_on = co_await turn.wait(answer);
+//   HttpTurn turn(session, HttpTurn::For::kCaller);  // one request at a time, in the order of
+//   arrival bool go_on = co_await turn.begin();        // or the session was closed, or the caller
+//   left Answer answer = service.acquire(turn.owner(), …); if (answer.outcome == Outcome::kQueued)
+//   go_on = co_await turn.wait(answer);
 //
 // For the loop's thread only.
 #pragma once
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>
@@ -37,14 +38,17 @@ class HttpSessions;
 /// time. Ends the wait that is left over when it goes.
 class HttpTurn {
  public:
-  explicit HttpTurn(std::shared_ptr<HttpSession> session);
+  /// Whom a request is for: one for its caller is of no use once the caller has left.
+  enum class For : std::uint8_t { kCaller, kSession };
+
+  HttpTurn(std::shared_ptr<HttpSession> session, For whom);
   HttpTurn(const HttpTurn&) = delete;
   HttpTurn& operator=(const HttpTurn&) = delete;
   ~HttpTurn();
 
   /// Whether the requests that came before are over: then there is nothing to wait for.
   [[nodiscard]] bool is_first() const;
-  /// Waits until they are. False if the session was closed or `give_up` called.
+  /// Waits until they are. False if the session was closed or the turn given up.
   net::AwaitableOf<bool> begin();
 
   /// The lock table has answered `kQueued`. To be told before anything can fail.
@@ -56,7 +60,9 @@ class HttpTurn {
   [[nodiscard]] bool session_gone() const;
   [[nodiscard]] locks::OwnerId owner() const;
 
-  /// Ends the waiting: the caller has left.
+  /// Ends the waiting if it is for the caller, now and from now on.
+  void caller_left();
+  /// Ends the waiting, now and from now on.
   void give_up();
 
  private:
@@ -67,7 +73,10 @@ class HttpTurn {
   [[nodiscard]] bool was_called();
   void call();
 
+  [[nodiscard]] bool goes_on() const;
+
   const std::shared_ptr<HttpSession> session_;
+  const For whom_;
   locks::Links<HttpTurn> links_;
   std::optional<net::Timer> call_;  ///< while it waits
   std::optional<locks::Answer> answer_;

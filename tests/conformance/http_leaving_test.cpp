@@ -6,6 +6,7 @@
 #include <deque>
 #include <filesystem>
 #include <iterator>
+#include <map>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -187,6 +188,56 @@ TEST_P(HttpCallers, that_have_left_before_the_server_looks_hold_nothing) {
     server_.signal(SIGCONT);
     EXPECT_TRUE(eventually([&] { return held(holder_, lock("job")).is_null(); }, 2s));
     EXPECT_EQ(client_.delete_session(session).summary(), "204");
+  }
+}
+
+// Request and end arrive together. Each session has a request that waits, or one behind it.
+TEST_P(HttpCallers, that_leave_with_their_request_lose_their_place) {
+  holder_.hold(lock("job"));
+  for (const bool behind_another : {false, true}) {
+    const std::string session = client_.open_session();
+    HttpClient patient(server_);
+    if (behind_another) patient.begin_acquire(session, lock("job"));
+    await_waiters(holder_, lock("job"), behind_another ? 1 : 0);
+    const std::ptrdiff_t files = open_files(server_);
+    for (int round = 0; round < 20; ++round) {
+      HttpClient leaving(server_);
+      server_.signal(SIGSTOP);
+      leaving.begin_acquire(session, lock("job"));
+      leave(leaving);
+      server_.signal(SIGCONT);
+    }
+    settle();
+    await_waiters(holder_, lock("job"), behind_another ? 1 : 0);
+    EXPECT_TRUE(eventually([&] { return open_files(server_) == files; }, 5s));
+  }
+}
+
+// Only waiting is for the caller.
+TEST_P(HttpCallers, that_leave_behind_a_blocked_request_have_what_needs_no_waiting_done) {
+  holder_.hold(lock("job"));
+  const std::string session = client_.open_session();
+  HttpClient patient(server_);
+  std::map<std::string, std::string> bodies;
+  for (const std::string name : {"one", "other"}) {
+    bodies[name] = R"({"token":")" + client_.hold(session, lock(name)).token + R"("})";
+  }
+  patient.begin_acquire(session, lock("job"), 1);
+  await_waiters(holder_, lock("job"), 1);
+  for (const std::string name : {"one", "other"}) {
+    // A reset throws away what the server has not read.
+    const bool together = name == "one" && GetParam() != Leaving::kReset;
+    HttpClient leaving(server_);
+    if (together) server_.signal(SIGSTOP);
+    leaving.send(
+        leaving.request_bytes("POST", path_of(lock(name), "release"), bodies[name], session));
+    if (!together) settle();
+    leave(leaving);
+    if (together) server_.signal(SIGCONT);
+  }
+  EXPECT_EQ(patient.read_response().summary(), "200 timeout");
+  for (const std::string name : {"one", "other"}) {
+    EXPECT_TRUE(eventually([&] { return held(holder_, lock(name)).is_null(); }));
   }
 }
 
