@@ -48,7 +48,10 @@ class PlainStream {
   }
 
   /// Whether something has arrived that has not been read.
-  [[nodiscard]] bool has_unread() {
+  [[nodiscard]] bool has_unread() { return has_arrivals(); }
+
+  /// Whether there is something that the `async_read_some` under way has yet to return.
+  [[nodiscard]] bool has_arrivals() const {
     std::error_code ignored;
     return socket_.available(ignored) > 0;
   }

@@ -146,7 +146,9 @@ net::AwaitableOf<std::size_t> TlsStream::async_read_some(std::span<char> space,
   const std::size_t size = has_nothing_buffered() ? 0 : read_buffered(space, error);
   if (error != asio::error::would_block) {
     // Others have their turn, however fast this peer sends.
+    delivering_ = true;
     co_await asio::post(socket_.get_executor(), net::kUseAwaitable);
+    delivering_ = false;
     co_return size;
   }
   co_await wait(error);
@@ -191,6 +193,12 @@ bool TlsStream::has_unread() {
   ERR_clear_error();
   static_cast<void>(outcome(SSL_peek_ex(ssl_.get(), &byte, sizeof byte, &size)));
   return size > 0;
+}
+
+/// What OpenSSL has is returned before anything is waited for; a part of a record is nothing yet.
+bool TlsStream::has_arrivals() const {
+  std::error_code ignored;
+  return delivering_ || socket_.available(ignored) > 0;
 }
 
 std::size_t TlsStream::write_some(std::string_view bytes, std::error_code& error) {

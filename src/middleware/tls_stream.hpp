@@ -60,6 +60,7 @@ class TlsStream {
 
   std::size_t read_some(std::span<char> space, std::error_code& error);
   [[nodiscard]] bool has_unread();
+  [[nodiscard]] bool has_arrivals() const;
   std::size_t write_some(std::string_view bytes, std::error_code& error);
 
   template <class Buffers>
@@ -97,9 +98,10 @@ class TlsStream {
   std::error_code transport_error_;  ///< the socket's last
   std::error_code failure_;          ///< why nothing more can be sent or received
   bool wants_write_ = false;
-  bool drained_ = false;   ///< nothing is to be received, unless the socket says so again
-  std::size_t slice_ = 0;  ///< how much was received since it last said so
-  bool ended_ = false;     ///< the peer has closed the connection beneath
+  bool delivering_ = false;  ///< has read, and gives others their turn before it returns that
+  bool drained_ = false;     ///< nothing is to be received, unless the socket says so again
+  std::size_t slice_ = 0;    ///< how much was received since it last said so
+  bool ended_ = false;       ///< the peer has closed the connection beneath
 };
 
 }  // namespace dflockd::middleware

@@ -345,7 +345,7 @@ template <class Stream>
 bool Connection<Stream>::busy() const {
   switch (suspended_in_) {
     case Suspension::kReceiving:
-      return answered_ || !unsent_.empty() || this->has_arrivals();
+      return answered_ || !unsent_.empty() || stream_.has_arrivals();
     case Suspension::kShakingHands:
     case Suspension::kLingering:
       return false;

@@ -583,7 +583,7 @@ template <class Stream>
 bool HttpConnection<Stream>::busy() const {
   switch (suspended_in_) {
     case Suspension::kReceiving:
-      return this->has_arrivals();
+      return stream_.has_arrivals();
     case Suspension::kShakingHands:
     case Suspension::kLingering:
       return false;

@@ -3,10 +3,10 @@
 //
 //   HttpSessions sessions(context, service, {.idle_timeout = 20s});
 //   auto session = sessions.find(id);          // null: gone
-//   HttpTurn turn(session, HttpTurn::For::kCaller);  // one request at a time, in the order of
-//   arrival bool go_on = co_await turn.begin();        // or the session was closed, or the caller
-//   left Answer answer = service.acquire(turn.owner(), …); if (answer.outcome == Outcome::kQueued)
-//   go_on = co_await turn.wait(answer);
+//   HttpTurn turn(session, HttpTurn::For::kCaller);   // one at a time, in the order of arrival
+//   bool go_on = co_await turn.begin();        // or the session was closed, or the caller left
+//   Answer answer = service.acquire(turn.owner(), …);
+//   if (answer.outcome == Outcome::kQueued) go_on = co_await turn.wait(answer);
 //
 // For the loop's thread only.
 #pragma once

@@ -99,12 +99,6 @@ class StreamConnection : public Watched {
     service_.refresh_clock();
   }
 
-  /// Whether bytes have arrived that the next reception takes.
-  [[nodiscard]] bool has_arrivals() const {
-    std::error_code ignored;
-    return stream_.socket().available(ignored) > 0;
-  }
-
   /// Gives the peer time to read the last reply. What it still sends is received into `space`.
   net::Awaitable linger(std::span<char> space) {
     stream_.end_sending();

@@ -3,12 +3,15 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstddef>
 #include <regex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <gtest/gtest.h>
 
+#include "http_client.hpp"
 #include "stats.hpp"
 #include "tls_client.hpp"
 #include "tls_server.hpp"
@@ -321,6 +324,45 @@ TEST_P(TlsDrain, answers_what_has_arrived_already) {
   server_.signal(SIGCONT);
   EXPECT_EQ(client.read_to_end(), "ok\n");
   EXPECT_EQ(server_.wait_for_exit(), 0);
+}
+
+// It is one record, of which one reception takes a part.
+TEST_P(TlsDrain, answers_all_that_has_arrived_already) {
+  constexpr std::size_t kPings = 1800;
+  TlsClient client = connect();
+  EXPECT_EQ(client.ping(), "ok");
+  std::string requests;
+  for (std::size_t i = 0; i < kPings; ++i) requests += request_bytes("ping", "_", "_");
+  server_.signal(SIGSTOP);
+  client.send(requests);
+  server_.signal(SIGTERM);
+  server_.signal(SIGCONT);
+  EXPECT_EQ(client.read_to_end().size(), kPings * std::string_view("ok\n").size());
+  EXPECT_EQ(server_.wait_for_exit(), 0);
+}
+
+TEST_P(TlsDrain, does_not_wait_for_half_a_record_of_who_holds_nothing) {
+  TlsClient client = connect();
+  EXPECT_EQ(client.ping(), "ok");
+  client.send_raw(client.encrypted(request_bytes("ping", "_", "_")).substr(0, 10));
+  TlsClient other = connect();
+  EXPECT_EQ(other.ping(), "ok");  // so it has been read
+  server_.signal(SIGTERM);
+  EXPECT_EQ(client.read_to_end(), "");
+  EXPECT_EQ(server_.wait_for_exit(), 0);
+}
+
+TEST_P(TlsDrain, answers_a_long_http_request_that_has_arrived) {
+  TlsServer server({}, {}, Http::kOn);
+  HttpClient client(server, server.trusting(GetParam()));
+  EXPECT_EQ(client.get("/health").summary(), "200 ok");
+  const std::string cookie = "Cookie: " + std::string(3000, 'c') + "\r\n";
+  server.signal(SIGSTOP);
+  client.send(client.request_bytes("GET", "/v1/stats", "", "", cookie));
+  server.signal(SIGTERM);
+  server.signal(SIGCONT);
+  EXPECT_EQ(client.read_response().status, 200);
+  EXPECT_EQ(server.wait_for_exit(), 0);
 }
 
 TEST(TlsTimeouts, silence_between_requests_is_an_error_and_a_goodbye) {
