@@ -85,7 +85,7 @@ void Listener::adopt(int descriptor) {
     }
     acceptor_.assign(bound.ss_family == AF_INET6 ? tcp::v6() : tcp::v4(), descriptor);
     adopted_ = true;
-    acceptor_.non_blocking(true);
+    never_wait_in_accept();
     set_options(acceptor_.native_handle());
   } catch (const std::system_error& error) {
     throw std::system_error(error.code(),
@@ -97,7 +97,7 @@ void Listener::listen(const ListenAddress& address) {
   try {
     const tcp::endpoint endpoint = resolve(context_, address);
     acceptor_.open(endpoint.protocol());
-    acceptor_.non_blocking(true);
+    never_wait_in_accept();
     acceptor_.set_option(tcp::acceptor::reuse_address(true));
     set_options(acceptor_.native_handle());
     if (endpoint.address().is_v6()) acceptor_.set_option(asio::ip::v6_only(false));
@@ -109,13 +109,21 @@ void Listener::listen(const ListenAddress& address) {
   }
 }
 
+/// asio would wait for another connection if one has been aborted in the backlog (accept(2)),
+/// whatever the socket's mode.
+void Listener::never_wait_in_accept() {
+  acceptor_.non_blocking(true);
+  acceptor_.set_option(asio::socket_base::enable_connection_aborted(true));
+}
+
 net::Awaitable Listener::run() {
   while (acceptor_.is_open()) {
     std::error_code error;
     co_await acceptor_.async_wait(tcp::acceptor::wait_read, net::into(error));
     // Not async_accept: asio loses the coroutine if it finds no memory for a socket.
     for (int accepted = 0; !error && accepted < kAcceptedAtOnce; ++accepted) accept(error);
-    if (!error || error == asio::error::would_block || error == asio::error::operation_aborted) {
+    if (!error || error == asio::error::would_block || error == asio::error::operation_aborted ||
+        error == asio::error::connection_aborted) {
       continue;
     }
     note_failure(error.message());

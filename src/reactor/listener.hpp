@@ -59,6 +59,7 @@ class Listener {
 
  private:
   void adopt(int descriptor);
+  void never_wait_in_accept();
   void listen(const ListenAddress& address);
   void accept(std::error_code& error);
   void admit(net::Socket socket);

@@ -6,6 +6,9 @@
 //   DFLOCKD_SHIM_CLOCK_OFFSET              seconds by which the wall clock is wrong
 //   DFLOCKD_SHIM_MEMORY                    a file with the `MemoryFaults` that a test sets
 //   DFLOCKD_SHIM_HASTE                     what the seconds of TCP keepalive are divided by
+//   DFLOCKD_SHIM_ABORTED                   which connection was aborted before it was accepted,
+//   from
+//                                          1 on
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -156,6 +159,17 @@ int setsockopt(int socket, int level, int option, const void* value, socklen_t s
   }
   const int seconds = std::max(1, *static_cast<const int*>(value) / std::atoi(haste));
   return real(socket, level, option, &seconds, sizeof seconds);
+}
+
+int accept(int listener, sockaddr* address, socklen_t* size) {
+  static auto* const real = next<int(int, sockaddr*, socklen_t*)>("accept");
+  static const char* const aborted = std::getenv("DFLOCKD_SHIM_ABORTED");
+  static long accepted = 0;
+  const int socket = real(listener, address, size);
+  if (aborted == nullptr || socket < 0 || ++accepted != std::atol(aborted)) return socket;
+  ::close(socket);
+  errno = ECONNABORTED;
+  return -1;
 }
 
 void* malloc(size_t size) noexcept {

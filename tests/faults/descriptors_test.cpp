@@ -1,5 +1,5 @@
-// No descriptor is left for a connection, at either door. (tests/conformance/caps_test.cpp has the
-// line protocol's alone, in more detail.)
+// No descriptor is left for a connection, at either door (tests/conformance/caps_test.cpp has the
+// line protocol's alone, in more detail), or the connection is gone before it is accepted.
 
 #include <csignal>
 #include <string>
@@ -43,6 +43,19 @@ TEST(NoDescriptors, those_connected_are_served_and_others_as_soon_as_there_are_s
   for (std::size_t i = 0; i < 50; ++i) many[i].close();
   EXPECT_EQ(many.back().read_response().status, 200);
   EXPECT_EQ(late.read_line(), "ok");
+}
+
+TEST(Backlog, connections_that_were_aborted_in_it_hold_nobody_up) {
+  if (kSanitized) GTEST_SKIP() << "the sanitizers' library must be loaded first";
+  const Server server(
+      Launch{.environment = {{"LD_PRELOAD", DFLOCKD_FAULT_SHIM}, {"DFLOCKD_SHIM_ABORTED", "2"}}});
+  Client client(server);
+  EXPECT_EQ(client.ping(), "ok");
+  Client aborted(server);
+  EXPECT_EQ(aborted.read_to_end(), "");
+  EXPECT_EQ(client.ping(), "ok");
+  EXPECT_EQ(Client(server).ping(), "ok");
+  EXPECT_EQ(server.log().find("warn"), std::string::npos) << server.log();
 }
 
 }  // namespace
