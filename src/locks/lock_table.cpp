@@ -134,6 +134,36 @@ void LockTable::cancel_wait(Instant now, OwnerId id) {
   advance(now);
 }
 
+void LockTable::cancel_waits(Instant now, OwnerId id) {
+  Owner& owner = owner_of(id);
+  for (Claim* claim = owner.claims.front(); claim != nullptr;) {
+    Claim& waiting = *std::exchange(claim, owner.claims.next(*claim));
+    if (waiting.state == ClaimState::kWaiting) forget(waiting);
+  }
+  advance(now);
+  cancel_claims(owner);
+  for (Claim* claim = owner.claims.front(); claim != nullptr;) {
+    Claim& held = *std::exchange(claim, owner.claims.next(*claim));
+    if (held.told == 0) give_up_slot(held);
+  }
+}
+
+void LockTable::give_up_place(Instant now, OwnerId id, const KeyName& name) {
+  const Owner& owner = owner_of(id);
+  const auto find = [&] {
+    const Key* key = find_key(name);
+    return key == nullptr ? nullptr : find_phase_one(owner, *key);
+  };
+  if (Claim* claim = find(); claim != nullptr && claim->state == ClaimState::kWaiting) {
+    forget(*claim);
+  }
+  advance(now);
+  Claim* claim = find();
+  if (claim != nullptr && claim->state == ClaimState::kHeld && claim->told == 0) {
+    give_up_slot(*claim);
+  }
+}
+
 bool LockTable::release(Instant now, const KeyName& key, const Token& token) {
   advance(now);
   Claim* claim = find_holder(key, token);

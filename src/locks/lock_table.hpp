@@ -95,6 +95,14 @@ class LockTable {
   /// not granted what becomes free by `now`. O(1).
   void cancel_wait(Instant now, OwnerId id);
 
+  /// Cancels all that the owner waits for in the same way: its blocked request and what is left of
+  /// its phase-1 states. A grant of which it was not told goes to the next. O(what it has).
+  void cancel_waits(Instant now, OwnerId id);
+
+  /// The same of the owner's phase-1 state for one key: for a `wait` that will not come. What the
+  /// owner was told that it holds it goes on holding. O(1) expected.
+  void give_up_place(Instant now, OwnerId id, const KeyName& name);
+
   /// Gives a grant back, whoever asks, and the slot goes to the head of the queue. False if the
   /// token holds no slot of this key. O(1) expected.
   [[nodiscard]] bool release(Instant now, const KeyName& key, const Token& token);

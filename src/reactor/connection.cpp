@@ -392,7 +392,7 @@ void Connection<Stream>::leave_early() {
   if (!hung_up_ || left_ || has_more_to_do()) return;
   service_.refresh_clock();
   if (service_.keeps_grants()) {
-    service_.cancel_wait(owner_);  // what is being sent to it stays, if it arrives
+    service_.cancel_waits(owner_);  // what is being sent to it stays, if it arrives
   } else {
     leave();
   }

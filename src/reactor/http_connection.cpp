@@ -42,6 +42,10 @@ Response session_gone() {
   return http::to_response({410, "session_gone", "no such session, or not any more"});
 }
 
+Response client_canceled() {
+  return http::to_response({kClientCanceled, "client_canceled", "the caller has left"});
+}
+
 Response draining() {
   return http::to_response({503, "draining", "the server is shutting down"});
 }
@@ -330,6 +334,8 @@ template <class Stream>
 net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>::carry_out_in_turn(
     const Change& change) {
   const LockOperation& operation = change.operation;
+  const locks::KeyName key{operation.semaphore ? locks::Kind::kSemaphore : locks::Kind::kLock,
+                           operation.key};
   HttpTurn turn(change.session,
                 may_block(operation.operation) ? HttpTurn::For::kCaller : HttpTurn::For::kSession);
   // cppcheck-suppress danglingLifetime ; `respond` clears it
@@ -341,7 +347,10 @@ net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>
     const bool go_on = co_await turn.begin();
     suspended_in_ = Suspension::kNone;
     if (!go_on && turn.session_gone()) co_return session_gone();
-    if (!go_on) co_return CallerLeft();
+    if (!go_on) {
+      if (operation.operation == Operation::kWait) service_.give_up_place(turn.owner(), key);
+      co_return CallerLeft();
+    }
   }
   OperationResult result = carry_out(operation, service_, turn.owner());
   if (std::holds_alternative<Response>(result)) co_return tell(operation, std::move(result));
@@ -356,15 +365,15 @@ net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>
     suspended_in_ = Suspension::kNone;
     if (turn.session_gone()) co_return session_gone();
   }
-  if (go_on && !peer_gone()) co_return tell(operation, std::move(result));
-  if (answer.outcome == locks::Outcome::kGranted && !answer.told_before) {
-    // It raced with the caller's leaving: the next in the queue has it. What the session was told
-    // by `enqueue` that it holds, it holds.
-    static_cast<void>(service_.release(
-        {operation.semaphore ? locks::Kind::kSemaphore : locks::Kind::kLock, operation.key},
-        answer.token));
+  // What the session was told by `enqueue` that it holds, it holds.
+  if (answer.outcome == locks::Outcome::kGranted && !answer.told_before &&
+      (!go_on || peer_gone())) {
+    // It raced with the caller's leaving: the next in the queue has it.
+    static_cast<void>(service_.release(key, answer.token));
+    if (go_on) co_return client_canceled();  // and then what it has sent behind it
   }
-  co_return CallerLeft();
+  if (!go_on) co_return CallerLeft();
+  co_return tell(operation, std::move(result));
 }
 
 /// Counts what came of an operation, as the line protocol does, and makes the response. What its

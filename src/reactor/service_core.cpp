@@ -81,6 +81,16 @@ void ServiceCore::cancel_wait(OwnerId owner) {
   after_request();
 }
 
+void ServiceCore::cancel_waits(OwnerId owner) {
+  table_.cancel_waits(now_, owner);
+  after_request();
+}
+
+void ServiceCore::give_up_place(OwnerId owner, const KeyName& key) {
+  table_.give_up_place(now_, owner, key);
+  after_request();
+}
+
 Answer ServiceCore::acquire(OwnerId owner, const KeyName& key, std::uint32_t limit,
                             std::chrono::seconds timeout, std::chrono::seconds lease) {
   require_memory();

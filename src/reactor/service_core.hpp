@@ -70,6 +70,10 @@ class ServiceCore : private locks::Events {
 
   /// See `locks::LockTable::cancel_wait`.
   void cancel_wait(locks::OwnerId owner);
+  /// See `locks::LockTable::cancel_waits`.
+  void cancel_waits(locks::OwnerId owner);
+  /// See `locks::LockTable::give_up_place`.
+  void give_up_place(locks::OwnerId owner, const locks::KeyName& key);
 
   /// What is known of an owner, also after it was closed, for as long as it holds something.
   [[nodiscard]] const OwnerInfo& info(locks::OwnerId owner) const {

@@ -456,6 +456,29 @@ TEST_F(AutoReleaseOffUnread, collected_grants_that_the_first_phase_told_of_stay)
   EXPECT_EQ(kept(), kKeys);
 }
 
+// The report is longer than what the system has room for.
+TEST_F(AutoReleaseOffUnread, places_of_the_first_phase_are_given_up_at_once) {
+  constexpr int kLongKeys = 30'000;
+  constexpr int kBatch = 1'000;
+  for (int done = 0; done < kLongKeys; done += kBatch) {
+    std::string requests;
+    for (int i = 0; i < kBatch; ++i) {
+      requests += request_bytes("l", std::string(240, 'k') + std::to_string(done + i), "0 3600");
+    }
+    other_.send(requests);
+    for (int i = 0; i < kBatch; ++i) ASSERT_TRUE(other_.read_line().starts_with("ok "));
+  }
+  const Grant grant = other_.hold(key(0));
+  EXPECT_EQ(leaving_.enqueue(key(0)), "queued");
+  Client next(server_);
+  next.begin_acquire(key(0));
+  leaving_.request("stats", "_", "_");
+  EXPECT_EQ(leaving_.read_bytes(3), "ok ");
+  leaving_.half_close();
+  EXPECT_EQ(other_.release(key(0), grant.token), "ok");
+  next.read_grant();
+}
+
 TEST(AutoReleaseFlag, negated_form_turns_it_off_too) {
   const Server server({"--no-auto-release-on-disconnect"});
   Client observer(server);

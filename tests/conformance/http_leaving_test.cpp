@@ -11,6 +11,7 @@
 #include <string_view>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -56,6 +57,11 @@ class HttpCallers : public testing::TestWithParam<Leaving> {
     leave(leaving);
     await_waiters(holder_, key, 0);
     return Clock::now() - left;
+  }
+
+  [[nodiscard]] std::string leaving_request(std::string_view path, std::string_view body,
+                                            std::string_view session) const {
+    return client_.request_bytes("POST", path, body, session);
   }
 
   /// Waits until the server has looked at what was sent before on connections that it knows.
@@ -210,6 +216,46 @@ TEST_P(HttpCallers, that_leave_with_their_request_lose_their_place) {
     settle();
     await_waiters(holder_, lock("job"), behind_another ? 1 : 0);
     EXPECT_TRUE(eventually([&] { return open_files(server_) == files; }, 5s));
+  }
+}
+
+TEST_P(HttpCallers, that_leave_a_second_phase_behind_another_request_lose_their_place) {
+  const Grant first = holder_.hold(lock("first"));
+  const Grant second = holder_.hold(lock("second"));
+  const std::string session = client_.open_session();
+  EXPECT_EQ(client_.enqueue(session, lock("second")).summary(), "200 queued");
+  HttpClient patient(server_);
+  patient.begin_acquire(session, lock("first"));
+  await_waiters(holder_, lock("first"), 1);
+  HttpClient leaving(server_);
+  leaving.begin_wait(session, lock("second"));
+  settle();
+  leave(leaving);
+  await_waiters(holder_, lock("second"), 0);
+  EXPECT_EQ(holder_.release(lock("first"), first.token), "ok");
+  grant_in(patient.read_response());
+  EXPECT_EQ(client_.wait(session, lock("second"), 0).summary(), "409 not_enqueued");
+}
+
+// What they would have held they do not get; what they sent behind it is carried out.
+TEST_P(HttpCallers, that_leave_behind_what_need_not_wait_have_all_of_it_carried_out) {
+  if (GetParam() == Leaving::kReset) GTEST_SKIP() << "a reset throws away what was not read";
+  holder_.hold(lock("held"));
+  const std::string session = client_.open_session();
+  const std::vector<std::string> firsts{
+      leaving_request("/v1/locks/free", R"({"acquire_timeout_s":0})", session),
+      leaving_request("/v1/locks/held", R"({"acquire_timeout_s":0})", session),
+      leaving_request("/v1/locks/none/wait", R"({"timeout_s":0})", session)};
+  for (const std::string& first : firsts) {
+    const Grant grant = client_.hold(session, lock("own"));
+    HttpClient leaving(server_);
+    server_.signal(SIGSTOP);
+    leaving.send(first + leaving_request("/v1/locks/own/release",
+                                         R"({"token":")" + grant.token + R"("})", session));
+    leave(leaving);
+    server_.signal(SIGCONT);
+    EXPECT_TRUE(eventually([&] { return held(holder_, lock("own")).is_null(); })) << first;
+    EXPECT_TRUE(held(holder_, lock("free")).is_null());
   }
 }
 

@@ -12,6 +12,8 @@ rc::Gen<Op> any_op() {
                                        {80, Op::kEnqueue},
                                        {60, Op::kWait},
                                        {8, Op::kCancelWait},
+                                       {8, Op::kCancelWaits},
+                                       {12, Op::kGiveUpPlace},
                                        {40, Op::kRelease},
                                        {20, Op::kRenew},
                                        {6, Op::kReleaseWithWrongToken},

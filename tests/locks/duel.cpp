@@ -32,6 +32,10 @@ void run_on(Table& table, const Call& call, Sight& sight) {
       return;
     case Op::kCancelWait:
       return table.cancel_wait(call.now, call.owner);
+    case Op::kCancelWaits:
+      return table.cancel_waits(call.now, call.owner);
+    case Op::kGiveUpPlace:
+      return table.give_up_place(call.now, call.owner, call.key);
     case Op::kRelease:
     case Op::kReleaseWithWrongToken:
       sight.number = table.release(call.now, call.key, call.token);
@@ -87,7 +91,10 @@ std::ostream& operator<<(std::ostream& out, const Call& call) {
       out << ", " << call.key << ", fence " << call.token.fence << ", salt " << call.token.salt;
       if (call.op == Op::kRenew) out << ", lease " << call.request.lease.count() << " s";
       return out;
+    case Op::kGiveUpPlace:
+      return out << ", " << call.owner << ", " << call.key;
     case Op::kCancelWait:
+    case Op::kCancelWaits:
     case Op::kOpenOwner:
     case Op::kCloseOwner:
       return out << ", " << call.owner;
@@ -205,7 +212,7 @@ bool Duel::fill_in(const Command& command, Call& call) {
   if (owners_.empty()) return false;
   call.owner = owners_[command.owner % owners_.size()];
   call.key = kKeys[command.key];
-  if (call.op == Op::kWait && command.pick < enqueued_.size()) {
+  if ((call.op == Op::kWait || call.op == Op::kGiveUpPlace) && command.pick < enqueued_.size()) {
     std::tie(call.owner, call.key) = enqueued_[enqueued_.size() - 1 - command.pick];
   }
   std::uint32_t limit = usual_limit(command.key);

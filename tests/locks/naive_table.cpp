@@ -333,6 +333,25 @@ void NaiveTable::cancel_wait(Instant now, OwnerId owner) {
   advance(now);
 }
 
+void NaiveTable::cancel_waits(Instant now, OwnerId owner) {
+  for (Key& key : keys_) {
+    std::erase_if(key.queue, [&](const Claim& claim) { return claim.owner == owner; });
+  }
+  advance(now);
+  for (Key& key : keys_) clear_spent(key, owner);
+  release_where([&](const Claim& claim) { return claim.owner == owner && claim.told == 0; });
+}
+
+void NaiveTable::give_up_place(Instant now, OwnerId owner, const KeyName& name) {
+  const auto sought = [&](const Claim& claim) {
+    return claim.owner == owner && claim.in_phase_one && claim.told == 0;
+  };
+  if (Key* key = find(name)) std::erase_if(key->queue, sought);
+  advance(now);
+  Key* key = find(name);
+  if (key != nullptr && std::erase_if(key->holders, sought) > 0) settle(*key);
+}
+
 bool NaiveTable::release(Instant now, const KeyName& name, const Token& token) {
   advance(now);
   if (find_holder(name, token) == nullptr) return false;

@@ -84,6 +84,8 @@ class NaiveTable {
   Answer enqueue(Instant now, OwnerId owner, const Request& request);
   Answer wait(Instant now, OwnerId owner, const KeyName& key, std::chrono::seconds timeout);
   void cancel_wait(Instant now, OwnerId owner);
+  void cancel_waits(Instant now, OwnerId owner);
+  void give_up_place(Instant now, OwnerId owner, const KeyName& key);
   bool release(Instant now, const KeyName& key, const Token& token);
   bool renew(Instant now, const KeyName& key, const Token& token, std::chrono::seconds lease);
 

@@ -285,6 +285,71 @@ TEST(CancelWaitTest, does_not_cancel_a_grant_that_was_made_before) {
   EXPECT_EQ(t.info(kJob)->owner, owner);
 }
 
+TEST(CancelWaitsTest, ends_places_of_phase_one_and_passes_on_what_was_not_told) {
+  TestTable t;
+  const OwnerId owner = t.owner();
+  const OwnerId behind = t.owner();
+  const Token told = t.hold(owner, kJob);
+  const Token other = t.hold(kOther);
+  t.hold(kThird);
+  t.enqueue(owner, kOther);
+  t.acquire(behind, kOther, 60s);
+  t.enqueue(owner, kThird);
+  EXPECT_TRUE(t.release(kOther, other));
+  t.table.cancel_waits(t.now, owner);
+  EXPECT_THAT(t.heard(), ElementsAre(Granted(behind)));
+  EXPECT_EQ(t.info(kThird)->waiters, 0U);
+  EXPECT_TRUE(t.release(kJob, told));
+  EXPECT_FALSE(t.table.has_claims(owner));
+}
+
+TEST(CancelWaitsTest, leaves_a_slot_that_becomes_free_at_that_moment_to_the_next) {
+  TestTable t;
+  const OwnerId holder = t.owner();
+  t.hold(holder, kJob, {.lease = 5s});
+  const OwnerId owner = t.owner();
+  const OwnerId behind = t.owner();
+  t.enqueue(owner, kJob);
+  t.acquire(behind, kJob, 60s);
+  t.now = 5s;
+  t.table.cancel_waits(t.now, owner);
+  EXPECT_THAT(t.heard(), ElementsAre(Expired(holder, kJob), Granted(behind)));
+}
+
+TEST(GiveUpPlaceTest, ends_a_place_of_phase_one_for_that_key_only) {
+  TestTable t;
+  t.hold(kJob);
+  t.hold(kOther);
+  const OwnerId owner = t.owner();
+  t.enqueue(owner, kJob);
+  t.enqueue(owner, kOther);
+  t.table.give_up_place(t.now, owner, kJob);
+  EXPECT_EQ(t.info(kJob)->waiters, 0U);
+  EXPECT_EQ(t.info(kOther)->waiters, 1U);
+  EXPECT_EQ(t.wait(owner, kJob, 5s).outcome, Outcome::kNotEnqueued);
+}
+
+TEST(GiveUpPlaceTest, passes_on_a_grant_that_was_not_told) {
+  TestTable t;
+  const Token token = t.hold(kJob);
+  const OwnerId owner = t.owner();
+  const OwnerId behind = t.owner();
+  t.enqueue(owner, kJob);
+  t.acquire(behind, kJob, 60s);
+  EXPECT_TRUE(t.release(kJob, token));
+  t.table.give_up_place(t.now, owner, kJob);
+  EXPECT_THAT(t.heard(), ElementsAre(Granted(behind)));
+}
+
+TEST(GiveUpPlaceTest, keeps_a_grant_that_phase_one_told_of) {
+  TestTable t;
+  const OwnerId owner = t.owner();
+  EXPECT_EQ(t.enqueue(owner, kJob).outcome, Outcome::kGranted);
+  t.table.give_up_place(t.now, owner, kJob);
+  t.table.give_up_place(t.now, owner, kOther);
+  EXPECT_EQ(t.wait(owner, kJob, 0s).outcome, Outcome::kGranted);
+}
+
 TEST(CloseOwnerTest, keeps_the_grants_that_the_owner_was_told_of_and_no_others) {
   TestTable t;
   const OwnerId owner = t.owner();

@@ -37,6 +37,7 @@ bool names_a_key(Op op) {
     case Op::kAcquire:
     case Op::kEnqueue:
     case Op::kWait:
+    case Op::kGiveUpPlace:
       return true;
     default:
       return false;
@@ -46,6 +47,7 @@ bool names_a_key(Op op) {
 bool names_an_owner(Op op) {
   switch (op) {
     case Op::kCancelWait:
+    case Op::kCancelWaits:
     case Op::kCloseOwner:
     case Op::kCloseOwnerKeepingGrants:
       return true;
@@ -84,6 +86,10 @@ const char* name_of(Op op) {
       return "wait";
     case Op::kCancelWait:
       return "cancel wait";
+    case Op::kCancelWaits:
+      return "cancel waits";
+    case Op::kGiveUpPlace:
+      return "give up place";
     case Op::kRelease:
       return "release";
     case Op::kRenew:

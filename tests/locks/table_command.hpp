@@ -19,6 +19,8 @@ enum class Op : std::uint8_t {
   kEnqueue,
   kWait,
   kCancelWait,
+  kCancelWaits,
+  kGiveUpPlace,
   kRelease,
   kRenew,
   kReleaseWithWrongToken,
