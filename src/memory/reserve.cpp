@@ -101,7 +101,7 @@ bool is_short() noexcept {
 bool is_short() noexcept {
   if (!reserve.is_low()) return false;
   // Who came while there was none may keep blocks for long after there is some again.
-  constexpr std::size_t kEnoughToGoOn = 64 * 1024;
+  constexpr std::size_t kEnoughToGoOn = 64UL * 1024;
   void* volatile const memory = std::malloc(kEnoughToGoOn);  // volatile: or it is not even tried
   std::free(memory);
   return memory == nullptr;

@@ -48,7 +48,7 @@ class PlainStream {
   }
 
   /// Whether something has arrived that has not been read.
-  [[nodiscard]] bool has_unread() { return has_arrivals(); }
+  [[nodiscard]] bool has_unread() const { return has_arrivals(); }
 
   /// Whether there is something that the `async_read_some` under way has yet to return.
   [[nodiscard]] bool has_arrivals() const {

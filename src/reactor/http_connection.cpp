@@ -353,26 +353,26 @@ net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>
     }
   }
   OperationResult result = carry_out(operation, service_, turn.owner());
-  if (std::holds_alternative<Response>(result)) co_return tell(operation, std::move(result));
-  auto& answer = std::get<locks::Answer>(result);
-  if (!may_block(operation.operation)) co_return tell(operation, std::move(result));
-  bool go_on = true;
-  if (answer.outcome == locks::Outcome::kQueued) {
-    turn.queued();
-    input_.release();
-    suspended_in_ = Suspension::kWaiting;
-    go_on = co_await turn.wait(answer);
-    suspended_in_ = Suspension::kNone;
-    if (turn.session_gone()) co_return session_gone();
+  auto* const answer = std::get_if<locks::Answer>(&result);
+  if (answer != nullptr && may_block(operation.operation)) {
+    bool go_on = true;
+    if (answer->outcome == locks::Outcome::kQueued) {
+      turn.queued();
+      input_.release();
+      suspended_in_ = Suspension::kWaiting;
+      go_on = co_await turn.wait(*answer);
+      suspended_in_ = Suspension::kNone;
+      if (turn.session_gone()) co_return session_gone();
+    }
+    // What the session was told by `enqueue` that it holds, it holds.
+    const bool is_new = answer->outcome == locks::Outcome::kGranted && !answer->told_before;
+    if (is_new && (!go_on || peer_gone())) {
+      // It raced with the caller's leaving: the next in the queue has it.
+      static_cast<void>(service_.release(key, answer->token));
+      if (go_on) co_return client_canceled();  // and then what it has sent behind it
+    }
+    if (!go_on) co_return CallerLeft();
   }
-  // What the session was told by `enqueue` that it holds, it holds.
-  if (answer.outcome == locks::Outcome::kGranted && !answer.told_before &&
-      (!go_on || peer_gone())) {
-    // It raced with the caller's leaving: the next in the queue has it.
-    static_cast<void>(service_.release(key, answer.token));
-    if (go_on) co_return client_canceled();  // and then what it has sent behind it
-  }
-  if (!go_on) co_return CallerLeft();
   co_return tell(operation, std::move(result));
 }
 
