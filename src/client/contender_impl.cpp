@@ -95,7 +95,11 @@ class Contender::Impl::Turn {
     } else {
       impl_.changed_.wait_until(lock, stop, deadline, is_over);
     }
-    if (stop.stop_requested() || is_closed()) throw Failure(errc::canceled, "canceled");
+    // Who lets go does so also when a stop was requested before: it only waits for nothing.
+    const bool goes_on = purpose == For::kReleasing && is_free();
+    if (is_closed() || (stop.stop_requested() && !goes_on)) {
+      throw Failure(errc::canceled, "canceled");
+    }
     taken_ = is_free();
     if (!taken_) return;
     impl_.busy_ = true;

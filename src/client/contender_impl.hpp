@@ -30,7 +30,7 @@ namespace dflockd {
 class Contender::Impl {
  public:
   /// What a turn is wanted for.
-  enum class For : std::uint8_t { kContending, kUsing, kClosing };
+  enum class For : std::uint8_t { kContending, kUsing, kReleasing, kClosing };
 
   /// Checks `options`. `limit` is 0 for a lock. Throws `Failure` (`errc::invalid_argument`).
   Impl(LockOptions options, int limit);
@@ -39,7 +39,7 @@ class Contender::Impl {
   void acquire_without_timeout();
   EnqueueStatus enqueue(const std::stop_token& stop);
   bool wait(std::chrono::milliseconds timeout, const std::stop_token& stop);
-  void release(const std::stop_token& stop, For purpose = For::kUsing);
+  void release(const std::stop_token& stop, For purpose = For::kReleasing);
   void close() noexcept;
   /// Closes, and waits for `on_renew_error`.
   void finish() noexcept;

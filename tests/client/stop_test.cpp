@@ -104,6 +104,19 @@ TEST_P(Stops, release_that_is_stopped_ends_the_connection_instead) {
   EXPECT_TRUE(contender(server)->acquire_for(5s)) << "nothing is left behind";
 }
 
+// As a thread does that works until it is told to stop, and then lets go.
+TEST_P(Stops, release_with_a_stop_requested_before_lets_go_all_the_same) {
+  const Server server;
+  const auto job = contender(server);
+  ASSERT_TRUE(job->acquire());
+  std::stop_source stop;
+  stop.request_stop();
+  std::error_code error;
+  job->release(stop.get_token(), error);
+  EXPECT_FALSE(job->held());
+  EXPECT_TRUE(contender(server)->acquire_for(5s)) << "it is renewed no more, nor held";
+}
+
 TEST_P(Stops, stopped_while_another_thread_has_it) {
   Server server;
   const auto job = contender(server);
