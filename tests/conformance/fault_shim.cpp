@@ -6,9 +6,7 @@
 //   DFLOCKD_SHIM_CLOCK_OFFSET              seconds by which the wall clock is wrong
 //   DFLOCKD_SHIM_MEMORY                    a file with the `MemoryFaults` that a test sets
 //   DFLOCKD_SHIM_HASTE                     what the seconds of TCP keepalive are divided by
-//   DFLOCKD_SHIM_ABORTED                   which connection was aborted before it was accepted,
-//   from
-//                                          1 on
+//   DFLOCKD_SHIM_ABORTED                   which connection, from 1 on, was aborted in the backlog
 #include <algorithm>
 #include <array>
 #include <cerrno>

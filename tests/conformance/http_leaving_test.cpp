@@ -59,11 +59,6 @@ class HttpCallers : public testing::TestWithParam<Leaving> {
     return Clock::now() - left;
   }
 
-  [[nodiscard]] std::string leaving_request(std::string_view path, std::string_view body,
-                                            std::string_view session) const {
-    return client_.request_bytes("POST", path, body, session);
-  }
-
   /// Waits until the server has looked at what was sent before on connections that it knows.
   void settle() {
     for (int i = 0; i < 2; ++i) EXPECT_EQ(holder_.ping(), "ok");
@@ -243,15 +238,15 @@ TEST_P(HttpCallers, that_leave_behind_what_need_not_wait_have_all_of_it_carried_
   holder_.hold(lock("held"));
   const std::string session = client_.open_session();
   const std::vector<std::string> firsts{
-      leaving_request("/v1/locks/free", R"({"acquire_timeout_s":0})", session),
-      leaving_request("/v1/locks/held", R"({"acquire_timeout_s":0})", session),
-      leaving_request("/v1/locks/none/wait", R"({"timeout_s":0})", session)};
+      client_.request_bytes("POST", "/v1/locks/free", R"({"acquire_timeout_s":0})", session),
+      client_.request_bytes("POST", "/v1/locks/held", R"({"acquire_timeout_s":0})", session),
+      client_.request_bytes("POST", "/v1/locks/none/wait", R"({"timeout_s":0})", session)};
   for (const std::string& first : firsts) {
     const Grant grant = client_.hold(session, lock("own"));
     HttpClient leaving(server_);
     server_.signal(SIGSTOP);
-    leaving.send(first + leaving_request("/v1/locks/own/release",
-                                         R"({"token":")" + grant.token + R"("})", session));
+    leaving.send(first + client_.request_bytes("POST", "/v1/locks/own/release",
+                                               R"({"token":")" + grant.token + R"("})", session));
     leave(leaving);
     server_.signal(SIGCONT);
     EXPECT_TRUE(eventually([&] { return held(holder_, lock("own")).is_null(); })) << first;
