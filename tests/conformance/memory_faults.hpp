@@ -40,11 +40,11 @@ class MemoryFaults {
 
   /// Whether the allocation that is being made fails.
   bool strikes() {
-    if (due_.load(std::memory_order_relaxed) <= 0 && one_in_.load(std::memory_order_relaxed) == 0) {
-      return false;
-    }
+    // Once: the test may set it to 0 at any moment.
+    const std::uint32_t one_in = one_in_.load(std::memory_order_relaxed);
+    if (due_.load(std::memory_order_relaxed) <= 0 && one_in == 0) return false;
     const bool struck = due_.load() > 0 ? spared_.fetch_sub(1) <= 0 && due_.fetch_sub(1) > 0
-                                        : one_in_.load() > 0 && draw() % one_in_.load() == 0;
+                                        : one_in > 0 && draw() % one_in == 0;
     if (struck) failed_.fetch_add(1);
     return struck;
   }
