@@ -7,7 +7,7 @@ import subprocess
 import time
 import unittest
 
-from support import Case, eventually, is_alive
+from support import PATIENCE, SLOWNESS, Case, eventually, is_alive, lease_of
 
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -131,10 +131,10 @@ class Commands(Case):
         self.assertRegex(self.observer.ask("l", "k", "0"), "^ok ")
 
     def test_lease_is_renewed_as_long_as_the_command_runs(self):
-        process = self.start(self.server, "lock", "k", "--lease", "1s",
+        process = self.start(self.server, "lock", "k", "--lease", lease_of(1),
                              *self.shell("echo $$ >$D/pid; read x; exit 4"), stdin=subprocess.PIPE)
         self.wait_for_pid("pid")
-        self.observer.send("l", "k", "3")
+        self.observer.send("l", "k", str(3 * SLOWNESS))
         self.assertEqual("timeout", self.observer.read())  # three leases later
         process.communicate("end\n")
         self.assertEqual(4, process.returncode)
@@ -164,7 +164,7 @@ class Commands(Case):
                                  *self.shell(f"{traps}; echo $$ >$D/pid; while :; do sleep 0.02; done"))
             self.wait_for_pid("pid")
             process.send_signal(number)
-            _, err = process.communicate(timeout=30)
+            _, err = process.communicate(timeout=PATIENCE)
             self.assertEqual(number, process.returncode, err)
             os.unlink(self.path("pid"))
 
@@ -172,7 +172,7 @@ class Commands(Case):
         process = self.start(self.server, "lock", "k", *self.shell("echo $$ >$D/pid; sleep 100"))
         self.wait_for_pid("pid")
         process.send_signal(signal.SIGQUIT)
-        self.assertEqual(128 + signal.SIGQUIT, process.wait(30))
+        self.assertEqual(128 + signal.SIGQUIT, process.wait(PATIENCE))
 
     def test_signals_that_are_ignored_stay_so(self):
         process = self.start(self.server, "lock", "k", *self.shell("echo $$ >$D/pid; while [ ! -e $D/end ]; do sleep 0.02; done; exit 5"),
@@ -181,7 +181,7 @@ class Commands(Case):
         process.send_signal(signal.SIGHUP)
         os.kill(pid, signal.SIGHUP)
         (self.directory / "end").touch()
-        self.assertEqual(5, process.wait(30))
+        self.assertEqual(5, process.wait(PATIENCE))
 
     def test_what_the_command_leaves_in_its_group_is_ended_before_the_release(self):
         script = ("(trap 'echo term >$D/term; exit' TERM; echo 1 >$D/ready; while :; do sleep 0.02; done) & echo $! >$D/left; "
@@ -214,7 +214,7 @@ class Waiting(Case):
         process = self.start(self.server, "lock", "k", "--", "echo", "mine")
         self.assertTrue(eventually(lambda: self.holder.waiters("k") == 1))
         self.assertEqual("ok", self.holder.ask("r", "k", self.token))
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=PATIENCE)
         self.assertEqual((0, "mine\n", ""), (process.returncode, out, err))
 
     def test_signal_ends_the_wait_and_leaves_no_waiter(self):
@@ -223,7 +223,7 @@ class Waiting(Case):
                 process = self.start(self.server, *words)
                 self.assertTrue(eventually(lambda: self.holder.waiters("k") == 1))
                 process.send_signal(number)
-                self.assertEqual(128 + number, process.wait(30))
+                self.assertEqual(128 + number, process.wait(PATIENCE))
                 self.assertTrue(eventually(lambda: self.holder.waiters("k") == 0))
 
     def test_hangup_that_is_ignored_does_not_end_the_wait(self):
@@ -232,7 +232,7 @@ class Waiting(Case):
         self.assertTrue(eventually(lambda: self.holder.waiters("k") == 1))
         process.send_signal(signal.SIGHUP)
         self.assertEqual("ok", self.holder.ask("r", "k", self.token))
-        self.assertEqual(0, process.wait(30))
+        self.assertEqual(0, process.wait(PATIENCE))
 
 
 class Semaphores(Case):
@@ -244,7 +244,7 @@ class Semaphores(Case):
         self.assertNotEqual(self.wait_for_file("a"), self.wait_for_file("b"))
         self.assert_status(124, self.run_ctl(server, *words, "--try", "--", "true"))
         self.assert_status(0, self.run_ctl(server, "lock", "k", "--try", "--", "true"))  # another namespace
-        holders[0].communicate("\n", 30)
+        holders[0].communicate("\n", PATIENCE)
         self.assertEqual(6, holders[0].returncode)
         self.assert_status(0, self.run_ctl(server, *words, "--try", "--", "true"))
 

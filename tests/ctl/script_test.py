@@ -10,7 +10,7 @@ import subprocess
 import unittest
 import zlib
 
-from support import CTL, Case, clean_environment, eventually
+from support import CTL, PATIENCE, SLOWNESS, Case, Proxy, clean_environment, eventually, lease_of
 
 
 class Grants(Case):
@@ -59,8 +59,33 @@ class Grants(Case):
 
     def test_grant_is_given_back_if_the_token_cannot_be_told(self):
         with open("/dev/full", "w") as full:
-            self.assertEqual(125, self.start(self.server, "acquire", "k", stdout=full).wait(30))
+            self.assertEqual(125, self.start(self.server, "acquire", "k", stdout=full).wait(PATIENCE))
         self.assertFalse(self.observer.is_held("k"))
+
+    def begin_to_wait_behind_a_proxy(self):
+        """What waits for a lock that somebody else holds, when new connections are refused already."""
+        holder = self.connect(self.server)
+        token = holder.ask("l", "k", "0").split()[1]
+        proxy = Proxy(self.server.port)
+        self.addCleanup(proxy.close)
+        process = self.start(f"127.0.0.1:{proxy.port}", "acquire", "k", "--lease", "50s")
+        self.assertTrue(eventually(lambda: holder.waiters("k") == 1))
+        proxy.refuse()
+        return process, holder, token
+
+    def test_grant_is_told_if_it_cannot_be_looked_at_again(self):
+        process, holder, token = self.begin_to_wait_behind_a_proxy()
+        self.assertEqual("ok", holder.ask("r", "k", token))
+        out, err = process.communicate(timeout=PATIENCE)
+        self.assertEqual((125, ""), (process.returncode, out))
+        found = re.search('"k" was granted as ([0-9a-f]{32}), which may be held until its lease of 50 s is over', err)
+        self.assertTrue(found, err)
+        self.assertEqual((0, "", ""), self.ctl("release", "k", found[1]))
+
+    def test_signal_ends_the_wait_though_the_server_takes_nobody_any_more(self):
+        process, _, _ = self.begin_to_wait_behind_a_proxy()
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(128 + signal.SIGINT, process.wait(PATIENCE))
 
     def test_server_that_takes_grants_back_is_refused(self):
         server = self.start_server()
@@ -213,8 +238,8 @@ class Connecting(Case):
         variables = {"DFLOCKD_" + name[2:].upper().replace("-", "_"): value for name, value in flags.items()}
         for given, environment in ((words, {}), ((), variables)):
             self.assert_status(0, self.run_ctl(server, "ping", *given, environment=environment))
-            self.assert_status(5, self.run_ctl(server, "lock", "k", "--lease", "1s", *given,
-                                               *self.shell("sleep 1.2; exit 5"), environment=environment))
+            self.assert_status(5, self.run_ctl(server, "lock", "k", "--lease", lease_of(1), *given,
+                                               *self.shell(f"sleep {1.2 * SLOWNESS}; exit 5"), environment=environment))
             status, out, _ = self.run_ctl(server, "stats", *given, environment=environment)
             self.assertEqual((0, 1), (status, out.count("connection, ")))
         for without in ("--tls-ca", "--tls-server-name"):

@@ -17,7 +17,9 @@ import time
 import unittest
 from pathlib import Path
 
-PATIENCE = 30
+# Under the sanitizers everything takes its time.
+SLOWNESS = 4 if "DFLOCKD_SANITIZED" in os.environ else 1
+PATIENCE = 30 * SLOWNESS
 SERVER = os.environ["DFLOCKD_BINARY"]
 CTL = os.environ["DFLOCKCTL_BINARY"]
 
@@ -28,6 +30,11 @@ def eventually(condition, patience=PATIENCE):
     while not (result := condition()) and time.monotonic() < deadline:
         time.sleep(0.002)
     return result
+
+
+def lease_of(seconds):
+    """A lease that is renewed in time though the machine is busy; one of `seconds` is, where nothing is slow."""
+    return f"{seconds * SLOWNESS}s"
 
 
 def clean_environment(**variables):
@@ -120,9 +127,14 @@ class Proxy:
                 with contextlib.suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
 
-    def close(self):
-        self.listener.shutdown(socket.SHUT_RDWR)  # `accept` would keep it open
+    def refuse(self):
+        """Refuses new connections; those that there are go on."""
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)  # `accept` would keep it open
         self.listener.close()
+
+    def close(self):
+        self.refuse()
         self.cut()
         for pair in self.pairs:
             for end in pair:

@@ -10,7 +10,7 @@ import time
 import unittest
 from pathlib import Path
 
-from support import CTL, PATIENCE, Case, clean_environment, eventually, is_alive, is_stopped, stat_of
+from support import CTL, PATIENCE, Case, clean_environment, eventually, is_alive, is_stopped, lease_of, stat_of
 
 
 class Shell:
@@ -180,7 +180,7 @@ class Terminals(Case):
         self.sh.wait_for("granted")
 
     def test_job_that_stays_stopped_is_killed_before_its_lease_is_over(self):
-        command = self.begin_sleeping(flags="--lease 2s")
+        command = self.begin_sleeping(flags=f"--lease {lease_of(2)}")
         self.observer.send("l", "k", "60")
         self.sh.type("\x1a")
         self.sh.wait_for("Stopped")

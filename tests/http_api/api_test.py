@@ -23,7 +23,9 @@ import unittest
 
 BINARY = os.environ.get("DFLOCKD_TEST_BINARY", "")
 PROMTOOL = shutil.which("promtool") or shutil.which(os.environ.get("DFLOCKD_TEST_PROMTOOL", ""))
-PATIENCE = 15  # seconds that a test waits for what must happen
+# Under the sanitizers, and where every line is counted, all takes its time.
+SLOW = not os.environ.keys().isdisjoint(("DFLOCKD_SANITIZED", "DFLOCKD_TEST_SLOW"))
+PATIENCE = 60 if SLOW else 15  # seconds that a test waits for what must happen
 MAX_BODY = 1024 * 1024
 MAX_HEAD = 64 * 1024
 GET_ROUTES = ("/v1/stats", "/health", "/ready", "/metrics", "/v1/openapi.json")
@@ -880,7 +882,7 @@ class Timeouts(ApiTest):
 
     def assert_a_second(self, took):
         self.assertGreater(took, 0.9)
-        self.assertLess(took, 15 if "DFLOCKD_TEST_SLOW" in os.environ else 3)
+        self.assertLess(took, PATIENCE if SLOW else 3)
 
     def test_a_request_must_be_whole_in_time_though_bytes_dribble(self):
         dribblers = {}
@@ -983,6 +985,14 @@ class Auth(ApiTest):
         super().tearDownClass()
         cls.file.close()
 
+    def assert_best(self, measured, bound):
+        """One measurement on a busy machine refutes nothing; five in a row do."""
+        for _ in range(5):
+            took = measured()
+            if took < bound:
+                return
+        self.fail(f"answered after {took} s")
+
     def test_the_right_secret_opens_every_route(self):
         client = self.client()
         for path in GET_ROUTES:
@@ -1011,7 +1021,7 @@ class Auth(ApiTest):
                 self.assertEqual(response.header("WWW-Authenticate"), "Bearer")
                 self.assertNotIn(self.SECRET, response.body.decode())
                 self.assertGreater(took, 0.099)
-                self.assertLess(took, 1)
+                self.assertLess(took, PATIENCE if SLOW else 1)
         self.assertEqual(client.ask("GET", "/v1/stats", headers=self.RIGHT).status, 200)
 
     def test_two_credentials_are_refused(self):
@@ -1024,9 +1034,11 @@ class Auth(ApiTest):
         client = self.client()
         for path in ("/health", "/ready", "/v1/openapi.json"):
             for method, status in (("GET", 200), ("HEAD", 200), ("POST", 405), ("BREW", 405)):
-                began = time.monotonic()
-                self.assertEqual(client.ask(method, path).status, status, path)
-                self.assertLess(time.monotonic() - began, 0.1)
+                def measured():
+                    began = time.monotonic()
+                    self.assertEqual(client.ask(method, path).status, status, path)
+                    return time.monotonic() - began
+                self.assert_best(measured, 0.1)
 
     def test_what_needs_them(self):
         client = self.client()
@@ -1056,12 +1068,7 @@ class Auth(ApiTest):
             for guesser in guessers:
                 self.assertEqual(guesser.answer("GET", "/v1/stats").status, 401)
             return took
-        # One measurement on a busy machine refutes nothing; five in a row do.
-        for _ in range(5):
-            took = measured()
-            if took < 0.02:
-                return
-        self.fail(f"answered after {took} s")
+        self.assert_best(measured, 0.02)
 
 
 class RateLimit(ApiTest):
@@ -1084,7 +1091,7 @@ class RateLimit(ApiTest):
         self.assertLessEqual(int(response.header("Retry-After")), 2)
         began = time.monotonic()
         eventually(lambda: client.ask("GET", "/v1/stats").status == 200)
-        self.assertLess(time.monotonic() - began, int(response.header("Retry-After")) + 1)
+        self.assertLess(time.monotonic() - began, PATIENCE if SLOW else int(response.header("Retry-After")) + 1)
 
     def test_the_shortest_wait_is_a_second(self):
         server = Server("--http-rate-limit-per-ip", "1000", "--http-rate-limit-burst", "1")

@@ -52,6 +52,12 @@ void release_by(Connection& connection, const Options& options, const std::strin
   }
 }
 
+/// Over a connection of its own.
+void release_anew(const Options& options, const std::string& token) {
+  Connection connection = connect(options);
+  release_by(connection, options, token);
+}
+
 /// The lease of a grant whose connection has ended; nothing if that ended the grant.
 std::optional<seconds> survive(const Options& options, const Grant& grant) {
   std::this_thread::sleep_for(kUnnoticed);
@@ -82,15 +88,23 @@ int acquire(const Options& options, std::ostream& out) {
     if (error.code() != errc::canceled) throw;
   }
   if (const int signal = interruption.end(); signal != 0) {
-    Connection connection = connect(options);
-    if (grant) release_by(connection, options, grant->token);
+    if (grant) release_anew(options, grant->token);
     return kSignal + signal;
   }
   if (!grant) {
     say(server_of(options) + ": " + quoted(options.key) + " was not granted in time");
     return kTimeout;
   }
-  const auto lease = survive(options, *grant);
+  std::optional<seconds> lease;
+  try {
+    lease = survive(options, *grant);
+  } catch (const Error& error) {
+    say(error.what());
+    say(quoted(options.key) + " was granted as " + grant->token +
+        ", which may be held until its lease of " + std::to_string(grant->lease_ttl.count()) +
+        " s is over, unless you release it");
+    return kFailed;
+  }
   if (!lease) {
     say(server_of(options) + " took " + quoted(options.key) +
         " back when the connection ended; start it with --auto-release-on-disconnect=false, or use "
@@ -99,15 +113,13 @@ int acquire(const Options& options, std::ostream& out) {
   }
   out << grant->token << ' ' << lease->count() << '\n';
   if (out.flush()) return 0;
-  Connection connection = connect(options);
-  release_by(connection, options, grant->token);
+  release_anew(options, grant->token);
   say("cannot write the token; the grant was released");
   return kFailed;
 }
 
 int release(const Options& options, std::istream& in) {
-  Connection connection = connect(options);
-  release_by(connection, options, token_of(options, in));
+  release_anew(options, token_of(options, in));
   return 0;
 }
 
