@@ -61,7 +61,8 @@ struct LockOptions {
   /// Called once if the lock is lost while it is held: with `errc::not_held` if the server let it
   /// go, `errc::lease_expired` if it could not be renewed in time. Called on the thread that renews
   /// all locks of the process, so it must be short: it may ask and release the lock, but not wait
-  /// for one, which is `errc::invalid_argument` there. It must not throw.
+  /// for one, which is `errc::invalid_argument` there. What another thread has acquired meanwhile
+  /// with the same object it cannot release: `errc::not_held`. It must not throw.
   std::function<void(const Error&)> on_renew_error{};
   /// Chooses the server.
   Shard shard = crc32_shard;

@@ -325,11 +325,17 @@ bool Contender::Impl::wait(milliseconds timeout, const std::stop_token& stop) {
 
 void Contender::Impl::release(const std::stop_token& stop, For purpose) {
   if (!is_ours()) throw Failure(errc::not_held, "it was acquired before the process was forked");
-  Turn turn(*this, stop, Clock::time_point::max(), purpose);
+  // All locks of the process would wait with a handler, and what was lost is not what others use.
+  const bool is_handler = purpose == For::kReleasing && Renewer::is_handler();
+  Turn turn(*this, stop, is_handler ? Clock::now() : Clock::time_point::max(), purpose);
+  if (!turn.is_taken()) throw Failure(errc::not_held, "another thread is using it");
   std::shared_ptr<Renewal> renewal;
   bool enqueued = false;
   {
     const std::lock_guard guard(mutex_);
+    if (is_handler && Renewer::is_handler_of(*reports_) && is_in_use_anew()) {
+      throw Failure(errc::not_held, "it was lost, and is another thread's now");
+    }
     renewal = std::exchange(renewal_, nullptr);
     enqueued = std::exchange(enqueued_, false);
   }

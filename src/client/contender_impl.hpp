@@ -74,6 +74,10 @@ class Contender::Impl {
 
   [[nodiscard]] detail::Target target() const { return {.key = options_.key, .limit = limit_}; }
   [[nodiscard]] bool is_in_use() const { return enqueued_ || renewal_ != nullptr; }
+  /// Whether what is in use came after what was lost.
+  [[nodiscard]] bool is_in_use_anew() const {
+    return enqueued_ || (renewal_ != nullptr && !renewal_->is_lost(client::Clock::now()));
+  }
   [[nodiscard]] bool was_lost_by(std::thread::id thread) const {
     return renewal_ != nullptr && user_ == thread && renewal_->is_lost(client::Clock::now());
   }

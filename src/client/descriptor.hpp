@@ -31,6 +31,8 @@ class Descriptor {
   [[nodiscard]] int get() const noexcept { return value_; }
   [[nodiscard]] bool is_open() const noexcept { return value_ >= 0; }
 
+  /// Gives up the ownership.
+  [[nodiscard]] int release() noexcept { return std::exchange(value_, -1); }
   void close() noexcept {
     if (value_ >= 0) ::close(std::exchange(value_, -1));
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <iterator>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -10,7 +11,6 @@
 
 #include <asio/buffer.hpp>
 #include <asio/co_spawn.hpp>
-#include <asio/connect.hpp>
 #include <asio/detached.hpp>
 #include <asio/ip/tcp.hpp>
 #include <asio/posix/stream_descriptor.hpp>
@@ -31,6 +31,7 @@ namespace dflockd::client {
 namespace {
 
 using std::chrono::milliseconds;
+using Address = asio::ip::tcp::endpoint;
 using Socket = asio::ip::tcp::socket;
 
 /// How many renewals are sent before their answers are read.
@@ -59,24 +60,34 @@ class Lane::Link {
     announce_name(tls_->native_handle(), *options.tls, host);
   }
 
-  asio::awaitable<void> connect(const Endpoint& endpoint) {
+  asio::awaitable<std::vector<Address>> look_up(const Endpoint& endpoint) {
     const std::shared_ptr<LookUp> look_up = LookUp::begin(endpoint);
     if (!look_up->is_done()) {
       look_up_done_.assign(::fcntl(look_up->descriptor(), F_DUPFD_CLOEXEC, 0));
       co_await look_up_done_.async_wait(asio::posix::stream_descriptor::wait_read,
                                         asio::use_awaitable);
     }
-    std::vector<asio::ip::tcp::endpoint> addresses;
+    std::vector<Address> addresses;
     for (const addrinfo* a = look_up->addresses(); a != nullptr; a = a->ai_next) {
       addresses.emplace_back();
       addresses.back().resize(a->ai_addrlen);
       std::memcpy(addresses.back().data(), a->ai_addr, a->ai_addrlen);
     }
-    co_await asio::async_connect(socket_, addresses, asio::use_awaitable);
-    set_options(socket_.native_handle());
-    if (tls_ != nullptr) {
-      co_await tls_->async_handshake(asio::ssl::stream_base::client, asio::use_awaitable);
-    }
+    co_return addresses;
+  }
+
+  /// Without TLS. `error` says so if it was cut, too.
+  asio::awaitable<void> connect(const Address& address, std::error_code& error) {
+    socket_.assign(address.protocol(), open_socket(address.protocol().family()).release());
+    co_await socket_.async_connect(address, asio::redirect_error(asio::use_awaitable, error));
+    if (!error && !socket_.is_open()) error = asio::error::operation_aborted;
+    std::error_code ignored;
+    if (error) socket_.close(ignored);
+  }
+
+  asio::awaitable<void> shake_hands() {
+    if (tls_ == nullptr) co_return;
+    co_await tls_->async_handshake(asio::ssl::stream_base::client, asio::use_awaitable);
   }
 
   asio::awaitable<void> write(std::string_view text) {
@@ -161,7 +172,6 @@ asio::awaitable<void> Lane::run() {
 }
 
 asio::awaitable<void> Lane::attempt(bool fresh) {
-  limit(std::min(patience(), options_.connect_timeout));
   if (link_ == nullptr) co_await connect();
   limit(std::min(patience(), options_.response_timeout));
   co_await send_batch();
@@ -169,8 +179,23 @@ asio::awaitable<void> Lane::attempt(bool fresh) {
 }
 
 asio::awaitable<void> Lane::connect() {
+  const Clock::time_point end = Clock::now() + std::min(patience(), options_.connect_timeout);
+  const auto limit_to_part = [this, end](milliseconds::rep parts) {
+    limit(std::min(patience(), std::chrono::ceil<milliseconds>(end - Clock::now()) / parts));
+  };
+  limit_to_part(1);
   link_ = std::make_unique<Link>(io_, options_, endpoint_.host);
-  co_await link_->connect(endpoint_);
+  const std::vector<Address> addresses = co_await link_->look_up(endpoint_);
+  std::error_code error;
+  for (auto address = addresses.begin(); address != addresses.end(); ++address) {
+    // One that does not answer leaves time for the others.
+    limit_to_part(std::distance(address, addresses.end()));
+    co_await link_->connect(*address, error);
+    if (!error) break;
+  }
+  if (error) throw std::system_error(error);
+  limit_to_part(1);
+  co_await link_->shake_hands();
   if (options_.auth_token.empty()) co_return;
   request_.clear();
   detail::append_auth(request_, options_.auth_token);

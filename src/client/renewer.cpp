@@ -32,8 +32,8 @@ constexpr milliseconds kTogether{100};
 /// that is silent after 30 s, and gives it up another 30 s later. With a margin.
 constexpr milliseconds kUnnoticed{75'000};
 
-/// Whether this thread is calling a handler.
-thread_local bool in_handler = false;
+/// Of whose handler this thread is calling; null if of none.
+thread_local const Reports* handled = nullptr;
 
 /// Guarded by `process_mutex`.
 struct Instance {
@@ -246,7 +246,11 @@ void Renewer::finish(Reports& reports) noexcept {
 }
 
 bool Renewer::is_handler() noexcept {
-  return in_handler;
+  return handled != nullptr;
+}
+
+bool Renewer::is_handler_of(const Reports& reports) noexcept {
+  return handled == &reports;
 }
 
 bool Renewer::wait_lost(Renewal& renewal, std::stop_token stop) {
@@ -362,12 +366,12 @@ void Renewer::report(Renewal& renewal, errc code, const std::string& reason) {
     const auto call = [&]() noexcept {
       terms.on_over();
       if (!terms.on_lost) return;
-      in_handler = true;
+      handled = terms.reports.get();
       terms.on_lost(to_error(Failure(code, reason), terms.lane->endpoint().text(),
                              "keep " + quoted(terms.key)));
     };
     call();
-    in_handler = false;
+    handled = nullptr;
   }
   const std::lock_guard guard(mutex_);
   --terms.reports->outstanding;

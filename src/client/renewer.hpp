@@ -146,8 +146,10 @@ class Renewer {
   /// and sees to it that no other follows.
   void finish(Reports& reports) noexcept;
 
-  /// Whether the caller is `on_lost`.
+  /// Whether the caller is `on_lost`, of any owner.
   [[nodiscard]] static bool is_handler() noexcept;
+  /// Whether the caller is the `on_lost` of this one.
+  [[nodiscard]] static bool is_handler_of(const Reports& reports) noexcept;
 
   /// Waits until `renewal` is lost: true; false if it was ended, or `stop` was requested.
   [[nodiscard]] bool wait_lost(Renewal& renewal, std::stop_token stop);

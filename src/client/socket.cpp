@@ -19,10 +19,7 @@ namespace dflockd::client {
 namespace {
 
 Descriptor connect_to(const addrinfo& address, const Limits& limits) {
-  Descriptor socket(
-      ::socket(address.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP));
-  if (!socket.is_open()) throw system_failure(errc::connection, errno);
-  set_options(socket.get());
+  Descriptor socket = open_socket(address.ai_family);
   if (::connect(socket.get(), address.ai_addr, address.ai_addrlen) != 0) {
     if (errno != EINPROGRESS && errno != EINTR) throw system_failure(errc::connection, errno);
     wait_for(socket.get(), POLLOUT, limits);
@@ -109,6 +106,20 @@ const addrinfo* LookUp::addresses() const {
   return found_.get();
 }
 
+Descriptor open_socket(int family) {
+  Descriptor socket(::socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP));
+  if (!socket.is_open()) throw system_failure(errc::connection, errno);
+  const auto set = [&socket](int level, int name, int value) {
+    ::setsockopt(socket.get(), level, name, &value, sizeof value);
+  };
+  set(IPPROTO_TCP, TCP_NODELAY, 1);
+  set(SOL_SOCKET, SO_KEEPALIVE, 1);
+  set(IPPROTO_TCP, TCP_KEEPIDLE, 10);
+  set(IPPROTO_TCP, TCP_KEEPINTVL, 5);
+  set(IPPROTO_TCP, TCP_KEEPCNT, 3);
+  return socket;
+}
+
 Descriptor connect_to(const Endpoint& endpoint, const Limits& limits) {
   const std::shared_ptr<LookUp> look_up = LookUp::begin(endpoint);
   while (!look_up->is_done()) wait_for(look_up->descriptor(), POLLIN, limits);
@@ -125,17 +136,6 @@ Descriptor connect_to(const Endpoint& endpoint, const Limits& limits) {
       if (address->ai_next == nullptr || failure.code() == errc::canceled) throw;
     }
   }
-}
-
-void set_options(int socket) {
-  const auto set = [socket](int level, int name, int value) {
-    ::setsockopt(socket, level, name, &value, sizeof value);
-  };
-  set(IPPROTO_TCP, TCP_NODELAY, 1);
-  set(SOL_SOCKET, SO_KEEPALIVE, 1);
-  set(IPPROTO_TCP, TCP_KEEPIDLE, 10);
-  set(IPPROTO_TCP, TCP_KEEPINTVL, 5);
-  set(IPPROTO_TCP, TCP_KEEPCNT, 3);
 }
 
 }  // namespace dflockd::client

@@ -56,8 +56,10 @@ class LookUp {
   std::atomic<bool> finished_ = false;
 };
 
-/// Sets what every connection of the library has: TCP_NODELAY, and keepalive that notices within 25
-/// s that the peer is gone. A socket that refuses is used as it is.
-void set_options(int socket);
+/// A socket as every connection of the library has one: of TCP, non-blocking, not inherited by what
+/// a child executes, with TCP_NODELAY and keepalive that notices within 25 s that the peer is gone;
+/// one that refuses these is used as it is. `family` is AF_INET or AF_INET6. Throws `Failure`
+/// (`errc::connection`).
+[[nodiscard]] Descriptor open_socket(int family);
 
 }  // namespace dflockd::client

@@ -17,8 +17,12 @@ Endpoint check_options(const ConnectionOptions& options) {
   }
 }
 
-void set_socket_options(int socket) {
-  client::set_options(socket);
+int open_socket(int family) {
+  try {
+    return client::open_socket(family).release();
+  } catch (const client::Failure&) {
+    return -1;
+  }
 }
 
 }  // namespace dflockd::detail

@@ -1,12 +1,18 @@
-// A name server that does not answer must not hurt the locks at other servers.
+// A name server that does not answer must not hurt the locks at other servers; nor must one of the
+// addresses that it names.
 
 #include <condition_variable>
 #include <cstring>
 #include <future>
 #include <mutex>
+#include <vector>
 
 #include <dlfcn.h>
 #include <netdb.h>
+
+#include <asio/detached.hpp>
+#include <asio/io_context.hpp>
+#include <asio/ip/tcp.hpp>
 
 #include "fixture.hpp"
 
@@ -77,6 +83,25 @@ TEST(Names, look_up_that_hangs_for_one_server_does_not_lose_the_locks_of_others)
   EXPECT_FALSE(named.held());
 }
 
+TEST(Names, address_that_does_not_answer_is_passed_over_by_renewals_too) {
+  Server server;
+  conformance::Client other(server);
+  asio::io_context io;
+  asio::ip::tcp::acceptor deaf(io, {asio::ip::make_address_v4("127.0.0.9"), server.port()});
+  deaf.listen(0);  // one may wait to be accepted, and those after it are not heard
+  std::vector<asio::ip::tcp::socket> before;
+  for (int number = 0; number < 3; ++number) {
+    before.emplace_back(io).async_connect(deaf.local_endpoint(), asio::detached);
+  }
+  LockOptions options = lock_options("deaf.test:" + std::to_string(server.port()));
+  options.connect_timeout = 1s;
+  options.lease_ttl = 3s;
+  Lock job(options);
+  ASSERT_TRUE(job.acquire());
+  EXPECT_EQ(other.acquire(conformance::lock("job"), 4), "timeout");
+  EXPECT_TRUE(job.held());
+}
+
 }  // namespace
 
 void wait_if_it_hangs(const char* host) {
@@ -85,14 +110,18 @@ void wait_if_it_hangs(const char* host) {
 
 }  // namespace dflockd::client_test
 
-/// Takes the place of the C library's: "hangs.test" is this host, sooner or later.
+/// Takes the place of the C library's: "hangs.test" is this host, sooner or later, and "deaf.test"
+/// has two addresses.
 extern "C" int getaddrinfo(const char* host, const char* service, const addrinfo* hints,
                            addrinfo** found) {
   using Function = int (*)(const char*, const char*, const addrinfo*, addrinfo**);
   static const auto kReal = reinterpret_cast<Function>(::dlsym(RTLD_NEXT, "getaddrinfo"));
-  const bool is_test = host != nullptr && std::strcmp(host, "hangs.test") == 0;
-  if (!is_test || (hints->ai_flags & AI_NUMERICHOST) != 0)
+  const bool hangs = host != nullptr && std::strcmp(host, "hangs.test") == 0;
+  const bool is_deaf = host != nullptr && std::strcmp(host, "deaf.test") == 0;
+  if ((!hangs && !is_deaf) || (hints->ai_flags & AI_NUMERICHOST) != 0)
     return kReal(host, service, hints, found);
   dflockd::client_test::wait_if_it_hangs(host);
-  return kReal("127.0.0.1", service, hints, found);
+  if (!is_deaf) return kReal("127.0.0.1", service, hints, found);
+  const int status = kReal("127.0.0.9", service, hints, found);
+  return status != 0 ? status : kReal("127.0.0.1", service, hints, &(*found)->ai_next);
 }

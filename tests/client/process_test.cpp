@@ -1,12 +1,14 @@
 // Several processes: mutual exclusion between them, and what a child may do with its parent's
 // locks.
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <memory>
 #include <thread>
+#include <vector>
 
 #include <fcntl.h>
 #include <sys/wait.h>
@@ -14,6 +16,8 @@
 
 #include "../conformance/certificates.hpp"
 #include "fixture.hpp"
+#include "relay.hpp"
+#include "sockets.hpp"
 
 namespace dflockd::client_test {
 namespace {
@@ -107,6 +111,19 @@ TEST(Processes, child_has_locks_of_its_own) {
   });
   EXPECT_EQ(exit_status(child), 0);
   EXPECT_TRUE(parents.held());
+}
+
+TEST(Processes, that_are_executed_inherit_no_connection) {
+  Server server;
+  Relay relay(server.port());
+  LockOptions options = lock_options(relay.address());
+  options.lease_ttl = 1s;
+  Lock job(options);
+  ASSERT_TRUE(job.acquire());
+  ASSERT_TRUE(eventually([&] { return relay.accepted() == 2; })) << "for the first renewal";
+  const std::vector<int> sockets = sockets_to(relay.port());
+  ASSERT_EQ(sockets.size(), 2U);
+  EXPECT_TRUE(std::none_of(sockets.begin(), sockets.end(), is_inherited));
 }
 
 TEST(Processes, lock_with_static_storage_is_released_at_exit) {

@@ -151,7 +151,11 @@ Relay::Relay(std::uint16_t port) : impl_(std::make_unique<Impl>(port)) {}
 Relay::~Relay() = default;
 
 std::string Relay::address() const {
-  return "127.0.0.1:" + std::to_string(impl_->port());
+  return "127.0.0.1:" + std::to_string(port());
+}
+
+std::uint16_t Relay::port() const {
+  return impl_->port();
 }
 
 void Relay::lead_to(std::uint16_t port) {

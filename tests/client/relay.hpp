@@ -24,6 +24,7 @@ class Relay {
 
   /// `127.0.0.1:` and its port.
   [[nodiscard]] std::string address() const;
+  [[nodiscard]] std::uint16_t port() const;
 
   /// Where connections made from now on lead to.
   void lead_to(std::uint16_t port);

@@ -316,6 +316,46 @@ TEST_P(Renewals, handler_may_ask_and_release_but_not_wait) {
   EXPECT_EQ(waited.get_future().get(), errc::invalid_argument);
 }
 
+TEST_P(Renewals, handler_leaves_alone_what_another_thread_acquires_meanwhile) {
+  Server server;
+  conformance::Client other(server);
+  conformance::Client rival(server);
+  std::promise<void> lost;
+  std::promise<void> contending;
+  std::promise<std::error_code> released_early;
+  std::promise<void> acquired;
+  std::promise<std::error_code> released_late;
+  std::unique_ptr<Contender, void (*)(Contender*)> job(nullptr, nullptr);
+  LockOptions using_it = options(address_of(server));
+  using_it.on_renew_error = [&](const Error&) {
+    lost.set_value();
+    contending.get_future().wait();
+    released_early.set_value(code_of([&](auto& error) { job->release(error); }));
+    acquired.get_future().wait();
+    released_late.set_value(code_of([&](auto& error) { job->release(error); }));
+  };
+  job = make(using_it);
+  ASSERT_TRUE(job->acquire());
+  ASSERT_EQ(other.release(key(), job->token()), "ok");
+  lost.get_future().wait();
+  const std::string token = rival.hold(key()).token;
+  // The rival gives way once the handler has been refused, which does not wait for the turn.
+  std::thread in_between([&] {
+    conformance::await_waiters(other, key(), 1);
+    contending.set_value();
+    auto refused = released_early.get_future();
+    EXPECT_EQ(refused.wait_for(kPatience), std::future_status::ready);
+    EXPECT_EQ(rival.release(key(), token), "ok");
+    EXPECT_EQ(refused.get(), errc::not_held);
+  });
+  EXPECT_TRUE(job->acquire());
+  in_between.join();
+  acquired.set_value();
+  EXPECT_EQ(released_late.get_future().get(), errc::not_held);
+  EXPECT_TRUE(job->held());
+  EXPECT_EQ(other.release(key(), job->token()), "ok");
+}
+
 TEST_P(Renewals, destruction_waits_for_the_handler) {
   Server server;
   conformance::Client other(server);

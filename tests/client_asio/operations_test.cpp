@@ -1,4 +1,5 @@
 // What the operations do, by coroutines, callbacks and futures.
+#include <algorithm>
 #include <csignal>
 #include <functional>
 #include <future>
@@ -11,6 +12,7 @@
 #include <asio/thread_pool.hpp>
 #include <asio/use_future.hpp>
 
+#include "../client/sockets.hpp"
 #include "fixture.hpp"
 
 namespace dflockd::client_asio {
@@ -47,6 +49,15 @@ TEST_F(Operations, lock_is_acquired_renewed_and_released) {
     co_await other.async_release("key", grant->token, use_awaitable);
     const auto again = co_await other.async_acquire("key", 0s, 0s, use_awaitable);
     EXPECT_GT(again->fence(), grant->fence());
+  });
+}
+
+TEST_F(Operations, connection_is_not_inherited_by_what_a_child_executes) {
+  run([&]() -> Task {
+    co_await connection.async_connect(options_for(server), use_awaitable);
+    const std::vector<int> sockets = client_test::sockets_to(server.port());
+    EXPECT_EQ(sockets.size(), 1U);
+    EXPECT_TRUE(std::none_of(sockets.begin(), sockets.end(), client_test::is_inherited));
   });
 }
 

@@ -397,7 +397,10 @@ class Session : public std::enable_shared_from_this<Session> {
     if (std::next(next_) != results_.end()) limit_attempt();
     std::error_code ignored;
     link_->socket().close(ignored);
-    link_->socket().async_connect((next_++)->endpoint(), unless_given_up(&Session::connected));
+    const asio::ip::tcp::endpoint address = (next_++)->endpoint();
+    const int opened = open_socket(address.protocol().family());
+    if (opened >= 0) link_->socket().assign(address.protocol(), opened, ignored);
+    link_->socket().async_connect(address, unless_given_up(&Session::connected));
   }
 
   /// An address that does not answer leaves time for the others.
@@ -416,7 +419,6 @@ class Session : public std::enable_shared_from_this<Session> {
     link_->share().expires_at(asio::steady_timer::time_point::max());  // also if it is over already
     if (error || !link_->socket().is_open()) return connect_next();
     results_ = {};
-    set_socket_options(link_->socket().native_handle());
     if (!link_->tls()) return authenticate();
     link_->tls()->async_handshake(asio::ssl::stream_base::client,
                                   unless_given_up(&Session::shaken_hands));

@@ -20,7 +20,9 @@ struct Endpoint {
 /// (`errc::invalid_argument`).
 [[nodiscard]] DFLOCKD_API Endpoint check_options(const ConnectionOptions& options);
 
-/// Sets what every connection of the library has: TCP_NODELAY, and keepalive.
-DFLOCKD_API void set_socket_options(int socket);
+/// A TCP socket as every connection of the library has one, which the caller owns: not inherited by
+/// what a child executes, with TCP_NODELAY and keepalive. `family` is AF_INET or AF_INET6. Negative
+/// if there is none to be had.
+[[nodiscard]] DFLOCKD_API int open_socket(int family);
 
 }  // namespace dflockd::detail
