@@ -46,6 +46,12 @@ function(dflockd_room name)
   target_link_libraries(dflockd_${name} PUBLIC dflockd_options)
 endfunction()
 
+# dflockd_command_line(SOURCE...) marks files of this directory that include CLI11. To optimise it takes
+# longer than all the rest of such a file, for what runs once.
+function(dflockd_command_line)
+  set_source_files_properties(${ARGN} PROPERTIES COMPILE_OPTIONS $<IF:$<BOOL:${DFLOCKD_SANITIZE}>,-O0,-Og>)
+endfunction()
+
 # dflockd_test(NAME SOURCES...) declares a GoogleTest program and registers each of its cases, so
 # that ctest runs them in parallel. Link the room under test afterwards.
 function(dflockd_test name)
