@@ -46,6 +46,14 @@ function(dflockd_room name)
   target_link_libraries(dflockd_${name} PUBLIC dflockd_options)
 endfunction()
 
+# dflockd_full_of_templates(TARGET) marks what would take twice as long to compile if it were optimised
+# with the sanitizers in it.
+function(dflockd_full_of_templates target)
+  if(DFLOCKD_SANITIZE)
+    target_compile_options(${target} PRIVATE -O0)
+  endif()
+endfunction()
+
 # dflockd_command_line(SOURCE...) marks files of this directory that include CLI11. To optimise it takes
 # longer than all the rest of such a file, for what runs once.
 function(dflockd_command_line)

@@ -98,7 +98,7 @@ class PressureGauge:
 class Server:
     """The server, through all its lives."""
 
-    def __init__(self, directory, network, diary, tls, auto_release=True):
+    def __init__(self, directory, network, diary, tls, auto_release=True, secret=""):
         self.directory = directory
         self.network = network
         self.diary = diary
@@ -108,6 +108,9 @@ class Server:
                       "--http-session-idle-timeout", str(SESSION_IDLE_S)]
         if not auto_release:
             self.flags.append("--auto-release-on-disconnect=false")
+        if secret:
+            (directory / "secret").write_text(secret)
+            self.flags += ["--auth-token-file", str(directory / "secret")]
         if tls:
             self.flags += ["--tls-cert", str(directory / "server.crt"), "--tls-key", str(directory / "server.key")]
         self.life = 0
@@ -244,14 +247,17 @@ class Client:
             self.process.wait()
 
 
-def clients_of(slots, workers, directory, network, server, diary, certificate):
+def clients_of(slots, workers, directory, network, server, diary, certificate, secret=""):
     """Clients of so many users who fight for few keys, and of two more, each with a key that one user of a neighbour
-    wants as well. `certificate` is the one to trust, or nothing for servers without TLS."""
+    wants as well. `certificate` is the one to trust, or nothing for servers without TLS; `secret` is the server's, if it
+    has one."""
     keys = KEYS[:max(2, len(slots) * workers // USERS_OF_A_KEY)]
     doors = "tls,https" if certificate else "tcp,http"
     settings = ["--workers", str(workers), "--keys", ",".join(keys), "--doors", doors]
     if certificate:
         settings += ["--ca", str(certificate)]
+    if secret:
+        settings += ["--secret", secret]
     quiet = [f"L:quiet{number}" for number in range(len(slots))]
     return [Client(slot, directory, network, server, diary,
                    [*settings, "--quiet-keys", f"{quiet[number]},{quiet[number - 1]}"])

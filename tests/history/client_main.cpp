@@ -26,6 +26,7 @@ struct Options {
   std::uint16_t port = 6388;
   std::uint16_t http_port = 6389;
   std::string ca;
+  std::string secret;
   std::uint64_t seed = 1;
   std::size_t workers = 4;
   std::vector<std::string> doors{"tcp"};
@@ -54,7 +55,7 @@ void run(const Options& options) {
   std::signal(SIGINT, [](int) { stopping = true; });
   std::signal(SIGPIPE, SIG_IGN);  // OpenSSL writes with write(2)
   const Server server{options.host, options.port, options.http_port,
-                      options.ca.empty() ? nullptr : trusting(options.ca)};
+                      options.ca.empty() ? nullptr : trusting(options.ca), options.secret};
   std::vector<Key> keys;
   std::ranges::transform(options.keys, std::back_inserter(keys), parse_key);
   Writer writer(options.out);
@@ -83,6 +84,7 @@ int main(int count, char** arguments) {
   app.add_option("--port", options.port, "of the line protocol");
   app.add_option("--http-port", options.http_port, "of HTTP");
   app.add_option("--ca", options.ca, "the certificate to trust, for tls and https");
+  app.add_option("--secret", options.secret, "the server's, if it has one");
   app.add_option("--seed", options.seed, "what the users' choices come from");
   app.add_option("--workers", options.workers, "how many users fight for the keys")
       ->check(CLI::Range(1, 1000));

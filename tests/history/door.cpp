@@ -18,8 +18,15 @@ std::string lines(std::string_view command, std::string_view key, std::string_vi
 
 class LineDoor final : public Door {
  public:
-  LineDoor(const Address& address, const TlsContext& tls, Clock::time_point deadline)
-      : stream_(std::make_unique<Stream>(address, tls, deadline)) {}
+  LineDoor(const Address& address, const TlsContext& tls, const std::string& secret,
+           Clock::time_point deadline)
+      : stream_(std::make_unique<Stream>(address, tls, deadline)) {
+    if (secret.empty()) return;
+    stream_->send(lines("auth", "_", secret), deadline);
+    const std::string verdict = stream_->read_line(deadline);
+    if (verdict == "error_auth") throw std::runtime_error("the right secret was refused");
+    if (verdict != "ok") throw Lost("no verdict: " + verdict, true);
+  }
 
   std::string ask(const Request& request, Clock::time_point deadline,
                   const std::function<void()>& seen) override {
@@ -83,10 +90,11 @@ class LineDoor final : public Door {
 
 class HttpDoor final : public Door {
  public:
-  HttpDoor(Address address, TlsContext tls, Clock::time_point deadline)
-      : address_(std::move(address)), tls_(std::move(tls)) {
+  HttpDoor(Address address, TlsContext tls, std::string secret, Clock::time_point deadline)
+      : address_(std::move(address)), tls_(std::move(tls)), secret_(std::move(secret)) {
     reconnect(deadline);
     const Response response = call("POST", "/v1/sessions", "", deadline);
+    if (response.status == 401) throw std::runtime_error("the right secret was refused");
     if (response.status != 200) throw Lost("no session", true);
     session_ = nlohmann::json::parse(response.body).at("session_id").get<std::string>();
   }
@@ -125,6 +133,7 @@ class HttpDoor final : public Door {
     if (!stream_) reconnect(deadline);
     std::string bytes(method);
     bytes.append(" ").append(path).append(" HTTP/1.1\r\nHost: server\r\n");
+    if (!secret_.empty()) bytes.append("Authorization: Bearer ").append(secret_).append("\r\n");
     if (!session_.empty()) bytes.append("X-Dflockd-Session: ").append(session_).append("\r\n");
     bytes.append("Content-Length: ").append(std::to_string(body.size())).append("\r\n\r\n");
     stream_->send(bytes.append(body), deadline);
@@ -174,6 +183,7 @@ class HttpDoor final : public Door {
 
   const Address address_;
   const TlsContext tls_;
+  const std::string secret_;
   std::unique_ptr<Stream> stream_;
   std::string session_;
 };
@@ -195,9 +205,11 @@ std::unique_ptr<Door> open_door(std::string_view kind, const Server& server,
   if (secure && !server.tls) throw std::invalid_argument("TLS needs --ca");
   const TlsContext tls = secure ? server.tls : nullptr;
   if (kind.starts_with("http")) {
-    return std::make_unique<HttpDoor>(Address{server.host, server.http_port}, tls, deadline);
+    return std::make_unique<HttpDoor>(Address{server.host, server.http_port}, tls, server.secret,
+                                      deadline);
   }
-  return std::make_unique<LineDoor>(Address{server.host, server.port}, tls, deadline);
+  return std::make_unique<LineDoor>(Address{server.host, server.port}, tls, server.secret,
+                                    deadline);
 }
 
 }  // namespace dflockd::history

@@ -56,6 +56,7 @@ struct Server {
   std::uint16_t port = 0;
   std::uint16_t http_port = 0;
   TlsContext tls;
+  std::string secret;  ///< empty if the server has none
 };
 
 /// Opens a door: tcp, tls, http or https. Throws Lost, Impatient.

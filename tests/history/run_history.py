@@ -4,9 +4,9 @@
 Torments: SIGKILL and SIGSTOP of clients; SIGSTOP of the server, SIGKILL and SIGTERM and another start with the same
 fence file, SIGHUP; and, as root, a network that delays, reorders, doubles and loses packets, and that is cut.
 
-A run is made of rounds, by turns without and with TLS, two of four with --auto-release-on-disconnect=false, each with a
-seed of its own. What went on is printed at the end of each round; a round that fails leaves its directory. The seed
-repeats the choices, not the machine's timing.
+A run is made of rounds, by turns without and with TLS, two of four with --auto-release-on-disconnect=false, four of
+eight with a secret, each with a seed of its own. What went on is printed at the end of each round; a round that fails
+leaves its directory. The seed repeats the choices, not the machine's timing.
 
 The programs come from the directory that BUILD names, or each from DFLOCKD_BINARY, HISTORY_CLIENT, HISTORY_CHECK and
 PACKET_RELAY.
@@ -38,14 +38,16 @@ def make_certificate(directory, addresses):
 
 
 class Kind:
-    """What kind of round a seed is for: in four of them, each kind there is."""
+    """What kind of round a seed is for: in eight of them, each kind there is."""
 
     def __init__(self, seed):
         self.tls = seed % 2 == 1
         self.auto_release = seed % 4 < 2
+        self.secret = f"secret of {seed}" if seed % 8 >= 4 else ""
 
     def __str__(self):
-        return ("TLS" if self.tls else "plain") + ("" if self.auto_release else ", grants outlive connections")
+        return (("TLS" if self.tls else "plain") + (", with a secret" if self.secret else "") +
+                ("" if self.auto_release else ", grants outlive connections"))
 
 
 def run_round(options, seed, seconds, directory, totals):
@@ -64,10 +66,10 @@ def run_round(options, seed, seconds, directory, totals):
         stack.callback(diary.close)
         gauge = PressureGauge(diary)
         stack.callback(gauge.close)
-        server = Server(directory, network, diary, kind.tls, kind.auto_release)
+        server = Server(directory, network, diary, kind.tls, kind.auto_release, kind.secret)
         stack.callback(server.close)
         clients = clients_of(slots, options.workers, directory, network, server, diary,
-                             directory / "server.crt" if kind.tls else None)
+                             directory / "server.crt" if kind.tls else None, kind.secret)
         tormentor = Tormentor(choices, server, clients, network)
         trouble = ""
         try:

@@ -1068,7 +1068,7 @@ class Auth(ApiTest):
             for guesser in guessers:
                 self.assertEqual(guesser.answer("GET", "/v1/stats").status, 401)
             return took
-        self.assert_best(measured, 0.02)
+        self.assert_best(measured, 0.09 if SLOW else 0.02)  # in no case as long as a wrong one is delayed
 
 
 class RateLimit(ApiTest):
