@@ -399,7 +399,8 @@ class Session : public std::enable_shared_from_this<Session> {
     link_->socket().close(ignored);
     const asio::ip::tcp::endpoint address = (next_++)->endpoint();
     const int opened = open_socket(address.protocol().family());
-    if (opened >= 0) link_->socket().assign(address.protocol(), opened, ignored);
+    if (opened < 0) return connect_next();
+    link_->socket().assign(address.protocol(), opened, ignored);
     link_->socket().async_connect(address, unless_given_up(&Session::connected));
   }
 
