@@ -19,7 +19,7 @@ auto report_failure(std::string_view server, std::string_view action, std::strin
     return call();
   } catch (const Failure& failure) {
     std::string what(action);
-    if (!key.empty()) what.append(" ").append(quoted(key));
+    if (!key.empty()) what.append(" ").append(in_quotes(key));
     throw to_error(failure, server, what);
   }
 }

@@ -38,7 +38,7 @@ void check_key(std::string_view key) {
   if (key.size() > protocol::kMaxKey) {
     refuse("a key of " + std::to_string(key.size()) + " bytes is too long; expected 1 to 256");
   }
-  refuse("key " + quoted(key) + " has a space, tab or line end in it, which is not allowed");
+  refuse("key " + in_quotes(key) + " has a space, tab or line end in it, which is not allowed");
 }
 
 void check_token(std::string_view token) {

@@ -45,7 +45,7 @@ client::Endpoint choose(const LockOptions& options) {
   const int chosen = options.shard(options.key, count);
   if (chosen < 0 || chosen >= count) {
     throw Failure(errc::invalid_argument, "shard returned " + std::to_string(chosen) + " for " +
-                                              client::quoted(options.key) + "; expected 0 to " +
+                                              client::in_quotes(options.key) + "; expected 0 to " +
                                               std::to_string(count - 1));
   }
   return client::parse_endpoint(options.servers[static_cast<std::size_t>(chosen)]);

@@ -10,7 +10,7 @@ namespace {
 
 [[noreturn]] void refuse(std::string_view server, const char* why) {
   throw Failure(errc::invalid_argument,
-                "server " + quoted(server) + " " + why +
+                "server " + in_quotes(server) + " " + why +
                     "; expected host:port, with an IPv6 address in brackets as in [::1]:6388");
 }
 

@@ -68,7 +68,7 @@ Failure system_failure(errc code, int error) {
   return {code, std::generic_category().message(error)};
 }
 
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   constexpr std::string_view kHex = "0123456789abcdef";
   std::string result = "\"";
   for (const char byte : text) {
@@ -85,9 +85,9 @@ std::string quoted(std::string_view text) {
 
 std::string quoted_answer(std::string_view line) {
   for (const std::string_view word : {"ok ", "acquired "}) {
-    if (line.starts_with(word)) return quoted(std::string(word) + "...");
+    if (line.starts_with(word)) return in_quotes(std::string(word) + "...");
   }
-  return quoted(line);
+  return in_quotes(line);
 }
 
 Error to_error(const Failure& failure, std::string_view server, std::string_view action) {

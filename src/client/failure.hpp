@@ -24,7 +24,7 @@ class Failure : public std::runtime_error {
 [[nodiscard]] Failure system_failure(errc code, int error);
 
 /// `text` in quotes, with control bytes escaped, as it may stand in a message.
-[[nodiscard]] std::string quoted(std::string_view text);
+[[nodiscard]] std::string in_quotes(std::string_view text);
 
 /// An answer that was not expected, quoted; of a grant's only the first word, since a token is a
 /// secret.

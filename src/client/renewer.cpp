@@ -368,7 +368,7 @@ void Renewer::report(Renewal& renewal, errc code, const std::string& reason) {
       if (!terms.on_lost) return;
       handled = terms.reports.get();
       terms.on_lost(to_error(Failure(code, reason), terms.lane->endpoint().text(),
-                             "keep " + quoted(terms.key)));
+                             "keep " + in_quotes(terms.key)));
     };
     call();
     handled = nullptr;

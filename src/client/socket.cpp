@@ -101,7 +101,7 @@ std::shared_ptr<LookUp> LookUp::begin(const Endpoint& endpoint) {
 const addrinfo* LookUp::addresses() const {
   if (found_ == nullptr) {
     throw Failure(errc::connection,
-                  "cannot resolve " + quoted(endpoint_.host) + ": " + ::gai_strerror(status_));
+                  "cannot resolve " + in_quotes(endpoint_.host) + ": " + ::gai_strerror(status_));
   }
   return found_.get();
 }

@@ -29,7 +29,7 @@ void require(bool succeeded) {
 
 void require_file(bool succeeded, const char* option, const std::string& file) {
   if (!succeeded) {
-    throw Failure(errc::tls, std::string(option) + " " + quoted(file) +
+    throw Failure(errc::tls, std::string(option) + " " + in_quotes(file) +
                                  " cannot be used: " + tls_reason(nullptr));
   }
 }

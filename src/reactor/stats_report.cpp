@@ -20,7 +20,7 @@ constexpr std::size_t kPiece = 64UL * 1024;
 constexpr std::size_t kLongestElement = 2048;
 
 /// A JSON string. Bytes that are not valid UTF-8 become U+FFFD.
-std::string quoted(std::string_view text) {
+std::string json_string(std::string_view text) {
   return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
@@ -52,7 +52,7 @@ bool StatsReport::read_slice() {
 
 void StatsReport::add(const locks::KeyInfo& key) {
   const bool is_lock = key.key.kind == locks::Kind::kLock;
-  const std::string name = quoted(key.key.name);
+  const std::string name = json_string(key.key.name);
   if (key.holders == 0) {
     fmt::format_to(element_of(is_lock ? kIdleLocks : kIdleSemaphores),
                    R"({{"key":{},"idle_s":{:.3f}}})", name, seconds(key.idle));

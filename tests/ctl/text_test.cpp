@@ -13,7 +13,7 @@ TEST(Text, shows_control_characters_instead_of_sending_them) {
             "\\x9b2J");  // CSI in one character
   EXPECT_EQ(escaped("\xc2\xa0"), "\xc2\xa0");
   EXPECT_EQ(escaped("\xc2"), "\xc2");
-  EXPECT_EQ(quoted("a\tb"), "\"a\\x09b\"");
+  EXPECT_EQ(in_quotes("a\tb"), "\"a\\x09b\"");
 }
 
 }  // namespace

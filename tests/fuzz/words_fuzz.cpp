@@ -88,6 +88,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   check_endpoint(word);
   check_duration(word);
   check(is_printable(dflockd::ctl::escaped(word)), "any text can be shown");
-  check(is_printable(dflockd::client::quoted(word)), "any text can be quoted");
+  check(is_printable(dflockd::client::in_quotes(word)), "any text can be quoted");
   return 0;
 }

@@ -26,7 +26,7 @@ int run_with(Contender& lock, const Options& options, const Loss& loss) {
     return kSignal + signal;
   }
   if (!granted) {
-    say(lock.server() + ": " + quoted(lock.key()) + " was not granted in time");
+    say(lock.server() + ": " + in_quotes(lock.key()) + " was not granted in time");
     return kTimeout;
   }
   Runner runner(lock, loss, options.command, interruption.mask());

@@ -238,7 +238,7 @@ void Runner::take_note(const Event& event) {
 
 void Runner::note_enforcement(int signal) {
   enforced_ = true;
-  say(lock_.server() + ": the lease of " + quoted(lock_.key()) +
+  say(lock_.server() + ": the lease of " + in_quotes(lock_.key()) +
       " could not be renewed; the command is sent " + (signal == SIGTERM ? "SIGTERM" : "SIGKILL"));
 }
 
@@ -286,7 +286,7 @@ int Runner::finish() {
   const int lost = release();
   if (lost != 0) return lost;
   if (exec_error_ != 0) {
-    say("cannot execute " + quoted(command_.front()) + ": " +
+    say("cannot execute " + in_quotes(command_.front()) + ": " +
         std::generic_category().message(exec_error_));
     if (broken_) return kFailed;  // it could not even be forked
     return exec_error_ == ENOENT ? kNotFound : kCannotExecute;
@@ -312,11 +312,11 @@ int Runner::release() {
     return kLost;
   }
   if (error == errc::not_held) {
-    say(lock_.server() + ": " + quoted(lock_.key()) + " was not held to the end of the command");
+    say(lock_.server() + ": " + in_quotes(lock_.key()) + " was not held to the end of the command");
     return kLost;
   }
   if (error) {
-    say(lock_.server() + ": cannot release " + quoted(lock_.key()) + ": " + error.message() +
+    say(lock_.server() + ": cannot release " + in_quotes(lock_.key()) + ": " + error.message() +
         "; it ends with its lease");
   }
   return enforced_ ? kLost : 0;

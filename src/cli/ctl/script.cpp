@@ -92,7 +92,7 @@ int acquire(const Options& options, std::ostream& out) {
     return kSignal + signal;
   }
   if (!grant) {
-    say(server_of(options) + ": " + quoted(options.key) + " was not granted in time");
+    say(server_of(options) + ": " + in_quotes(options.key) + " was not granted in time");
     return kTimeout;
   }
   std::optional<seconds> lease;
@@ -100,13 +100,13 @@ int acquire(const Options& options, std::ostream& out) {
     lease = survive(options, *grant);
   } catch (const Error& error) {
     say(error.what());
-    say(quoted(options.key) + " was granted as " + grant->token +
+    say(in_quotes(options.key) + " was granted as " + grant->token +
         ", which may be held until its lease of " + std::to_string(grant->lease_ttl.count()) +
         " s is over, unless you release it");
     return kFailed;
   }
   if (!lease) {
-    say(server_of(options) + " took " + quoted(options.key) +
+    say(server_of(options) + " took " + in_quotes(options.key) +
         " back when the connection ended; start it with --auto-release-on-disconnect=false, or use "
         "'dflockctl lock'");
     return kFailed;

@@ -14,6 +14,6 @@ void say(const std::string& what);
 [[nodiscard]] std::string escaped(std::string_view text);
 
 /// Escaped, in quotation marks.
-[[nodiscard]] std::string quoted(std::string_view text);
+[[nodiscard]] std::string in_quotes(std::string_view text);
 
 }  // namespace dflockd::ctl
