@@ -24,7 +24,7 @@ _dflockd() {
       mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$current")
       return
       ;;
-    --host | --http-host)
+    --host | --http-host | --http-allowed-hosts)
       mapfile -t COMPREPLY < <(compgen -A hostname -W '127.0.0.1 0.0.0.0 ::1 ::' -- "$current")
       return
       ;;
@@ -36,9 +36,10 @@ _dflockd() {
       fi
       ;;
     --port | --read-timeout | --write-timeout | --shutdown-timeout | --max-connections | \
-      --max-connections-per-ip | --default-lease-ttl | --lease-sweep-interval | --gc-interval | \
-      --gc-max-idle | --max-locks | --max-waiters | --auth-token | --http-port | \
-      --http-session-idle-timeout | --http-max-sessions | --http-max-sessions-per-ip | \
+      --max-connections-per-ip | --ipv6-prefix | --max-lease-ttl | --default-lease-ttl | \
+      --lease-sweep-interval | --gc-interval | --gc-max-idle | --max-locks | --max-waiters | \
+      --max-claims | --auth-token | --http-port | --http-session-idle-timeout | \
+      --http-max-sessions | --http-max-sessions-per-ip | --http-max-connections | \
       --http-max-connections-per-ip | --http-rate-limit-per-ip | --http-rate-limit-burst | \
       --http-cors-allowed-origins)
       return
@@ -47,15 +48,16 @@ _dflockd() {
   [[ $joined ]] && return
 
   mapfile -t COMPREPLY < <(compgen -W '--host --port --read-timeout --write-timeout
-    --shutdown-timeout --max-connections --max-connections-per-ip
+    --shutdown-timeout --max-connections --max-connections-per-ip --ipv6-prefix
     --auto-release-on-disconnect --no-auto-release-on-disconnect
-    --default-lease-ttl --lease-sweep-interval --gc-interval --gc-max-idle --max-locks
-    --max-waiters --fence-state-file
+    --max-lease-ttl --default-lease-ttl --lease-sweep-interval --gc-interval --gc-max-idle
+    --max-locks --max-waiters --max-claims --fence-state-file
     --tls-cert --tls-key --tls-client-ca
     --auth-token --auth-token-file
     --http-port --http-host --http-session-idle-timeout --http-max-sessions
-    --http-max-sessions-per-ip --http-max-connections-per-ip --http-rate-limit-per-ip
-    --http-rate-limit-burst --http-cors-allowed-origins
+    --http-max-sessions-per-ip --http-max-connections --http-max-connections-per-ip
+    --http-rate-limit-per-ip --http-rate-limit-burst --http-allowed-hosts
+    --http-cors-allowed-origins
     --log-level --log-format --debug
     --config --check-config --version --help' -- "$current")
 }

@@ -43,14 +43,17 @@ struct Config {
   std::chrono::seconds shutdown_timeout{30};  ///< 0 waits for ever
   std::size_t max_connections = 0;            ///< 0 = no cap
   std::size_t max_connections_per_ip = 0;     ///< 0 = no cap
+  std::size_t ipv6_prefix = 64;  ///< 1 to 128: the bits that make one IPv6 address, for all per IP
   bool auto_release_on_disconnect = true;
 
+  std::chrono::seconds max_lease_ttl{0};  ///< longer leases are cut to it; 0 = no cap
   std::chrono::seconds default_lease_ttl{33};
   std::chrono::seconds lease_sweep_interval{1};
   std::chrono::seconds gc_interval{5};
   std::chrono::seconds gc_max_idle{60};    ///< 0 = collect at the next pass
   std::size_t max_locks = 1024;            ///< 0 = no cap
   std::size_t max_waiters = 0;             ///< per key; 0 = no cap
+  std::size_t max_claims = 1'000'000;      ///< grants, waits and phase-1 places; 0 = no cap
   std::filesystem::path fence_state_file;  ///< empty = none
 
   std::filesystem::path tls_cert;       ///< empty = no TLS
@@ -65,11 +68,14 @@ struct Config {
   std::uint16_t http_port = 0;  ///< 0 = no HTTP
   std::string http_host;        ///< as `host`; empty = the same as `host`
   std::chrono::seconds http_session_idle_timeout{20};
-  std::size_t http_max_sessions = 0;                   ///< 0 = no cap
-  std::size_t http_max_sessions_per_ip = 0;            ///< 0 = no cap
-  std::size_t http_max_connections_per_ip = 0;         ///< 0 = no cap
-  std::size_t http_rate_limit_per_ip = 0;              ///< requests a second; 0 = no limit
-  std::size_t http_rate_limit_burst = 0;               ///< 0 = the rate; 0 if that is 0
+  std::size_t http_max_sessions = 0;            ///< 0 = no cap
+  std::size_t http_max_sessions_per_ip = 0;     ///< 0 = no cap
+  std::size_t http_max_connections = 0;         ///< 0 = what the descriptors allow
+  std::size_t http_max_connections_per_ip = 0;  ///< 0 = no cap
+  std::size_t http_rate_limit_per_ip = 0;       ///< requests a second; 0 = no limit
+  std::size_t http_rate_limit_burst = 0;        ///< 0 = the rate; 0 if that is 0
+  /// Host names and addresses as they were given, without ports; IPv6 without brackets.
+  std::vector<std::string> http_allowed_hosts;
   std::vector<std::string> http_cors_allowed_origins;  ///< "*" = any; empty = no CORS
 
   LogLevel log_level = LogLevel::kInfo;

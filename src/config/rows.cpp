@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "config/host.hpp"
-#include "config/origins.hpp"
+#include "config/lists.hpp"
 #include "config/refusal.hpp"
 #include "config/token.hpp"
 
@@ -39,10 +39,14 @@ constexpr std::array kRows{
         "connections at a time; 0 = no cap", "DFLOCKD_MAX_CONNECTIONS"},
     Row{"max-connections-per-ip", kNetwork, Count{&Settings::max_connections_per_ip},
         "connections of one IP address at a time; 0 = no cap", "DFLOCKD_MAX_CONNECTIONS_PER_IP"},
+    Row{"ipv6-prefix", kNetwork, Count{&Settings::ipv6_prefix, 1, 128},
+        "bits that make one IPv6 address, for all caps and rates per IP", "DFLOCKD_IPV6_PREFIX"},
     Row{"auto-release-on-disconnect", kNetwork, Boolean{&Settings::auto_release_on_disconnect},
         "release what a client was granted when its connection ends",
         "DFLOCKD_AUTO_RELEASE_ON_DISCONNECT"},
 
+    Row{"max-lease-ttl", kLockTable, Seconds{&Settings::max_lease_ttl, 0},
+        "longest lease, to which longer ones are cut; 0 = no cap", "DFLOCKD_MAX_LEASE_TTL_S"},
     Row{"default-lease-ttl", kLockTable, Seconds{&Settings::default_lease_ttl, 1},
         "lease of a grant whose request names none", "DFLOCKD_DEFAULT_LEASE_TTL_S"},
     Row{"lease-sweep-interval", kLockTable, Seconds{&Settings::lease_sweep_interval, 1},
@@ -57,6 +61,8 @@ constexpr std::array kRows{
         "keys with state, locks and semaphores together; 0 = no cap", "DFLOCKD_MAX_LOCKS"},
     Row{"max-waiters", kLockTable, Count{&Settings::max_waiters},
         "waiters in one key's queue; 0 = no cap", "DFLOCKD_MAX_WAITERS"},
+    Row{"max-claims", kLockTable, Count{&Settings::max_claims},
+        "grants, waits and phase-1 places in all; 0 = no cap", "DFLOCKD_MAX_CLAIMS"},
     Row{"fence-state-file", kLockTable, Path{&Settings::fence_state_file},
         "where fences are reserved, so that no restart repeats one", "DFLOCKD_FENCE_STATE_FILE"},
 
@@ -82,6 +88,8 @@ constexpr std::array kRows{
         "sessions at a time; 0 = no cap", "DFLOCKD_HTTP_MAX_SESSIONS"},
     Row{"http-max-sessions-per-ip", kHttp, Count{&Settings::http_max_sessions_per_ip},
         "sessions of one IP address at a time; 0 = no cap", "DFLOCKD_HTTP_MAX_SESSIONS_PER_IP"},
+    Row{"http-max-connections", kHttp, Count{&Settings::http_max_connections},
+        "HTTP connections at a time; 0 = what descriptors allow", "DFLOCKD_HTTP_MAX_CONNECTIONS"},
     Row{"http-max-connections-per-ip", kHttp, Count{&Settings::http_max_connections_per_ip},
         "HTTP connections of one IP address at a time; 0 = no cap",
         "DFLOCKD_HTTP_MAX_CONNECTIONS_PER_IP"},
@@ -90,6 +98,9 @@ constexpr std::array kRows{
     Row{"http-rate-limit-burst", kHttp, Count{&Settings::http_rate_limit_burst},
         "requests that may come at once under the limit; 0 = the rate",
         "DFLOCKD_HTTP_RATE_LIMIT_BURST"},
+    Row{"http-allowed-hosts", kHttp, Hosts{&Settings::http_allowed_hosts},
+        "names a request's Host header may give, separated by commas",
+        "DFLOCKD_HTTP_ALLOWED_HOSTS"},
     Row{"http-cors-allowed-origins", kHttp, Origins{&Settings::http_cors_allowed_origins},
         "whose web pages may ask, separated by commas; * = any",
         "DFLOCKD_HTTP_CORS_ALLOWED_ORIGINS"},
@@ -115,7 +126,6 @@ constexpr std::array kRows{
 
 /// The longest time in seconds: still a positive number of nanoseconds in 64 bits.
 constexpr std::uint64_t kMaxSeconds = 9'223'372'036;
-constexpr std::uint64_t kMaxCount = std::numeric_limits<std::int64_t>::max();
 
 constexpr std::array kLevels{
     std::pair{std::string_view("debug"), LogLevel::kDebug},
@@ -190,8 +200,16 @@ struct Reader {
     return number.has_value();
   }
 
+  bool list(std::vector<std::string> Settings::*field,
+            std::optional<std::vector<std::string>> entries) {
+    if (entries) {
+      settings.*field = *std::move(entries);
+    }
+    return entries.has_value();
+  }
+
   bool operator()(const Seconds& kind) { return number(kind.field, kind.least, kMaxSeconds); }
-  bool operator()(const Count& kind) { return number(kind.field, 0, kMaxCount); }
+  bool operator()(const Count& kind) { return number(kind.field, kind.least, kind.most); }
   bool operator()(const Port& kind) {
     return number(kind.field, 0, std::numeric_limits<std::uint16_t>::max());
   }
@@ -214,13 +232,8 @@ struct Reader {
     }
     return valid;
   }
-  bool operator()(const Origins& kind) {
-    const auto origins = read_origins(text);
-    if (origins) {
-      settings.*kind.field = *origins;
-    }
-    return origins.has_value();
-  }
+  bool operator()(const Origins& kind) { return list(kind.field, read_origins(text)); }
+  bool operator()(const Hosts& kind) { return list(kind.field, read_hosts(text)); }
   bool operator()(const Boolean& kind) { return read_name(kBooleans, text, settings.*kind.field); }
   bool operator()(const Switch& kind) { return read_name(kBooleans, text, settings.*kind.field); }
   bool operator()(const Level& kind) { return read_name(kLevels, text, settings.*kind.field); }
@@ -231,7 +244,7 @@ struct Allowed {
   std::string operator()(const Seconds& kind) {
     return from_to("whole seconds", kind.least, kMaxSeconds);
   }
-  std::string operator()(const Count&) { return from_to("an integer", 0, kMaxCount); }
+  std::string operator()(const Count& kind) { return from_to("an integer", kind.least, kind.most); }
   std::string operator()(const Port&) {
     return from_to("an integer", 0, std::numeric_limits<std::uint16_t>::max());
   }
@@ -246,6 +259,9 @@ struct Allowed {
   }
   std::string operator()(const Origins&) {
     return "origins separated by commas, each * or scheme://host[:port] without a slash behind it";
+  }
+  std::string operator()(const Hosts&) {
+    return "host names or addresses separated by commas, without ports";
   }
   std::string operator()(const Boolean&) { return "true or false, 1 or 0, yes or no, on or off"; }
   std::string operator()(const Switch&) { return (*this)(Boolean{}); }
@@ -266,7 +282,8 @@ struct Shower {
   std::string operator()(const Token& kind) {
     return std::string((settings.*kind.field).empty() ? "" : kMask);
   }
-  std::string operator()(const Origins& kind) { return show_origins(settings.*kind.field); }
+  std::string operator()(const Origins& kind) { return show_list(settings.*kind.field); }
+  std::string operator()(const Hosts& kind) { return show_list(settings.*kind.field); }
   std::string operator()(const Boolean& kind) { return name_of(kBooleans, settings.*kind.field); }
   std::string operator()(const Switch& kind) { return name_of(kBooleans, settings.*kind.field); }
   std::string operator()(const Level& kind) { return name_of(kLevels, settings.*kind.field); }
@@ -281,6 +298,7 @@ struct Placeholder {
   std::string operator()(const Path&) { return "FILE"; }
   std::string operator()(const Token&) { return "TOKEN"; }
   std::string operator()(const Origins&) { return "ORIGINS"; }
+  std::string operator()(const Hosts&) { return "HOSTS"; }
   std::string operator()(const Boolean&) { return ""; }
   std::string operator()(const Switch&) { return ""; }
   std::string operator()(const Level&) { return "LEVEL"; }
@@ -316,7 +334,8 @@ std::string show(const Value& value, const Settings& settings) {
 bool is_text(const Value& value) {
   return std::holds_alternative<Host>(value) || std::holds_alternative<Path>(value) ||
          is_secret(value) || std::holds_alternative<Origins>(value) ||
-         std::holds_alternative<Level>(value) || std::holds_alternative<Format>(value);
+         std::holds_alternative<Hosts>(value) || std::holds_alternative<Level>(value) ||
+         std::holds_alternative<Format>(value);
 }
 
 bool is_secret(const Value& value) {

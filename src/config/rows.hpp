@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <span>
 #include <string>
 #include <string_view>
@@ -36,6 +37,8 @@ struct Seconds {
 
 struct Count {
   std::size_t Settings::*field;
+  std::uint64_t least = 0;
+  std::uint64_t most = std::numeric_limits<std::int64_t>::max();
 };
 
 struct Port {
@@ -63,6 +66,11 @@ struct Origins {
   std::vector<std::string> Settings::*field;
 };
 
+/// Host names and addresses in a list with commas; empty for none.
+struct Hosts {
+  std::vector<std::string> Settings::*field;
+};
+
 /// On or off. On the command line --name, --name=VALUE and --no-name all work.
 struct Boolean {
   bool Settings::*field;
@@ -81,8 +89,8 @@ struct Format {
   LogFormat Settings::*field;
 };
 
-using Value =
-    std::variant<Seconds, Count, Port, Host, Path, Token, Origins, Boolean, Switch, Level, Format>;
+using Value = std::variant<Seconds, Count, Port, Host, Path, Token, Origins, Hosts, Boolean, Switch,
+                           Level, Format>;
 
 enum class Scope {
   kSetting,      ///< part of the effective configuration, from any source

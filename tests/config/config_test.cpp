@@ -31,15 +31,18 @@ write-timeout = 5
 shutdown-timeout = 30
 max-connections = 0
 max-connections-per-ip = 0
+ipv6-prefix = 64
 auto-release-on-disconnect = true
 
 # Lock table
+max-lease-ttl = 0
 default-lease-ttl = 33
 lease-sweep-interval = 1
 gc-interval = 5
 gc-max-idle = 60
 max-locks = 1024
 max-waiters = 0
+max-claims = 1000000
 fence-state-file = ""
 
 # TLS
@@ -57,9 +60,11 @@ http-host = ""
 http-session-idle-timeout = 20
 http-max-sessions = 0
 http-max-sessions-per-ip = 0
+http-max-connections = 0
 http-max-connections-per-ip = 0
 http-rate-limit-per-ip = 0
 http-rate-limit-burst = 0
+http-allowed-hosts = ""
 http-cors-allowed-origins = ""
 
 # Logging
@@ -75,6 +80,11 @@ TEST_F(ConfigTest, first_complaint_is_about_the_command_line_then_environment_th
   EXPECT_THAT(refused({"--port=a", "--config", file}, variables), HasSubstr("--port: 'a'"));
   EXPECT_THAT(refused({"--config", file}, variables), HasSubstr("DFLOCKD_PORT: 'b'"));
   EXPECT_THAT(refused({"--config", file}), HasSubstr("port: 'c'"));
+}
+
+TEST_F(ConfigTest, ipv6_prefix_of_no_bits_is_refused) {
+  EXPECT_EQ(refused({"--ipv6-prefix=0"}),
+            "dflockd: --ipv6-prefix: '0' is not allowed; expected an integer from 1 to 128");
 }
 
 TEST_F(ConfigTest, certificate_or_key_alone_is_refused) {

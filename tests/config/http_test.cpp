@@ -103,6 +103,24 @@ TEST_F(HttpConfigTest, no_origins_override_others) {
   EXPECT_THAT(accepted({kFlag, ""}, variables).config.http_cors_allowed_origins, IsEmpty());
 }
 
+TEST_F(HttpConfigTest, what_is_no_allowed_host_is_refused) {
+  for (const std::string bad :
+       {"*", "*.example", "a:80", "[::1]:80", "http://a", "a/", "a b", "a,", ",", "a,,b", "[::1",
+        "::1]", "[a]", "[127.0.0.1]", "fe80::1%eth0", "[fe80::1%eth0]", "caf\u00e9.example"}) {
+    EXPECT_EQ(refused({"--http-allowed-hosts", bad}),
+              "dflockd: --http-allowed-hosts: '" + bad +
+                  "' is not allowed; expected host names or addresses separated by commas, "
+                  "without ports");
+  }
+}
+
+TEST_F(HttpConfigTest, allowed_hosts_are_names_and_addresses_without_brackets) {
+  const Config config =
+      accepted({"--http-allowed-hosts", "Locks.Example., 10.0.0.1,::1,\t[2001:db8::1]"}).config;
+  EXPECT_THAT(config.http_allowed_hosts,
+              ElementsAre("Locks.Example.", "10.0.0.1", "::1", "2001:db8::1"));
+}
+
 TEST_F(HttpConfigTest, burst_without_a_rate_is_refused) {
   EXPECT_EQ(refused({"--http-rate-limit-burst=5"}),
             "dflockd: --http-rate-limit-burst: --http-rate-limit-per-ip is needed too");

@@ -14,10 +14,11 @@ from pathlib import Path
 # How zsh (the action behind the last colon) and fish (the options) complete what --help calls a value.
 ZSH_ACTIONS = {"FILE": "_files", "ADDRESS": "_hosts", "LEVEL": "(debug info warn error)",
                "FORMAT": "(text json)", "SECONDS": " ", "NUMBER": " ", "PORT": " ", "TOKEN": " ",
-               "ORIGINS": " "}
+               "ORIGINS": " ", "HOSTS": "_hosts"}
 FISH_OPTIONS = {"FILE": "-r -F", "ADDRESS": "-x -a '(__fish_print_hostnames)'",
                 "LEVEL": "-x -a 'debug info warn error'", "FORMAT": "-x -a 'text json'",
-                "SECONDS": "-x", "NUMBER": "-x", "PORT": "-x", "TOKEN": "-x", "ORIGINS": "-x"}
+                "SECONDS": "-x", "NUMBER": "-x", "PORT": "-x", "TOKEN": "-x", "ORIGINS": "-x",
+                "HOSTS": "-x -a '(__fish_print_hostnames)'"}
 COMMAND_LINE_ONLY = {"config", "check-config", "version", "help"}
 
 failures = []
@@ -139,7 +140,7 @@ def check_bash(script, program, flags):
         offered = bash_completes(script, program, f"--{flag.name}", "")
         expected = {None: None, "FILE": True, "LEVEL": ["debug", "info", "warn", "error"],
                     "FORMAT": ["text", "json"]}.get(flag.value, [])
-        if program == "dflockd" and flag.value != "ADDRESS" and expected is not None:
+        if program == "dflockd" and flag.value not in ("ADDRESS", "HOSTS") and expected is not None:
             good = script.name in offered if expected is True else offered == expected
             check(good, f"{script.name}: offers {offered} as the {flag.value} of {flag.name}")
         if flag.value:

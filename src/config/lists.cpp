@@ -1,4 +1,4 @@
-#include "config/origins.hpp"
+#include "config/lists.hpp"
 
 #include <algorithm>
 #include <charconv>
@@ -59,29 +59,47 @@ bool is_origin(std::string_view text) {
          (colon == std::string_view::npos || is_port(rest.substr(colon + 1)));
 }
 
-}  // namespace
-
-std::optional<std::vector<std::string>> read_origins(std::string_view text) {
-  std::vector<std::string> origins;
+/// Takes a list apart; returns nothing if one of its entries is not `allowed`.
+template <typename Allowed>
+std::optional<std::vector<std::string>> read_list(std::string_view text, const Allowed& allowed) {
+  std::vector<std::string> entries;
   if (text.empty()) {
-    return origins;
+    return entries;
   }
   for (std::size_t begin = 0; begin <= text.size();) {
     const std::size_t end = std::min(text.find(',', begin), text.size());
-    const std::string_view origin = trim_blanks(text.substr(begin, end - begin));
-    if (origin != kAny && !is_origin(origin)) {
+    const std::string_view entry = trim_blanks(text.substr(begin, end - begin));
+    if (!allowed(entry)) {
       return std::nullopt;
     }
-    origins.emplace_back(origin);
+    entries.emplace_back(entry);
     begin = end + 1;
   }
-  return origins;
+  return entries;
 }
 
-std::string show_origins(const std::vector<std::string>& origins) {
+}  // namespace
+
+std::optional<std::vector<std::string>> read_origins(std::string_view text) {
+  return read_list(text, [](std::string_view entry) { return entry == kAny || is_origin(entry); });
+}
+
+std::optional<std::vector<std::string>> read_hosts(std::string_view text) {
+  auto hosts = read_list(text, [](std::string_view entry) {
+    return is_host(entry) || is_host("[" + std::string(entry) + "]");
+  });
+  if (hosts) {
+    for (std::string& host : *hosts) {
+      if (host.starts_with('[')) host = host.substr(1, host.size() - 2);
+    }
+  }
+  return hosts;
+}
+
+std::string show_list(const std::vector<std::string>& entries) {
   std::string text;
-  for (const std::string& origin : origins) {
-    text += (text.empty() ? "" : ",") + origin;
+  for (const std::string& entry : entries) {
+    text += (text.empty() ? "" : ",") + entry;
   }
   return text;
 }

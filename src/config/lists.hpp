@@ -1,0 +1,23 @@
+// Values that are lists: entries separated by commas, with blanks around them or without; an empty
+// text is an empty list. Internal to the room.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace dflockd::config {
+
+/// Reads origins of web pages. Each is "*" for any, or "scheme://host[:port]" with nothing behind
+/// it; returns nothing if one is neither.
+[[nodiscard]] std::optional<std::vector<std::string>> read_origins(std::string_view text);
+
+/// Reads host names and addresses; an IPv6 address may stand in brackets, which are left off.
+/// Returns nothing if one is neither, has a port, or is an IPv6 address with a zone.
+[[nodiscard]] std::optional<std::vector<std::string>> read_hosts(std::string_view text);
+
+/// The entries in the form that `read_origins` and `read_hosts` take.
+[[nodiscard]] std::string show_list(const std::vector<std::string>& entries);
+
+}  // namespace dflockd::config
