@@ -45,14 +45,14 @@ _dflockctl() {
       mapfile -t COMPREPLY < <(compgen -W '500ms 10s 2m 1h' -- "$current")
       return
       ;;
-    --tls-server-name | --limit)
+    --tls-server-name | --limit | --conflict-exit-code)
       return
       ;;
   esac
 
   case $subcommand in
-    lock) flags+=' --timeout --try --lease --no-auto-release' ;;
-    semaphore) flags+=' --limit --timeout --try --lease --no-auto-release' ;;
+    lock) flags+=' --timeout --try --conflict-exit-code --lease --no-auto-release' ;;
+    semaphore) flags+=' --limit --timeout --try --conflict-exit-code --lease --no-auto-release' ;;
     acquire) flags+=' --limit --semaphore --timeout --try --lease' ;;
     release) flags+=' --semaphore' ;;
     renew) flags+=' --semaphore --lease' ;;

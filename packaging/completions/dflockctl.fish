@@ -45,6 +45,7 @@ complete -c dflockctl -n '__dflockctl_uses semaphore acquire' -l limit -x -d 'Ho
 complete -c dflockctl -n '__dflockctl_uses acquire release renew' -l semaphore -d 'A slot of a semaphore, not a lock'
 complete -c dflockctl -n '__dflockctl_uses lock semaphore acquire' -l timeout -x -a '500ms 10s 2m 1h' -d 'How long to wait'
 complete -c dflockctl -n '__dflockctl_uses lock semaphore acquire' -l try -d 'Do not wait'
+complete -c dflockctl -n '__dflockctl_uses lock semaphore' -l conflict-exit-code -x -d 'Exit status if not granted in time'
 complete -c dflockctl -n '__dflockctl_uses lock semaphore acquire renew' -l lease -x -a '10s 2m 1h' -d 'How long the grant lives without a renewal'
 complete -c dflockctl -n '__dflockctl_uses lock semaphore' -l no-auto-release -d 'The server keeps grants when connections end'
 complete -c dflockctl -n '__dflockctl_uses stats' -l json -d 'Print what the server sends'

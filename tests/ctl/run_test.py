@@ -46,6 +46,25 @@ class Statuses(Case):
         self.assertGreaterEqual(time.monotonic() - begun, 0.3)
         self.assertTrue(eventually(lambda: holder.waiters("k") == 0))
 
+    def test_lock_that_is_taken_gives_the_status_that_was_asked_for_and_says_nothing(self):
+        holder = self.connect(self.server)
+        self.assertRegex(holder.ask("l", "k", "0 60"), "^ok ")
+        self.assertRegex(holder.ask("sl", "k", "0 1 60"), "^ok ")
+        for code in (0, 75, 255):
+            flags = ("--try", "--conflict-exit-code", str(code))
+            self.assertEqual((code, "", ""), self.run_ctl(self.server, "lock", "k", *flags, "--", "echo", "runs"))
+            flags = ("--limit", "1", "--timeout", "1ms", f"--conflict-exit-code={code}")
+            self.assertEqual((code, "", ""), self.run_ctl(self.server, "semaphore", "k", *flags, "--", "echo", "runs"))
+
+    def test_status_for_a_lock_that_is_taken_changes_no_other(self):
+        flags = ("--try", "--conflict-exit-code", "0")
+        for status in (0, 1, 123, 124, 125):
+            self.assert_status(status, self.run_ctl(self.server, "lock", "k", *flags, *self.shell(f"exit {status}")))
+        self.assert_status(127, self.run_ctl(self.server, "lock", "k", *flags, "--", "no-such-command"))
+        address = self.server.address
+        self.end(self.server)
+        self.assert_status(125, self.run_ctl(address, "lock", "k", *flags, "--", "true"))
+
     def test_server_that_is_not_there_gives_125(self):
         address = self.server.address
         self.end(self.server)
@@ -91,6 +110,10 @@ class Mistakes(Case):
         self.check("--limit is required", "semaphore", "k", "--", "true")
         for text in ("0", "1048577", "x", "1.5"):
             self.check("whole number from 1 to 1048576", "semaphore", "k", "--limit", text, "--", "true")
+        for text in ("-1", "256", "x", "1.5"):
+            self.check("--conflict-exit-code '" + text + "': must be a whole number from 0 to 255", "lock", "k",
+                       f"--conflict-exit-code={text}", "--", "true")
+        self.check("not expected: --conflict-exit-code=1", "acquire", "k", "--conflict-exit-code=1")
         self.check("TOKEN is required", "release", "k")
         for token in ("nonsense", "0" * 31, "A" * 32):
             self.check("32 lowercase hex", "release", "k", token)

@@ -38,7 +38,8 @@ constexpr const char* kFooter =
   "Exit status: that of COMMAND, 128+N if signal N ended it; 123 the lock was lost, and\n"  \
   "COMMAND killed; 124 not granted in time; 125 the server cannot be reached or refuses,\n" \
   "or dflockctl failed; 126 COMMAND cannot be executed; 127 it is not found; 2 a mistake\n" \
-  "on the command line.\n"
+  "on the command line. COMMAND may exit with any of these itself: with\n"                  \
+  "--conflict-exit-code, choose one for \"not granted in time\" that it does not use.\n"
 
 constexpr const char* kLockFooter =
     "COMMAND is executed directly, without a shell, in a process group of its own, with\n"
@@ -51,7 +52,9 @@ constexpr const char* kLockFooter =
     "\n"
     "Examples:\n"
     "  dflockctl lock nightly-report -- ./report.sh --all\n"
-    "  dflockctl lock deploy --try -- ./deploy || echo 'somebody else deploys'\n"
+    "  dflockctl lock deploy --try --conflict-exit-code 75 -- ./deploy ||\n"
+    "    case $? in 75) echo 'somebody else deploys' ;; *) echo 'the deployment failed' ;; esac\n"
+    "  dflockctl lock nightly --try --conflict-exit-code 0 -- ./nightly-job  # for cron\n"
     "  dflockctl lock migrate --timeout 2m --lease 10s -- sh -c 'migrate --fence $DFLOCKD_FENCE'";
 
 constexpr const char* kSemaphoreFooter =
@@ -122,15 +125,15 @@ seconds read_lease(const std::string& text) {
   return std::chrono::floor<seconds>(*lease);
 }
 
-int read_limit(const std::string& text) {
-  constexpr int kMost = 1'048'576;
-  int limit = 0;
+int read_number(const std::string& flag, const std::string& text, int least, int most) {
+  int number = 0;
   const char* const end = text.data() + text.size();
-  const auto [rest, error] = std::from_chars(text.data(), end, limit);
-  if (error != std::errc() || rest != end || limit < 1 || limit > kMost) {
-    refuse("--limit", text, "a whole number from 1 to 1048576");
+  const auto [rest, error] = std::from_chars(text.data(), end, number);
+  if (error != std::errc() || rest != end || number < least || number > most) {
+    refuse(flag, text,
+           "a whole number from " + std::to_string(least) + " to " + std::to_string(most));
   }
-  return limit;
+  return number;
 }
 
 /// The secret in a file, without the white space around it.
@@ -217,7 +220,10 @@ void add_waiting_flags(CLI::App& app, Options& options) {
 
 CLI::Option* add_limit(CLI::App& app, Options& options) {
   return add_text(app, "--limit", "N", "how many may hold it, the same for all who use the key",
-                  [&options](const auto& text) { options.limit = read_limit(text); });
+                  [&options](const auto& text) {
+                    constexpr int kMost = 1'048'576;
+                    options.limit = read_number("--limit", text, 1, kMost);
+                  });
 }
 
 void add_token(CLI::App& app, Options& options) {
@@ -254,14 +260,28 @@ void add_no_auto_release(CLI::App& app, Options& options) {
       ->disable_flag_override();
 }
 
+void add_conflict_exit_code(CLI::App& app, Options& options) {
+  add_text(app, "--conflict-exit-code", "N",
+           "if not granted in time, exit with N and print nothing (default: 124 and a message)",
+           [&options](const auto& text) {
+             options.conflict_exit_code = read_number("--conflict-exit-code", text, 0, 255);
+           });
+}
+
+/// What `lock` and `semaphore` have in common, in the order of --help.
+void add_run_flags(CLI::App& app, Options& options) {
+  add_waiting_flags(app, options);
+  add_conflict_exit_code(app, options);
+  add_lease(app, options);
+  add_no_auto_release(app, options);
+}
+
 void add_run_subcommands(CLI::App& app, Options& options) {
   CLI::App& lock = add_subcommand(app, options, "lock", Subcommand::kLock,
                                   "Runs a command while a lock is held.", kLockFooter);
   lock.formatter(std::make_shared<RunFormatter>());
   add_key(lock, options);
-  add_waiting_flags(lock, options);
-  add_lease(lock, options);
-  add_no_auto_release(lock, options);
+  add_run_flags(lock, options);
 
   CLI::App& semaphore =
       add_subcommand(app, options, "semaphore", Subcommand::kSemaphore,
@@ -269,9 +289,7 @@ void add_run_subcommands(CLI::App& app, Options& options) {
   semaphore.formatter(std::make_shared<RunFormatter>());
   add_key(semaphore, options);
   add_limit(semaphore, options)->required();
-  add_waiting_flags(semaphore, options);
-  add_lease(semaphore, options);
-  add_no_auto_release(semaphore, options);
+  add_run_flags(semaphore, options);
 }
 
 void add_script_subcommands(CLI::App& app, Options& options) {

@@ -27,6 +27,7 @@ struct Options {
   bool semaphore = false;
   int limit = 0;                                 ///< of the semaphore
   std::chrono::milliseconds timeout = kLongest;  ///< 0: try once
+  std::optional<int> conflict_exit_code;         ///< instead of a message and kTimeout
   bool no_auto_release = false;                  ///< the server keeps grants without connections
   std::chrono::seconds lease{0};                 ///< 0: the server's default
   std::vector<std::string> command;              ///< with its arguments

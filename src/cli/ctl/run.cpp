@@ -25,6 +25,7 @@ int run_with(Contender& lock, const Options& options, const Loss& loss) {
     lock.close();
     return kSignal + signal;
   }
+  if (!granted && options.conflict_exit_code) return *options.conflict_exit_code;
   if (!granted) {
     say(lock.server() + ": " + in_quotes(lock.key()) + " was not granted in time");
     return kTimeout;
