@@ -16,6 +16,8 @@
 #include <asio/redirect_error.hpp>
 #include <asio/use_awaitable.hpp>
 
+#include "base/boot_clock.hpp"
+
 namespace dflockd::net {
 
 using Executor = asio::io_context::executor_type;
@@ -23,6 +25,10 @@ using Socket = asio::basic_stream_socket<asio::ip::tcp, Executor>;
 using Acceptor = asio::basic_socket_acceptor<asio::ip::tcp, Executor>;
 using Timer = asio::basic_waitable_timer<std::chrono::steady_clock,
                                          asio::wait_traits<std::chrono::steady_clock>, Executor>;
+/// A timer of the clock that goes on while the machine is suspended. The system's timers, on which
+/// it stands, do not: after a resume it fires with the next timer that does, of either kind.
+using BootTimer =
+    asio::basic_waitable_timer<base::BootClock, asio::wait_traits<base::BootClock>, Executor>;
 template <class T>
 using AwaitableOf = asio::awaitable<T, Executor>;
 using Awaitable = AwaitableOf<void>;

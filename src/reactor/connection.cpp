@@ -169,7 +169,7 @@ void Connection<Stream>::take_answer(std::string& replies) {
   count(blocked_label_, append_answer(replies, answer_));
   answered_ = false;
   blocked_ = false;
-  watch_.touch(*this, service_.now());
+  watch_.touch(*this, service_.awake_now());
   if (logging::enabled(logging::Level::kDebug)) {
     logging::debug("unblocked", {{"connection", service_.info(owner_).connection_id},
                                  {"reply", first_word(replies)}});
@@ -218,7 +218,7 @@ void Connection<Stream>::take_reception(std::error_code error, std::size_t size)
     input_.received(size);
     if (!authenticated_) return;  // the read timeout is for the whole of it
     timed_out_ = false;
-    watch_.touch(*this, service_.now());
+    watch_.touch(*this, service_.awake_now());
   } else if (error == asio::error::eof) {
     end("peer_left");
   } else if (error != asio::error::operation_aborted && error != asio::error::would_block) {
@@ -302,7 +302,7 @@ void Connection<Stream>::on_silence() {
   const bool between_requests = input_.empty();
   if (suspended_in_ != Suspension::kReceiving || blocked_ ||
       (between_requests && service_.has_claims(owner_))) {
-    watch_.touch(*this, service_.now());
+    watch_.touch(*this, service_.awake_now());
     return;
   }
   timed_out_ = true;

@@ -126,7 +126,7 @@ net::Awaitable HttpConnection<Stream>::serve(std::unique_ptr<HttpConnection> sel
     // GCC 12 spoils the coroutine if this is the condition of an `if`.
     self->keep_alive_ = co_await self->shake_hands();
   }
-  self->watch_.watch_idle(*self, self->service_.now());
+  self->watch_.watch_idle(*self, self->service_.awake_now());
   while (!self->ended_ && self->keep_alive_) {
     self->input_.consume(self->reader_.read(self->input_.unread()));
     switch (self->reader_.state()) {
@@ -161,7 +161,7 @@ net::Awaitable HttpConnection<Stream>::receive() {
   if (ended_) co_return;
   if (!is_idle() && !std::exchange(arriving_, true)) {
     // The read timeout is for the whole request, from its first byte on.
-    watch_.watch_receiving(*this, service_.now());
+    watch_.watch_receiving(*this, service_.awake_now());
   }
 
   const std::span<char> space = input_.space();
@@ -225,7 +225,7 @@ net::Awaitable HttpConnection<Stream>::respond() {
     end("peer_left");
   }
   arriving_ = false;
-  watch_.watch_idle(*this, service_.now());
+  watch_.watch_idle(*this, service_.awake_now());
 }
 
 template <class Stream>

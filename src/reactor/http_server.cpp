@@ -25,7 +25,7 @@ void HttpServer::start() {
 }
 
 void HttpServer::tick(locks::Instant now) {
-  watch_.tick(now);
+  watch_.tick(server_.service().awake_now());
   gate_.tick(now);
   listener_.tick(now);
   rate_limiter_.tick(now);

@@ -10,6 +10,7 @@
 
 #include <asio/ip/v6_only.hpp>
 
+#include "base/boot_clock.hpp"
 #include "logging/logging.hpp"
 #include "net/address.hpp"
 
@@ -31,8 +32,8 @@ constexpr int kKeepaliveIdleS = 30;
 constexpr int kKeepaliveIntervalS = 10;
 constexpr int kKeepaliveProbes = 3;
 
-std::chrono::nanoseconds steady_now() {
-  return std::chrono::steady_clock::now().time_since_epoch();
+std::chrono::nanoseconds clock_now() {
+  return base::BootClock::now().time_since_epoch();
 }
 
 /// The address to bind for a host: itself if it is an address, else what it resolves to, IPv4
@@ -147,7 +148,7 @@ void Listener::admit(net::Socket socket) {
   std::error_code error;
   const tcp::endpoint peer = socket.remote_endpoint(error);
   if (error) return;  // it has left already
-  std::optional<middleware::Gate::Pass> pass = gate_.admit(peer.address(), steady_now());
+  std::optional<middleware::Gate::Pass> pass = gate_.admit(peer.address(), clock_now());
   if (!pass) return;
   socket.non_blocking(true);
   // It may have connected before the listener was ours.
@@ -166,7 +167,7 @@ void Listener::tick(std::chrono::nanoseconds now) {
 }
 
 void Listener::note_failure(std::string_view error) {
-  if (const auto count = failures_.note(steady_now())) warn(error, *count);
+  if (const auto count = failures_.note(clock_now())) warn(error, *count);
 }
 
 void Listener::warn(std::string_view error, std::uint64_t count) const {

@@ -9,12 +9,13 @@ namespace dflockd::reactor {
 
 LockService::LockService(asio::io_context& context, const ServiceOptions& options,
                          FenceSource fences)
-    : ServiceCore(options, std::chrono::steady_clock::now().time_since_epoch(), fences.first,
-                  fences.end, fences.reserver == nullptr ? Fences::kAreAll : Fences::kCanBeReserved,
+    : ServiceCore(options, base::BootClock::now().time_since_epoch(), fences.first, fences.end,
+                  fences.reserver == nullptr ? Fences::kAreAll : Fences::kCanBeReserved,
                   ::getrandom),
       timer_(context.get_executor()),
       reserver_(std::move(fences.reserver)),
       reservation_ready_(context.get_executor()) {
+  look_for_suspend();
   net::spawn(context, run_timer());
   if (reserver_ != nullptr) net::spawn(context, collect_reservations());
 }
@@ -31,14 +32,21 @@ void LockService::stop() {
   if (reservation_ready_.is_open()) reservation_ready_.cancel(ignored);
 }
 
+/// Sees how far the two clocks are apart. In this order, so that `awake_now` is never ahead.
+void LockService::look_for_suspend() {
+  const locks::Instant awake = std::chrono::steady_clock::now().time_since_epoch();
+  set_now(base::BootClock::now().time_since_epoch());
+  suspended_ = now() - awake;
+}
+
 void LockService::set_timer(locks::Instant deadline) {
-  timer_.expires_at(std::chrono::steady_clock::time_point(deadline));
+  timer_.expires_at(base::BootClock::time_point(deadline));
 }
 
 /// Brings the table up to date whenever a deadline comes. Moving the timer wakes this up, to wait
 /// again for the new time.
 net::Awaitable LockService::run_timer() {
-  timer_.expires_at(std::chrono::steady_clock::time_point::max());
+  timer_.expires_at(base::BootClock::time_point::max());
   while (!stopped_) {
     std::error_code moved;
     co_await timer_.async_wait(net::into(moved));

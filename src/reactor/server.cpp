@@ -197,9 +197,9 @@ net::Awaitable Server::tick() {
     co_await tick_timer_.async_wait(net::into(stopped));
     if (stopped) continue;
     service_.refresh_clock();
-    metrics_.loop_lag.observe(service_.now() - tick_timer_.expiry().time_since_epoch());
+    metrics_.loop_lag.observe(service_.awake_now() - tick_timer_.expiry().time_since_epoch());
     service_.tick();
-    watch_.tick(service_.now());
+    watch_.tick(service_.awake_now());
     gate_.tick(service_.now());
     listener_.tick(service_.now());
     if (http_) http_->tick(service_.now());

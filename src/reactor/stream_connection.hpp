@@ -49,7 +49,7 @@ class StreamConnection : public Watched {
         watch_(watch),
         pass_(std::move(pass)),
         stream_(std::move(origin)) {
-    watch_.add(*this, service_.now());
+    watch_.add(*this, service_.awake_now());
   }
   ~StreamConnection() override { watch_.remove(*this); }
 
@@ -67,7 +67,7 @@ class StreamConnection : public Watched {
       server_.warn(Server::Complaint::kHandshake, info(), stream_.why(error));
       ending_ = "tls_handshake_failed";
     }
-    if (!error) watch_.touch(*this, service_.now());
+    if (!error) watch_.touch(*this, service_.awake_now());
     co_return !error;
   }
 
@@ -80,13 +80,13 @@ class StreamConnection : public Watched {
   /// Sends all of `buffers` under the write timeout. Returns how much was sent.
   template <class Buffers>
   net::AwaitableOf<std::size_t> send_slowly(const Buffers& buffers) {
-    watch_.watch_sending(*this, service_.now());
+    watch_.watch_sending(*this, service_.awake_now());
     suspended_in_ = Suspension::kSending;
     std::error_code error;
     const std::size_t sent = co_await stream_.async_write(buffers, error);
     suspended_in_ = Suspension::kNone;
     service_.refresh_clock();
-    watch_.watch_receiving(*this, service_.now());
+    watch_.watch_receiving(*this, service_.awake_now());
     if (error) end("connection_lost");
     co_return sent;
   }
@@ -102,7 +102,7 @@ class StreamConnection : public Watched {
   /// Gives the peer time to read the last reply. What it still sends is received into `space`.
   net::Awaitable linger(std::span<char> space) {
     stream_.end_sending();
-    watch_.watch_sending(*this, service_.now());
+    watch_.watch_sending(*this, service_.awake_now());
     suspended_in_ = Suspension::kLingering;
     std::error_code error;
     const asio::mutable_buffer rest(space.data(), space.size());

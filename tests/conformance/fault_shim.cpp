@@ -4,6 +4,8 @@
 //                                          FILE fails, with ENOSPC if FLAG is empty, else with EIO;
 //                                          if it holds "hang", syncing lasts until FLAG is gone
 //   DFLOCKD_SHIM_CLOCK_OFFSET              seconds by which the wall clock is wrong
+//   DFLOCKD_SHIM_SUSPENDED                 a file with the seconds for which the machine has been
+//                                          suspended, if it is there
 //   DFLOCKD_SHIM_MEMORY                    a file with the `MemoryFaults` that a test sets
 //   DFLOCKD_SHIM_HASTE                     what the seconds of TCP keepalive are divided by
 //   DFLOCKD_SHIM_ABORTED                   which connection, from 1 on, was aborted in the backlog
@@ -84,6 +86,17 @@ void wait_for_disk(int descriptor) {
   while (fault() == Fault::kHanging && is_the_file(descriptor)) ::nanosleep(&kMoment, nullptr);
 }
 
+/// For how long the machine has been suspended, in seconds.
+long suspended() {
+  static const char* const path = std::getenv("DFLOCKD_SHIM_SUSPENDED");
+  const int file = path == nullptr ? -1 : ::open(path, O_RDONLY | O_CLOEXEC);
+  if (file < 0) return 0;
+  std::array<char, 16> digits{};
+  const ssize_t size = ::read(file, digits.data(), digits.size() - 1);
+  ::close(file);
+  return size <= 0 ? 0 : std::atol(digits.data());
+}
+
 MemoryFaults* memory_faults = nullptr;
 
 __attribute__((constructor)) void open_memory_faults() {
@@ -145,6 +158,7 @@ int clock_gettime(clockid_t clock, timespec* time) noexcept {
   const int result = real(clock, time);
   if (result == 0 && offset != nullptr && clock == CLOCK_REALTIME)
     time->tv_sec += std::atol(offset);
+  if (result == 0 && clock == CLOCK_BOOTTIME) time->tv_sec += suspended();
   return result;
 }
 
