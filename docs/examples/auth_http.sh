@@ -6,7 +6,7 @@ set -eu
 url=$1
 file=$2
 
-curl -sS "$url/health" && echo
+curl -sS "$url/health"
 
 # From a file, so that `ps` does not show it.
 header=$(mktemp)

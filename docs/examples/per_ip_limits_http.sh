@@ -8,7 +8,7 @@ url=$1
 count=0
 while [ "$count" -lt 1000 ]; do
   count=$((count + 1))
-  answer=$(curl -sS -w ' %{http_code}' -X POST "$url/v1/sessions")
+  answer=$(curl -sS -w '%{http_code}' -X POST "$url/v1/sessions" | paste -sd ' ' -)
   case $answer in
     *' 200') continue ;;
     *' 429') echo "the rate limit: $answer" ;;

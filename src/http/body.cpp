@@ -35,23 +35,24 @@ class Reader final : public nlohmann::json_sax<Json> {
   std::string problem;
 
   bool key(string_t& name) override {
-    if (std::ranges::find(allowed_, std::string_view(name)) == allowed_.end()) {
+    const auto* const allowed = std::ranges::find(allowed_, std::string_view(name));
+    if (allowed == allowed_.end()) {
       return refuse("unknown field " + to_json_string(std::string_view(name).substr(0, kShown)));
     }
     field_ = name;
+    const unsigned int bit = 1U << static_cast<unsigned int>(allowed - allowed_.begin());
+    if ((given_ & bit) != 0) return refuse(field_ + ": given twice");
+    given_ |= bit;
     return true;
   }
   bool number_unsigned(number_unsigned_t value) override {
     const auto* const number = std::ranges::find(kNumbers, std::string_view(field_), &Number::name);
     if (!in_object_ || number == kNumbers.end()) return wrong_type();
-    std::optional<std::uint64_t>& field = body.*number->field;
-    if (field) return twice();
-    field = value;
+    body.*number->field = value;
     return true;
   }
   bool string(string_t& value) override {
     if (!in_object_ || field_ != kToken) return wrong_type();
-    if (body.token) return twice();
     body.token = value;
     return true;
   }
@@ -61,8 +62,8 @@ class Reader final : public nlohmann::json_sax<Json> {
     return true;
   }
   bool end_object() override { return true; }
+  bool null() override { return in_object_ || wrong_type(); }
 
-  bool null() override { return wrong_type(); }
   bool boolean(bool) override { return wrong_type(); }
   bool number_integer(number_integer_t) override { return wrong_type(); }
   bool number_float(number_float_t, const string_t&) override { return wrong_type(); }
@@ -85,10 +86,10 @@ class Reader final : public nlohmann::json_sax<Json> {
     return refuse(field_ == kToken ? "token: expected a string"
                                    : field_ + ": expected an integer from 0");
   }
-  bool twice() { return refuse(field_ + ": given twice"); }
 
   std::initializer_list<std::string_view> allowed_;
   std::string field_;
+  unsigned int given_ = 0;  ///< a bit for each of `allowed_`
   bool in_object_ = false;
 };
 

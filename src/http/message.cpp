@@ -1,5 +1,6 @@
 #include "http/message.hpp"
 
+#include <algorithm>
 #include <array>
 #include <iterator>
 #include <nlohmann/json.hpp>
@@ -20,6 +21,8 @@ std::string_view reason(int status) {
       return "Bad Request";
     case 401:
       return "Unauthorized";
+    case 403:
+      return "Forbidden";
     case 404:
       return "Not Found";
     case 405:
@@ -74,15 +77,21 @@ Response to_response(const Failure& failure) {
 }
 
 void append_response(std::string& out, const Response& response, const Delivery& delivery) {
-  append_head(out, response, response.body.size(), delivery);
-  if (!delivery.head_only && response.status != 204) out += response.body;
+  const bool lacks_newline = !response.body.empty() && !response.body.ends_with('\n');
+  append_head(out, response, response.body.size() + (lacks_newline ? 1 : 0), delivery);
+  if (delivery.head_only || response.status == 204) return;
+  out += response.body;
+  if (lacks_newline) out += '\n';
 }
 
 void append_head(std::string& out, const Response& response, std::size_t body_size,
                  const Delivery& delivery) {
   const auto to = std::back_inserter(out);
-  fmt::format_to(to, "HTTP/1.1 {} {}\r\n{}", response.status, reason(response.status),
-                 delivery.date_line);
+  fmt::format_to(to,
+                 "HTTP/1.1 {} {}\r\n{}Cache-Control: {}\r\n"
+                 "X-Content-Type-Options: nosniff\r\n",
+                 response.status, reason(response.status), delivery.date_line,
+                 response.cache_control);
   if (response.status != 204) {
     fmt::format_to(to, "Content-Type: {}\r\nContent-Length: {}\r\n", response.content_type,
                    body_size);
@@ -110,6 +119,17 @@ std::string_view DateLine::at(std::time_t now) {
                  kMonths.at(static_cast<std::size_t>(date.tm_mon)), date.tm_year + kYearZero,
                  date.tm_hour, date.tm_min, date.tm_sec);
   return line_;
+}
+
+std::optional<std::string_view> bearer_token(std::string_view authorization) {
+  constexpr std::string_view kScheme = "bearer";
+  const std::size_t end = std::min(authorization.find(' '), authorization.size());
+  const auto lower = [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  };
+  if (!std::ranges::equal(authorization.substr(0, end), kScheme, {}, lower)) return std::nullopt;
+  const std::size_t begin = authorization.find_first_not_of(' ', end);
+  return authorization.substr(std::min(begin, authorization.size()));
 }
 
 std::string to_json_string(std::string_view text) {

@@ -41,6 +41,7 @@ struct Failure {
 struct Response {
   int status = 200;
   std::string_view content_type = "application/json";  ///< if there is a body
+  std::string_view cache_control = "no-store";  ///< what was true a moment ago may not be now
   std::string body{};
   std::string headers{};  ///< further ones, each ended by CR and LF
 };
@@ -55,7 +56,8 @@ struct Delivery {
   std::string_view date_line{};  ///< of `DateLine`
 };
 
-/// Appends the response to `out` as it goes over the wire.
+/// Appends the response to `out` as it goes over the wire: a body that does not end with a newline
+/// gets one.
 void append_response(std::string& out, const Response& response, const Delivery& delivery);
 
 /// The same for the part in front of the body, whose size is given; that of `response` does not
@@ -75,6 +77,10 @@ class DateLine {
   std::time_t time_ = std::numeric_limits<std::time_t>::min();  ///< which has no text
   std::string line_;
 };
+
+/// The credentials in the value of an `Authorization` field whose scheme is `Bearer`, in whatever
+/// case; nothing of any other (RFC 9110, 11.4).
+[[nodiscard]] std::optional<std::string_view> bearer_token(std::string_view authorization);
 
 /// `text` as a JSON string with its quotes; bytes that are not UTF-8 become U+FFFD.
 [[nodiscard]] std::string to_json_string(std::string_view text);

@@ -30,9 +30,8 @@ constexpr std::size_t kInputLimit = 2 * http::RequestReader::kMaxHead;
 /// The status that the metrics show for a caller who left before the response.
 constexpr int kClientCanceled = 408;
 
-/// What stands around the JSON in the reply of the line protocol: "ok " and a line end.
+/// What stands before the JSON in the reply of the line protocol: "ok ".
 constexpr std::size_t kBeforeJson = 3;
-constexpr std::size_t kBehindJson = 1;
 
 Response no_content() {
   return {.status = 204};
@@ -265,7 +264,7 @@ typename HttpConnection<Stream>::Answer HttpConnection<Stream>::answer(const htt
     case Operation::kStats:
       return Report();
     case Operation::kOpenApi:
-      return Response{.body = std::string(http::openapi_document())};
+      return Response{.cache_control = "max-age=60", .body = std::string(http::openapi_document())};
     case Operation::kMetrics:
       return Response{.content_type = "text/plain; version=0.0.4; charset=utf-8",
                       .body = server_.metrics_text()};
@@ -389,16 +388,10 @@ Response HttpConnection<Stream>::tell(const LockOperation& operation, OperationR
 template <class Stream>
 bool HttpConnection<Stream>::is_authorized() const {
   if (!server_.authenticator().required()) return true;
-  constexpr std::string_view kScheme = "bearer ";
   const std::optional<std::string>& field = reader_.request().authorization;
   const std::string_view given = field ? std::string_view(*field) : std::string_view();
-  std::string scheme(given.substr(0, kScheme.size()));
-  for (char& c : scheme) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  const bool is_bearer = scheme == kScheme;
-  return server_.authenticator().accepts(is_bearer ? given.substr(kScheme.size()) : given) &&
-         is_bearer;
+  const std::optional<std::string_view> token = http::bearer_token(given);
+  return server_.authenticator().accepts(token.value_or(given)) && token;
 }
 
 template <class Stream>
@@ -491,7 +484,8 @@ net::Awaitable HttpConnection<Stream>::send_all(std::string_view bytes) {
   co_await send_slowly(asio::buffer(bytes) + sent);
 }
 
-/// The report of the line protocol, without what makes it a reply there.
+/// The report of the line protocol, without the status in front of it. It ends with a newline there
+/// too.
 template <class Stream>
 net::Awaitable HttpConnection<Stream>::send_stats() {
   StatsReporter::Asker asker(server_.stats_reporter());
@@ -508,7 +502,7 @@ net::Awaitable HttpConnection<Stream>::send_stats() {
   }
   std::size_t size = 0;
   for (const std::string& piece : *report) size += piece.size();
-  size -= kBeforeJson + kBehindJson;
+  size -= kBeforeJson;
   Response head;
   add_cors(head);
   add_keep_alive(head);
@@ -517,12 +511,8 @@ net::Awaitable HttpConnection<Stream>::send_stats() {
   count(200, out.size() + size);
   std::vector<asio::const_buffer> pieces{asio::buffer(out)};
   if (reader_.request().method != Method::kHead) {
-    std::size_t left = size;
     for (const std::string& piece : *report) {
-      const std::string_view text =
-          std::string_view(piece).substr(pieces.size() == 1 ? kBeforeJson : 0).substr(0, left);
-      left -= text.size();
-      pieces.push_back(asio::buffer(text));
+      pieces.push_back(asio::buffer(piece) + (pieces.size() == 1 ? kBeforeJson : 0));
     }
   }
   co_await send_slowly(pieces);

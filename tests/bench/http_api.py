@@ -23,7 +23,7 @@ GRANT_LIMIT = 1.5  # CPU of a grant from a long queue, as a multiple of one from
 POLLS = 5_000
 FEW_POLLS = 50
 CONNECTIONS = 100
-HEALTH_BODY = '{"status":"ok"}'
+HEALTH_BODY = r'{"status":"ok"}\n'
 KEY = "key-00000000"
 PATIENT = ("--read-timeout=3600", "--http-session-idle-timeout=3600")
 NGINX = """\
@@ -47,6 +47,8 @@ http {{
     listen 127.0.0.1:{port};
     location = /health {{
       default_type application/json;
+      add_header Cache-Control no-store;
+      add_header X-Content-Type-Options nosniff;
       return 200 '{body}';
     }}
   }}

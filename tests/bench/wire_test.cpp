@@ -120,10 +120,11 @@ TEST(Wire, http_grant_carries_the_token) {
   const std::string token(kToken);
   const std::string grant = R"({"status":"ok","token":")" + token + R"(","lease_ttl_s":33})";
   EXPECT_EQ(wire.granted_token(HttpReply{200, grant}), kToken);
+  EXPECT_EQ(wire.granted_token(HttpReply{200, grant + "\n"}), kToken);
   EXPECT_EQ(wire.granted_token(HttpReply{409, grant}), std::nullopt);
   for (const std::string& body :
        {std::string(), std::string(R"({"status":"timeout"})"), grant.substr(1), grant + " ",
-        R"({"status":"ok","token":")" + token + R"(","lease_ttl_s":})",
+        grant + "\n\n", R"({"status":"ok","token":")" + token + R"(","lease_ttl_s":})",
         R"({"status":"ok","token":")" + token + R"(","lease_ttl_s":3x})",
         R"({"status":"ok","token":")" + token.substr(1) + R"(","lease_ttl_s":33})"}) {
     EXPECT_EQ(wire.granted_token(HttpReply{200, body}), std::nullopt) << body;

@@ -82,13 +82,15 @@ std::optional<Json> read_object(const std::string& text) {
 bool is_allowed(const Json& object, const Names& names) {
   return std::ranges::all_of(object.items(), [&](const auto& field) {
     if (std::ranges::find(names, field.key()) == names.end()) return false;
+    if (field.value().is_null()) return true;
     return field.key() == "token" ? field.value().is_string() : field.value().is_number_unsigned();
   });
 }
 
 template <class Field>
 void check_field(const Json& object, const char* name, const std::optional<Field>& taken) {
-  check(object.contains(name) == taken.has_value(), "a field is taken if it is there");
+  const bool is_there = object.contains(name) && !object.at(name).is_null();
+  check(is_there == taken.has_value(), "a field is taken if it is there");
   if (taken) check(object.at(name).get<Field>() == *taken, "a field is taken as it is");
 }
 

@@ -63,7 +63,7 @@ void check_failure(const Failure& failure) {
   check(!failure.code.empty(), "a failure has a code");
   std::string out;
   append_response(out, to_response(failure), {.keep_alive = false});
-  check(out.ends_with('}'), "a failure is told in JSON");
+  check(out.ends_with("}\n"), "a failure is told in JSON");
 }
 
 /// Reads the bytes as they arrive, in pieces that are `sizes` long, over and over again; whole if

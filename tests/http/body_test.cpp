@@ -103,26 +103,10 @@ TEST(body, null_bytes_are_refused_anywhere) {
 
 TEST(body, numbers_must_be_integers_from_0) {
   for (const std::string& name : kNumbers) {
-    for (const std::string& value : {"1.0"s,
-                                     "1.5"s,
-                                     "1e3"s,
-                                     "1E3"s,
-                                     "0.0"s,
-                                     "-1"s,
-                                     "-0"s,
-                                     "-9223372036854775808"s,
-                                     "18446744073709551616"s,
-                                     "99999999999999999999999999"s,
-                                     "1e999"s,
-                                     "-1e999"s,
-                                     "null"s,
-                                     "true"s,
-                                     "\"1\""s,
-                                     "\"\""s,
-                                     "[]"s,
-                                     "[1]"s,
-                                     "{}"s,
-                                     std::string(10'000, '9')}) {
+    for (const std::string& value :
+         {"1.0"s, "1.5"s, "1e3"s, "1E3"s, "0.0"s, "-1"s, "-0"s, "-9223372036854775808"s,
+          "18446744073709551616"s, "99999999999999999999999999"s, "1e999"s, "-1e999"s, "true"s,
+          "\"1\""s, "\"\""s, "[]"s, "[1]"s, "{}"s, std::string(10'000, '9')}) {
       const std::string why = refusal("{\"" + name + "\":" + value + "}");
       EXPECT_NE(why, "") << name << ' ' << value;
     }
@@ -131,8 +115,7 @@ TEST(body, numbers_must_be_integers_from_0) {
 }
 
 TEST(body, token_must_be_a_string) {
-  for (const std::string& value :
-       {"1"s, "0"s, "-1"s, "1.5"s, "null"s, "false"s, "[]"s, "[\"a\"]"s, "{}"s}) {
+  for (const std::string& value : {"1"s, "0"s, "-1"s, "1.5"s, "false"s, "[]"s, "[\"a\"]"s, "{}"s}) {
     EXPECT_EQ(refusal("{\"token\":" + value + "}"), "token: expected a string") << value;
   }
 }
@@ -160,6 +143,8 @@ TEST(body, fields_may_not_come_twice) {
   }
   EXPECT_EQ(refusal(R"({"token":"a","limit":1,"token":"a"})"), "token: given twice");
   EXPECT_EQ(refusal(R"({"limit":0,"lim\u0069t":0})"), "limit: given twice");
+  EXPECT_EQ(refusal(R"({"limit":null,"limit":1})"), "limit: given twice");
+  EXPECT_EQ(refusal(R"({"token":"a","token":null})"), "token: given twice");
 }
 
 TEST(body, text_that_is_no_utf_8_is_refused) {
@@ -205,6 +190,14 @@ TEST(body, fields_that_are_not_given_are_not_there) {
                  body.token)
         << text;
   }
+}
+
+TEST(body, fields_that_are_null_are_not_there) {
+  const Body body = parsed(
+      R"({"acquire_timeout_s":null,"timeout_s":null,"lease_ttl_s": null ,"limit":null,"token":null})");
+  EXPECT_FALSE(body.acquire_timeout_s || body.timeout_s || body.lease_ttl_s || body.limit ||
+               body.token);
+  EXPECT_EQ(parsed(R"({"token":null,"limit":4})").limit, 4U);
 }
 
 TEST(body, numbers_have_64_bits) {

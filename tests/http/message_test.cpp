@@ -1,5 +1,6 @@
 #include "http/message.hpp"
 
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -16,53 +17,74 @@ std::string on_the_wire(const Response& response, const Delivery& delivery = {})
   return out;
 }
 
+/// What stands in every head.
+const std::string kAlways = "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n";
+
 TEST(message, response_is_exact_to_the_byte) {
-  EXPECT_EQ(on_the_wire({.body = "{}"}),
-            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}");
-  EXPECT_EQ(on_the_wire({.content_type = "text/plain", .body = "a\r\n\0"s}),
-            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\na\r\n\0"s);
+  EXPECT_EQ(on_the_wire({.body = "{}\n"}),
+            "HTTP/1.1 200 OK\r\n" + kAlways +
+                "Content-Type: application/json\r\nContent-Length: 3\r\n\r\n{}\n");
+  EXPECT_EQ(on_the_wire({.content_type = "text/plain", .body = "a\r\n\0\n"s}),
+            "HTTP/1.1 200 OK\r\n" + kAlways +
+                "Content-Type: text/plain\r\nContent-Length: 5\r\n\r\na\r\n\0\n"s);
+}
+
+TEST(message, body_without_a_newline_at_its_end_gets_one) {
+  EXPECT_EQ(on_the_wire({.body = "{}"}), on_the_wire({.body = "{}\n"}));
+  EXPECT_EQ(on_the_wire({.body = "{}"}, {.head_only = true}),
+            on_the_wire({.body = "{}\n"}, {.head_only = true}));
 }
 
 TEST(message, response_without_a_body_says_so) {
-  EXPECT_EQ(
-      on_the_wire({.status = 404}),
-      "HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\nContent-Length: 0\r\n\r\n");
+  EXPECT_EQ(on_the_wire({.status = 404}),
+            "HTTP/1.1 404 Not Found\r\n" + kAlways +
+                "Content-Type: application/json\r\nContent-Length: 0\r\n\r\n");
 }
 
 // RFC 9110, 8.6: a 204 has neither.
 TEST(message, response_of_status_204_has_no_body_and_no_length) {
-  EXPECT_EQ(on_the_wire({.status = 204}), "HTTP/1.1 204 No Content\r\n\r\n");
-  EXPECT_EQ(on_the_wire({.status = 204, .body = "x"}), "HTTP/1.1 204 No Content\r\n\r\n");
+  EXPECT_EQ(on_the_wire({.status = 204}), "HTTP/1.1 204 No Content\r\n" + kAlways + "\r\n");
+  EXPECT_EQ(on_the_wire({.status = 204, .body = "x"}),
+            "HTTP/1.1 204 No Content\r\n" + kAlways + "\r\n");
 }
 
 TEST(message, response_to_head_has_the_length_but_not_the_body) {
   EXPECT_EQ(on_the_wire({.body = "abc"}, {.head_only = true}),
-            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 3\r\n\r\n");
+            "HTTP/1.1 200 OK\r\n" + kAlways +
+                "Content-Type: application/json\r\nContent-Length: 4\r\n\r\n");
+}
+
+TEST(message, response_may_be_kept_if_it_says_so) {
+  EXPECT_EQ(on_the_wire({.status = 204, .cache_control = "max-age=60"}),
+            "HTTP/1.1 204 No Content\r\nCache-Control: max-age=60\r\n"
+            "X-Content-Type-Options: nosniff\r\n\r\n");
 }
 
 TEST(message, last_response_says_that_it_is) {
   EXPECT_EQ(on_the_wire({.status = 204}, {.keep_alive = false}),
-            "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
+            "HTTP/1.1 204 No Content\r\n" + kAlways + "Connection: close\r\n\r\n");
 }
 
 TEST(message, further_headers_come_before_the_body) {
   EXPECT_EQ(on_the_wire({.status = 429, .body = "{}", .headers = "Retry-After: 1\r\nVary: x\r\n"}),
-            "HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\n"
-            "Content-Length: 2\r\nRetry-After: 1\r\nVary: x\r\n\r\n{}");
+            "HTTP/1.1 429 Too Many Requests\r\n" + kAlways +
+                "Content-Type: application/json\r\nContent-Length: 3\r\n"
+                "Retry-After: 1\r\nVary: x\r\n\r\n{}\n");
 }
 
 TEST(message, head_may_be_that_of_a_body_of_another_size) {
   std::string out;
   append_head(out, {.headers = "Vary: x\r\n"}, 1'000'000, {.keep_alive = false});
-  EXPECT_EQ(out,
-            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n"
-            "Vary: x\r\nConnection: close\r\n\r\n");
+  EXPECT_EQ(out, "HTTP/1.1 200 OK\r\n" + kAlways +
+                     "Content-Type: application/json\r\nContent-Length: 1000000\r\n"
+                     "Vary: x\r\nConnection: close\r\n\r\n");
 }
 
 TEST(message, date_comes_first) {
   DateLine date;
-  EXPECT_EQ(on_the_wire({.status = 204}, {.date_line = date.at(784'111'777)}),
-            "HTTP/1.1 204 No Content\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n");
+  EXPECT_EQ(
+      on_the_wire({.status = 204}, {.date_line = date.at(784'111'777)}),
+      "HTTP/1.1 204 No Content\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n" + kAlways + "\r\n");
 }
 
 // RFC 9110, 5.6.7: IMF-fixdate.
@@ -88,7 +110,8 @@ TEST(message, responses_are_appended) {
   std::string out = "x";
   append_response(out, {.status = 204}, {});
   append_response(out, {.status = 204}, {});
-  EXPECT_EQ(out, "xHTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n");
+  const std::string one = on_the_wire({.status = 204});
+  EXPECT_EQ(out, "x" + one + one);
 }
 
 TEST(message, every_status_of_the_api_has_its_reason) {
@@ -97,6 +120,7 @@ TEST(message, every_status_of_the_api_has_its_reason) {
       {204, "No Content"},
       {400, "Bad Request"},
       {401, "Unauthorized"},
+      {403, "Forbidden"},
       {404, "Not Found"},
       {405, "Method Not Allowed"},
       {408, "Request Timeout"},
@@ -130,6 +154,31 @@ TEST(message, failure_without_more_is_a_bad_request) {
   const Response response = to_response({});
   EXPECT_EQ(response.status, 400);
   EXPECT_EQ(response.body, R"({"error":"bad_request"})");
+}
+
+// --- Credentials ---
+
+TEST(message, credentials_of_another_scheme_are_no_bearer_token) {
+  for (const std::string& value :
+       {""s, " "s, "secret"s, "Basic secret"s, "Bear secret"s, "Bearers secret"s, "Bearer\tsecret"s,
+        "Bearer=secret"s, "Bearersecret"s, " Bearer secret"s, "\"Bearer\" secret"s}) {
+    EXPECT_EQ(bearer_token(value), std::nullopt) << testing::PrintToString(value);
+  }
+}
+
+TEST(message, bearer_token_may_be_missing) {
+  EXPECT_EQ(bearer_token("Bearer"), "");
+  EXPECT_EQ(bearer_token("Bearer "), "");
+  EXPECT_EQ(bearer_token("Bearer   "), "");
+}
+
+// RFC 9110, 11.4: one or more spaces.
+TEST(message, bearer_token_stands_behind_any_number_of_spaces) {
+  for (const std::string& value : {"Bearer a b"s, "bearer  a b"s, "BEARER    a b"s,
+                                   "bEaReR" + std::string(1'000, ' ') + "a b"}) {
+    EXPECT_EQ(bearer_token(value), "a b") << value;
+  }
+  EXPECT_EQ(bearer_token("Bearer \ta"), "\ta") << "a tab is none";
 }
 
 TEST(message, json_strings_are_valid_whatever_they_hold) {

@@ -291,6 +291,10 @@ class Client:
             raise AssertionError(f"{status_line}: Content-Length is {length}")
         if method != "HEAD" and length:
             response.body = self._take(int(length))
+            if not response.body.endswith(b"\n"):
+                raise AssertionError(f"no newline at the end: {response.body[-80:]!r}")
+        if response.header("X-Content-Type-Options") != "nosniff":
+            raise AssertionError(f"{status_line}: without nosniff")
         check_answer(response, method, path)
         return response
 
@@ -523,6 +527,13 @@ class Connections(ApiTest):
                 expected = "text/plain; version=0.0.4; charset=utf-8"
             self.assertEqual(client.ask("GET", path).header("Content-Type"), expected)
 
+    def test_only_the_description_may_be_cached(self):
+        client = self.client()
+        for method, path in (*(("GET", path) for path in GET_ROUTES), ("POST", "/v1/openapi.json"),
+                             ("POST", "/v1/sessions"), ("POST", "/v1/locks/a"), ("GET", "/nowhere")):
+            expected = "max-age=60" if (method, path) == ("GET", "/v1/openapi.json") else "no-store"
+            self.assertEqual(client.ask(method, path).header("Cache-Control"), expected, (method, path))
+
     def test_the_description_is_the_one_of_the_documentation(self):
         self.assertEqual(self.client().ask("GET", "/v1/openapi.json").json(), OPENAPI)
 
@@ -703,7 +714,7 @@ class Bodies(ApiTest):
                 '{"acquire_timeout_s":0,"lease_ttl_s":1,"lease_ttl_s":1}',
                 '{"acquire_timeout_s":0,"limit":1}', '{"acquire_timeout_s":0,"":1}',
                 '{"Acquire_timeout_s":0}', '{"acquire_timeout_s":0,"lease_ttl_s":-1}',
-                '{"acquire_timeout_s":0,"lease_ttl_s":null}', "{'acquire_timeout_s':0}",
+                '{"acquire_timeout_s":0,"lease_ttl_s":null,"lease_ttl_s":1}', "{'acquire_timeout_s':0}",
                 '{"acquire_timeout_s":0}//', b'{"acquire_timeout_s":0,"\xff":1}', b'{"\xc0\x80":0}',
                 b'{"\xed\xa0\x80":0}', '{"\\ud800":0}', '{"acquire_timeout_s":' + "[" * 100_000,
                 "[" * 100_000, '{"a":' * 100_000, '{"acquire_timeout_s":{"a":' + "[{" * 100_000):
@@ -713,6 +724,25 @@ class Bodies(ApiTest):
                 self.assertIsNone(response.header("Connection"))
         self.assertEqual(client.ask("POST", self.PATH, ' {"acquire_timeout_\\u0073" : 0 }\n',
                                     self.field).status, 200)
+
+    def test_null_is_as_if_the_field_were_absent(self):
+        client = self.client()
+        key = self.PATH + "null"
+        token = client.ask("POST", key, {"acquire_timeout_s": 0, "lease_ttl_s": None}, self.field).json()["token"]
+        response = client.ask("POST", key + "/renew", {"token": token, "lease_ttl_s": None}, self.field)
+        self.assertEqual((response.status, response.json()), (200, {"remaining_s": 33}))
+        self.assertEqual(client.ask("POST", key + "/release", {"token": token}, self.field).status, 204)
+        response = client.ask("POST", key + "/enqueue", {"lease_ttl_s": None}, self.field)
+        self.assertEqual(response.json()["lease_ttl_s"], 33)
+        response = client.ask("POST", "/v1/semaphores/null",
+                              {"acquire_timeout_s": 0, "limit": 2, "lease_ttl_s": None}, self.field)
+        self.assertEqual(response.json()["lease_ttl_s"], 33)
+        for path, body, field in ((key, {"acquire_timeout_s": None}, "acquire_timeout_s"),
+                                  (key + "/wait", {"timeout_s": None}, "timeout_s"),
+                                  (key + "/release", {"token": None}, "token"),
+                                  ("/v1/semaphores/null/enqueue", {"limit": None}, "limit")):
+            response = client.ask("POST", path, body, self.field)
+            self.assertEqual((response.status, response.json()["detail"]), (400, f"{field}: missing"))
 
     def test_every_field_has_its_range(self):
         client = self.client()
@@ -1007,9 +1037,15 @@ class Auth(ApiTest):
                                          headers={"Authorization": f"{scheme} {self.SECRET}"})
             self.assertEqual(response.status, 200, scheme)
 
+    def test_any_number_of_spaces_stands_before_the_secret(self):
+        for spaces in ("  ", " " * 1000):
+            response = self.client().ask("GET", "/v1/stats",
+                                         headers={"Authorization": f"Bearer{spaces}{self.SECRET} \t "})
+            self.assertEqual(response.status, 200, spaces)
+
     def test_everything_else_is_unauthorized_after_100_ms_and_the_connection_goes_on(self):
         client = self.client()
-        for value in (None, "", "Bearer", "Bearer ", "Bearer wrong", self.SECRET, f"Basic {self.SECRET}",
+        for value in (None, "", "Bearer", "Bearer ", "Bearer  wrong", f"Bearer\t{self.SECRET}", self.SECRET, f"Basic {self.SECRET}",
                       f"Bearer{self.SECRET}", f"Bearer {self.SECRET}x", f"Bearer {self.SECRET[:-1]}",
                       f"Bearer {self.SECRET.upper()}", "Bearer " + "x" * 60000):
             with self.subTest((value or "")[:50]):

@@ -80,7 +80,9 @@ std::optional<std::string_view> Wire::granted_token(std::string_view reply) cons
 }
 
 std::optional<std::string_view> Wire::granted_token(const HttpReply& reply) const {
-  return reply.status == 200 ? granted_token(reply.body) : std::nullopt;
+  std::string_view body = reply.body;
+  if (body.ends_with('\n')) body.remove_suffix(1);
+  return reply.status == 200 ? granted_token(body) : std::nullopt;
 }
 
 void Wire::speak_dflockd(const Options& options) {
