@@ -9,26 +9,28 @@ namespace {
 
 constexpr std::array kRoutes{
     Route{Method::kPost, "/v1/sessions", Operation::kCreateSession},
-    Route{Method::kDelete, "/v1/sessions/{id}", Operation::kDeleteSession},
-    Route{Method::kPost, "/v1/sessions/{id}/ping", Operation::kPingSession},
+    Route{Method::kDelete, "/v1/sessions/{id}", Operation::kDeleteSession, Bucket::kHolding},
+    Route{Method::kPost, "/v1/sessions/{id}/ping", Operation::kPingSession, Bucket::kHolding},
 
     Route{Method::kPost, "/v1/locks/{key}", Operation::kAcquire},
-    Route{Method::kPost, "/v1/locks/{key}/release", Operation::kRelease},
-    Route{Method::kPost, "/v1/locks/{key}/renew", Operation::kRenew},
+    Route{Method::kPost, "/v1/locks/{key}/release", Operation::kRelease, Bucket::kHolding},
+    Route{Method::kPost, "/v1/locks/{key}/renew", Operation::kRenew, Bucket::kHolding},
     Route{Method::kPost, "/v1/locks/{key}/enqueue", Operation::kEnqueue},
     Route{Method::kPost, "/v1/locks/{key}/wait", Operation::kWait},
 
-    Route{Method::kPost, "/v1/semaphores/{key}", Operation::kAcquire, true},
-    Route{Method::kPost, "/v1/semaphores/{key}/release", Operation::kRelease, true},
-    Route{Method::kPost, "/v1/semaphores/{key}/renew", Operation::kRenew, true},
-    Route{Method::kPost, "/v1/semaphores/{key}/enqueue", Operation::kEnqueue, true},
-    Route{Method::kPost, "/v1/semaphores/{key}/wait", Operation::kWait, true},
+    Route{Method::kPost, "/v1/semaphores/{key}", Operation::kAcquire, Bucket::kCommon, true},
+    Route{Method::kPost, "/v1/semaphores/{key}/release", Operation::kRelease, Bucket::kHolding,
+          true},
+    Route{Method::kPost, "/v1/semaphores/{key}/renew", Operation::kRenew, Bucket::kHolding, true},
+    Route{Method::kPost, "/v1/semaphores/{key}/enqueue", Operation::kEnqueue, Bucket::kCommon,
+          true},
+    Route{Method::kPost, "/v1/semaphores/{key}/wait", Operation::kWait, Bucket::kCommon, true},
 
     Route{Method::kGet, "/v1/stats", Operation::kStats},
-    Route{Method::kGet, "/health", Operation::kHealth, false, false, false},
-    Route{Method::kGet, "/ready", Operation::kReady, false, false, false},
+    Route{Method::kGet, "/health", Operation::kHealth, Bucket::kNone, false, false},
+    Route{Method::kGet, "/ready", Operation::kReady, Bucket::kNone, false, false},
     Route{Method::kGet, "/metrics", Operation::kMetrics},
-    Route{Method::kGet, "/v1/openapi.json", Operation::kOpenApi, false, false},
+    Route{Method::kGet, "/v1/openapi.json", Operation::kOpenApi, Bucket::kCommon, false, false},
 };
 
 /// Takes the first segment off `path`, which begins with '/': what stands up to the next one.

@@ -28,13 +28,21 @@ enum class Operation : std::uint8_t {
   kOpenApi,
 };
 
+/// What a request draws on where the requests of each address are limited.
+enum class Bucket : std::uint8_t {
+  kCommon,
+  kHolding,  ///< of its own for what keeps or gives back what is held, so that a neighbour's
+             ///< polling costs nobody a lock
+  kNone,     ///< probes are not limited
+};
+
 struct Route {
   Method method;             ///< HEAD goes where GET does
   std::string_view pattern;  ///< one segment may be a parameter: "/v1/locks/{key}"
   Operation operation;
+  Bucket bucket = Bucket::kCommon;
   bool semaphore = false;
   bool needs_auth = true;
-  bool rate_limited = true;
 };
 
 /// Every route, in the order of the documentation.

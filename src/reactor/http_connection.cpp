@@ -98,6 +98,16 @@ const http::Route* route_of(const std::variant<http::Match, http::NoMatch, Failu
   return none != nullptr ? none->other : nullptr;
 }
 
+/// A request that no route takes is a common one, lest it empty the bucket of those that hold, but
+/// for a preflight: without that a page cannot keep what it holds.
+http::Bucket bucket_of(const std::variant<http::Match, http::NoMatch, Failure>& found,
+                       bool preflight) {
+  const http::Route* const route = route_of(found);
+  if (route == nullptr) return http::Bucket::kCommon;
+  const bool taken = preflight || std::holds_alternative<http::Match>(found);
+  return !taken && route->bucket == http::Bucket::kHolding ? http::Bucket::kCommon : route->bucket;
+}
+
 bool may_block(Operation operation) {
   return operation == Operation::kAcquire || operation == Operation::kWait;
 }
@@ -234,12 +244,11 @@ typename HttpConnection<Stream>::Answer HttpConnection<Stream>::answer() {
   const auto* const match = std::get_if<http::Match>(&found);
   const http::Route* const route = route_of(found);
   route_ = route != nullptr ? route->pattern : "-";
-  if (route == nullptr || route->rate_limited) {
-    if (const auto wait = http_.rate_limiter().take(peer_, service_.now())) {
-      return too_many(*wait);
-    }
+  const bool preflight = is_preflight();
+  if (const auto wait = http_.take(bucket_of(found, preflight), peer_, service_.now())) {
+    return too_many(*wait);
   }
-  if (is_preflight()) return answer_preflight(route);
+  if (preflight) return answer_preflight(route);
   if ((route == nullptr || route->needs_auth) && !is_authorized()) {
     server_.warn(Server::Complaint::kAuth, info_,
                  request.authorization ? "wrong_secret" : "no_auth");

@@ -14,7 +14,8 @@ HttpServer::HttpServer(asio::io_context& context, const HttpOptions& options,
       server_(server),
       watch_(context, timeouts),
       sessions_(context, server.service(), options.sessions),
-      rate_limiter_(options.rate),
+      common_limiter_(options.rate),
+      holding_limiter_(options.rate),
       allowed_origins_(options.allowed_origins),
       gate_("http", options.caps),
       listener_(context, "http", options.address, gate_, std::move(welcome)) {}
@@ -28,7 +29,8 @@ void HttpServer::tick(locks::Instant now) {
   watch_.tick(server_.service().awake_now());
   gate_.tick(now);
   listener_.tick(now);
-  rate_limiter_.tick(now);
+  common_limiter_.tick(now);
+  holding_limiter_.tick(now);
   sessions_.tick();
 }
 
@@ -38,6 +40,20 @@ void HttpServer::stop() {
   listener_.close();
   sessions_.stop();
   watch_.stop();
+}
+
+std::optional<std::chrono::nanoseconds> HttpServer::take(http::Bucket bucket,
+                                                         const asio::ip::address& peer,
+                                                         locks::Instant now) {
+  switch (bucket) {
+    case http::Bucket::kCommon:
+      return common_limiter_.take(peer, now);
+    case http::Bucket::kHolding:
+      return holding_limiter_.take(peer, now);
+    case http::Bucket::kNone:
+      break;
+  }
+  return std::nullopt;
 }
 
 bool HttpServer::allows(std::string_view origin) const {

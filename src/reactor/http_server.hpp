@@ -5,11 +5,13 @@
 #include <chrono>
 #include <cstddef>
 #include <ctime>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "http/message.hpp"
+#include "http/routes.hpp"
 #include "middleware/gate.hpp"
 #include "middleware/rate_limiter.hpp"
 #include "net/net.hpp"
@@ -56,7 +58,10 @@ class HttpServer {
   [[nodiscard]] ConnectionWatch& watch() { return watch_; }
   [[nodiscard]] HttpSessions& sessions() { return sessions_; }
   [[nodiscard]] const HttpSessions& sessions() const { return sessions_; }
-  [[nodiscard]] middleware::RateLimiter& rate_limiter() { return rate_limiter_; }
+  /// Takes from one of the buckets of an address: see `RateLimiter::take`.
+  [[nodiscard]] std::optional<std::chrono::nanoseconds> take(http::Bucket bucket,
+                                                             const asio::ip::address& peer,
+                                                             locks::Instant now);
   /// Whether pages of this origin may read the answers.
   [[nodiscard]] bool allows(std::string_view origin) const;
   [[nodiscard]] bool has_cors() const { return !allowed_origins_.empty(); }
@@ -68,7 +73,8 @@ class HttpServer {
   Server& server_;
   ConnectionWatch watch_;
   HttpSessions sessions_;
-  middleware::RateLimiter rate_limiter_;
+  middleware::RateLimiter common_limiter_;
+  middleware::RateLimiter holding_limiter_;
   const std::vector<std::string> allowed_origins_;
   http::DateLine date_line_;
   middleware::Gate gate_;

@@ -1,5 +1,6 @@
 #include "http/routes.hpp"
 
+#include <map>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -168,7 +169,7 @@ TEST(routes, path_is_known_by_any_of_its_routes_whatever_the_method) {
     ASSERT_NE(other, nullptr) << route.pattern;
     EXPECT_EQ(other->pattern, route.pattern);
     EXPECT_EQ(other->needs_auth, route.needs_auth) << route.pattern;
-    EXPECT_EQ(other->rate_limited, route.rate_limited) << route.pattern;
+    EXPECT_EQ(other->bucket, route.bucket) << route.pattern;
   }
   EXPECT_EQ(std::get<NoMatch>(find_route(Method::kOther, "/nowhere")).other, nullptr);
 }
@@ -182,25 +183,31 @@ TEST(routes, every_route_is_found_by_its_pattern) {
 }
 
 TEST(routes, table_says_what_the_documentation_does) {
+  const std::map<Bucket, std::string> buckets{
+      {Bucket::kCommon, " limited"}, {Bucket::kHolding, " limited-apart"}, {Bucket::kNone, ""}};
   std::set<std::string> lines;
   for (const Route& route : routes()) {
     lines.insert(std::string(text(route.method)) + ' ' + std::string(route.pattern) +
                  (route.semaphore ? " semaphore" : "") + (route.needs_auth ? " auth" : "") +
-                 (route.rate_limited ? " limited" : ""));
+                 buckets.at(route.bucket));
   }
   std::set<std::string> expected = {
       "POST /v1/sessions auth limited",
-      "DELETE /v1/sessions/{id} auth limited",
-      "POST /v1/sessions/{id}/ping auth limited",
+      "DELETE /v1/sessions/{id} auth limited-apart",
+      "POST /v1/sessions/{id}/ping auth limited-apart",
       "GET /v1/stats auth limited",
       "GET /health",
       "GET /ready",
       "GET /metrics auth limited",
       "GET /v1/openapi.json limited",
   };
-  for (const char* const operation : {"", "/release", "/renew", "/enqueue", "/wait"}) {
+  for (const char* const operation : {"", "/enqueue", "/wait"}) {
     expected.insert("POST /v1/locks/{key}"s + operation + " auth limited");
     expected.insert("POST /v1/semaphores/{key}"s + operation + " semaphore auth limited");
+  }
+  for (const char* const operation : {"/release", "/renew"}) {
+    expected.insert("POST /v1/locks/{key}"s + operation + " auth limited-apart");
+    expected.insert("POST /v1/semaphores/{key}"s + operation + " semaphore auth limited-apart");
   }
   EXPECT_EQ(lines, expected);
 }

@@ -1145,6 +1145,31 @@ class RateLimit(ApiTest):
         self.assertEqual(self.client("127.0.0.4").ask("GET", "/metrics").status, 429)
         self.assertEqual(self.client("127.0.0.2").ask("GET", "/metrics").status, 200)
 
+    def test_what_keeps_or_gives_back_what_is_held_has_a_bucket_of_its_own(self):
+        session = self.session()
+        name = session["X-Dflockd-Session"]
+        kinds = (("/v1/locks/a/renew", {"token": "0" * 32}), ("/v1/locks/a/release", {"token": "0" * 32}),
+                 ("/v1/semaphores/a/renew", {"token": "0" * 32}),
+                 ("/v1/semaphores/a/release", {"token": "0" * 32}), (f"/v1/sessions/{name}/ping", None))
+        for number, (path, body) in enumerate(kinds):
+            with self.subTest(path):
+                client = self.client(f"127.0.1.{number}")
+                self.exhaust(client)
+                statuses = [client.ask("POST", path, body, session).status for _ in range(3)]
+                self.assertEqual(set(statuses), {404} if body else {204})
+                eventually(lambda: client.ask("POST", path, body, session).status == 429)
+                self.assertEqual(client.ask("DELETE", f"/v1/sessions/{'0' * 32}").status, 429)
+        client = self.client("127.0.2.1")
+        self.exhaust(client)
+        self.assertEqual(client.ask("DELETE", f"/v1/sessions/{'0' * 32}").status, 410)
+
+    def test_requests_that_no_route_takes_leave_that_bucket_alone(self):
+        client = self.client("127.0.2.2")
+        for method, path in (("GET", "/v1/locks/a/renew"), ("PUT", "/v1/sessions/a"), ("GET", "/v1/sessions/a/ping"),
+                             ("OPTIONS", "/v1/locks/a/release")):
+            eventually(lambda: client.ask(method, path).status == 429)
+        self.assertEqual(client.ask("DELETE", "/v1/sessions/a").status, 410)
+
     def test_unknown_paths_and_methods_count(self):
         client = self.client("127.0.0.5")
         statuses = [client.ask("GET", "/nowhere").status for _ in range(10)]
@@ -1286,6 +1311,8 @@ class Cors(unittest.TestCase):
         self.assertEqual(client.ask("GET", "/v1/stats").status, 429)
         for path in ("/health", "/ready"):
             self.assertEqual(client.ask("OPTIONS", path, headers=headers).status, 204)
+        self.assertEqual(client.ask("OPTIONS", "/v1/locks/a/renew", headers=headers).status, 204,
+                         "without it a page could not renew")
 
     def test_a_star_allows_any_origin(self):
         client = self.serve("--http-cors-allowed-origins", "*")

@@ -90,7 +90,7 @@ TEST(OpenApi, demands_credentials_exactly_where_the_server_does) {
 
 TEST(OpenApi, tells_of_rate_limits_exactly_where_there_are_some) {
   for (const Route& route : routes()) {
-    EXPECT_EQ(operation_of(route).at("responses").contains("429"), route.rate_limited)
+    EXPECT_EQ(operation_of(route).at("responses").contains("429"), route.bucket != Bucket::kNone)
         << operation_name(route);
   }
 }
