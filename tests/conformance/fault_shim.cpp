@@ -2,7 +2,8 @@
 //
 //   DFLOCKD_SHIM_FILE, DFLOCKD_SHIM_FLAG   while the file FLAG exists, writing or syncing the file
 //                                          FILE fails, with ENOSPC if FLAG is empty, else with EIO;
-//                                          if it holds "hang", syncing lasts until FLAG is gone
+//                                          if it holds "hang", syncing lasts until FLAG is gone;
+//                                          if a number, so many milliseconds longer
 //   DFLOCKD_SHIM_CLOCK_OFFSET              seconds by which the wall clock is wrong
 //   DFLOCKD_SHIM_SUSPENDED                 a file with the seconds for which the machine has been
 //                                          suspended, if it is there
@@ -48,18 +49,24 @@ Function* next(const char* name) {
   return reinterpret_cast<Function*>(::dlsym(RTLD_NEXT, name));
 }
 
-enum class Fault { kNone, kFull, kBroken, kHanging };
+enum class Fault { kNone, kFull, kBroken, kHanging, kSlow };
 
-/// What is wrong with the file FILE now.
-Fault fault() {
+/// What is wrong with the file FILE now, and by how many milliseconds it is slow.
+struct Disk {
+  Fault fault = Fault::kNone;
+  long slow_ms = 0;
+};
+
+Disk disk() {
   static const char* const flag = std::getenv("DFLOCKD_SHIM_FLAG");
   const int file = flag == nullptr ? -1 : ::open(flag, O_RDONLY | O_CLOEXEC);
-  if (file < 0) return Fault::kNone;
-  std::array<char, 4> word{};
-  const ssize_t size = ::read(file, word.data(), word.size());
+  if (file < 0) return {};
+  std::array<char, 8> word{};
+  const ssize_t size = ::read(file, word.data(), word.size() - 1);
   ::close(file);
-  if (size <= 0) return Fault::kFull;
-  return std::string_view(word.data(), word.size()) == "hang" ? Fault::kHanging : Fault::kBroken;
+  if (size <= 0) return {Fault::kFull};
+  if (const long slow_ms = std::atol(word.data()); slow_ms > 0) return {Fault::kSlow, slow_ms};
+  return {std::string_view(word.data()) == "hang" ? Fault::kHanging : Fault::kBroken};
 }
 
 bool is_the_file(int descriptor) {
@@ -74,16 +81,20 @@ bool is_the_file(int descriptor) {
 
 /// Sets errno if an operation on `descriptor` is to fail.
 bool fails(int descriptor) {
-  const Fault now = fault();
+  const Fault now = disk().fault;
   if ((now != Fault::kFull && now != Fault::kBroken) || !is_the_file(descriptor)) return false;
   errno = now == Fault::kFull ? ENOSPC : EIO;
   return true;
 }
 
-/// Waits for a disk that hangs.
+/// Waits for a disk that hangs or is slow.
 void wait_for_disk(int descriptor) {
+  if (!is_the_file(descriptor)) return;
   constexpr timespec kMoment{.tv_sec = 0, .tv_nsec = 1'000'000};
-  while (fault() == Fault::kHanging && is_the_file(descriptor)) ::nanosleep(&kMoment, nullptr);
+  while (disk().fault == Fault::kHanging) ::nanosleep(&kMoment, nullptr);
+  const long slow_ms = disk().slow_ms;
+  const timespec longer{.tv_sec = slow_ms / 1'000, .tv_nsec = slow_ms % 1'000 * 1'000'000};
+  ::nanosleep(&longer, nullptr);
 }
 
 /// For how long the machine has been suspended, in seconds.
