@@ -13,7 +13,7 @@ import subprocess
 import time
 
 from footprint import Client, wait_for_waiters
-from servers import BenchError, free_port, installed, stop
+from servers import BenchError, cpu_seconds, free_port, installed, stop
 from throughput import WARMUP_S, print_table, progress, verdict, verdict_at_least
 
 CYCLE_LIMIT = 3  # CPU of a cycle over HTTP, as a multiple of one over TCP
@@ -57,10 +57,10 @@ http {{
 
 
 @contextlib.contextmanager
-def dflockd(bench, *arguments):
+def dflockd(bench, *arguments, name="dflockd"):
     """A server with an HTTP port, and that port."""
     port = free_port()
-    with bench.server("dflockd", f"--http-port={port}", *arguments) as server:
+    with bench.server(name, f"--http-port={port}", *arguments) as server:
         yield server, port
 
 
@@ -119,24 +119,23 @@ def cycles(bench, settings):
 # --- Requests that touch no lock ---
 
 
-def cpu_seconds(pid):
-    """What a process and its children have used, by the kernel's clocks of them."""
+def family_cpu_seconds(pid):
+    """What a process and its children have used."""
     children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    clocks = [(~int(process) << 3) | 2 for process in (pid, *children)]  # as of <linux/posix-timers>
-    return sum(time.clock_gettime(clock) for clock in clocks)
+    return sum(cpu_seconds(int(process)) for process in (pid, *children))
 
 
 def requests_per_cpu_second(server, port, duration):
     """Puts wrk on /health."""
     command = [installed("wrk"), "--threads=1", f"--connections={CONNECTIONS}"]
     command += [f"--duration={max(1, round(duration))}s", f"http://127.0.0.1:{port}/health"]
-    before = cpu_seconds(server.pid)
+    before = family_cpu_seconds(server.pid)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         output, _ = process.communicate()
     finally:
         stop(process)
-    used = cpu_seconds(server.pid) - before
+    used = family_cpu_seconds(server.pid) - before
     answered = re.search(r"^ +(\d+) requests in ", output, re.MULTILINE)
     if process.returncode != 0 or not answered or re.search("Non-2xx|Socket errors", output):
         raise BenchError(f"wrk on {server.name} failed: {' / '.join(output.split(chr(10))[-4:])}")

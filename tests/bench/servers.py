@@ -52,12 +52,18 @@ class Server:
         text = pathlib.Path(f"/proc/{self.pid}/smaps_rollup").read_text()
         return int(re.search(r"^Rss:\s+(\d+) kB", text, re.MULTILINE)[1]) * 1024
 
+    def most_resident_bytes(self):
+        """The most that was ever resident."""
+        text = pathlib.Path(f"/proc/{self.pid}/status").read_text()
+        return int(re.search(r"^VmHWM:\s+(\d+) kB", text, re.MULTILINE)[1]) * 1024
+
 
 class Bench:
     """The binaries, the cores they are pinned to, and how they are run."""
 
-    def __init__(self, build, busy_poll):
+    def __init__(self, build, busy_poll, against=None):
         self._build = build
+        self._against = against
         self._busy_poll = busy_poll
         cores = sorted(os.sched_getaffinity(0))
         if len(cores) < 2:
@@ -65,17 +71,26 @@ class Bench:
         self.server_core, self.client_core = cores[0], cores[1]
         os.sched_setaffinity(0, {self.client_core})
 
-    def server(self, name, *arguments):
-        """Runs the server with this name, with further arguments, for the length of a `with`."""
+    @property
+    def dflockds(self):
+        """The names of the dflockds that are compared with each other."""
+        return ["dflockd"] if self._against is None else ["before", "dflockd"]
+
+    def server(self, name, *arguments, environment=None):
+        """Runs the server with this name, with further arguments and environment variables, for the
+        length of a `with`."""
+
+        if name in self.dflockds and not any(one.startswith("--max-locks=") for one in arguments):
+            arguments = (f"--max-locks={MAX_LOCKS}", *arguments)
 
         def command_in(directory):
             command, port = self._command(name, directory)
             return [*command, *arguments], port
 
-        return self.running(name, command_in)
+        return self.running(name, command_in, environment)
 
     @contextlib.contextmanager
-    def running(self, name, command_in):
+    def running(self, name, command_in, environment=None):
         """Runs a server for the length of a `with`. `command_in` gives its command line in a
         temporary directory, and its port, or None if it picks one and tells it."""
         with tempfile.TemporaryDirectory(prefix="dflockd-bench-") as directory:
@@ -88,6 +103,7 @@ class Bench:
                     stdout=log,
                     stderr=log,
                     cwd=directory,
+                    env={**os.environ, **(environment or {})},
                     start_new_session=True,
                     preexec_fn=lambda: os.sched_setaffinity(0, {self.server_core}),
                 )
@@ -96,9 +112,10 @@ class Bench:
             finally:
                 stop(process)
 
-    def load(self, server, **flags):
+    def load(self, server, allow_errors=False, **flags):
         """Puts a server under load. Flags are those of dflockd-bench, `True` standing for one that
-        takes no value; gives its JSON. The port is the server's unless it is among them."""
+        takes no value; gives its JSON, which counts the errors if they are allowed. The port is the
+        server's unless it is among them."""
         command = [self._binary("dflockd-bench"), "--json", f"--server-pid={server.pid}"]
         flags.setdefault("port", server.port)
         command += [f"--protocol={PROTOCOLS.get(server.name, 'dflockd')}"]
@@ -112,7 +129,7 @@ class Bench:
             output, _ = process.communicate()
         finally:
             stop(process)
-        if process.returncode != 0:
+        if process.returncode != 0 and not (allow_errors and output):
             raise BenchError(f"the load on {server.name} failed")
         return json.loads(output)
 
@@ -131,6 +148,12 @@ class Bench:
             raise BenchError(f"the client library failed on {server.name}")
         return json.loads(done.stdout)
 
+    def slow_disk(self, file, flag):
+        """The environment of a server for which syncing `file` takes as many milliseconds longer as
+        the file `flag` says, once there is one."""
+        shim = self._binary("tests/conformance/libdflockd_fault_shim.so")
+        return {"LD_PRELOAD": shim, "DFLOCKD_SHIM_FILE": file, "DFLOCKD_SHIM_FLAG": flag}
+
     def _binary(self, name):
         path = self._build.resolve() / name
         if not path.exists():
@@ -141,8 +164,9 @@ class Bench:
         """The command line, and its port, or None for a server that picks one and tells it."""
         if name == "floor":
             return [self._binary("dflockd-bench-floor")], None
-        if name == "dflockd":
-            return [self._binary("dflockd"), "--port=0", f"--max-locks={MAX_LOCKS}"], None
+        if name in ("dflockd", "before"):
+            binary = self._binary("dflockd") if name == "dflockd" else self._against.resolve()
+            return [binary, "--port=0"], None
         port = str(free_port())
         most = str(MOST_CONNECTIONS + 100)
         if name == "redis":
@@ -166,6 +190,11 @@ def installed(program):
 def free_port():
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return probe.getsockname()[1]
+
+
+def cpu_seconds(pid):
+    """What a process has used, by the kernel's clock of it."""
+    return time.clock_gettime((~pid << 3) | 2)  # as of <linux/posix-timers.h>
 
 
 def told_port(text):

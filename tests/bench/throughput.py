@@ -47,7 +47,7 @@ WARMUP_S = 0.3
 def verdict(value, limit):
     if limit is None:
         return ""
-    return f"{'ok' if value <= limit else 'over'} (at most {limit:g})"
+    return f"{'ok' if value <= limit else 'over'} (at most {limit:,})"
 
 
 def verdict_at_least(value, limit):
