@@ -54,8 +54,8 @@ function(dflockd_full_of_templates target)
   endif()
 endfunction()
 
-# dflockd_command_line(SOURCE...) marks files of this directory that include CLI11. To optimise it takes
-# longer than all the rest of such a file, for what runs once.
+# dflockd_command_line(SOURCE...) marks files of this directory that include CLI11 or toml++. To optimise
+# it takes longer than all the rest of such a file, for what runs once.
 function(dflockd_command_line)
   set_source_files_properties(${ARGN} PROPERTIES COMPILE_OPTIONS $<IF:$<BOOL:${DFLOCKD_SANITIZE}>,-O0,-Og>)
 endfunction()

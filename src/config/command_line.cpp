@@ -22,10 +22,6 @@ std::string negated(const Row& row) {
   return "--no-" + std::string(row.name);
 }
 
-bool is_on_or_off(const Row& row) {
-  return std::holds_alternative<Boolean>(row.value) || std::holds_alternative<Switch>(row.value);
-}
-
 /// The help of a row: what it is, and below that its environment variable and its default.
 std::string description(const Row& row) {
   std::string text(row.help);
@@ -43,7 +39,7 @@ std::string description(const Row& row) {
 /// Declares `name` to CLI11, which is left to tell flags from values and to lay out --help. It
 /// hands out every value unchecked: values are checked by the same code whatever their source.
 CLI::Option* declare(CLI::App& app, const Row& row, const std::string& name) {
-  CLI::Option* const option = is_on_or_off(row)
+  CLI::Option* const option = is_boolean(row.value)
                                   ? app.add_flag(name)
                                   : app.add_option(name)->option_text(placeholder(row.value));
   return option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)

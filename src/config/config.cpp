@@ -5,11 +5,12 @@
 #include <map>
 #include <utility>
 
+#include "base/text.hpp"
+#include "base/token.hpp"
 #include "config/command_line.hpp"
 #include "config/file_checks.hpp"
 #include "config/refusal.hpp"
 #include "config/rows.hpp"
-#include "config/token.hpp"
 #include "config/toml.hpp"
 
 namespace dflockd::config {
@@ -53,17 +54,10 @@ class Collector {
       const Row* const row = row_in_file(key);
       return row != nullptr && !is_secret(row->value);
     };
-    for (const TomlItem& item : read_toml_file(settings_.config_file, where("config"), may_show)) {
-      const Row* const row = row_in_file(item.key);
-      if (row == nullptr) {
-        throw Refusal(item.where + ": unknown key");
-      }
-      const std::string_view text = view_of(item.text);
-      if (is_text(row->value) && !item.quoted) {
-        throw Refusal(item.where + ": " + (is_secret(row->value) ? kNotShown : in_quotes(text)) +
-                      " must stand in quotes");
-      }
-      take(*row, Source::kFile, item.where, text);
+    try {
+      for (const TomlItem& item : read_toml_file(settings_.config_file, may_show)) take(item);
+    } catch (const base::FileError& error) {
+      throw about_file(error.what(), where("config"));
     }
   }
 
@@ -136,6 +130,37 @@ class Collector {
     }
   }
 
+  /// Takes what the file says; each kind of value has its type there.
+  void take(const TomlItem& item) {
+    if (item.type == TomlType::kSection) {
+      throw Refusal(item.where + ": a section is not allowed; there are none");
+    }
+    const Row* const row = row_in_file(item.key);
+    if (row == nullptr) {
+      throw Refusal(item.where + ": unknown key; the nearest is " +
+                    std::string(nearest(item.key, names_in_file())));
+    }
+    if (!has_type(row->value, item.type)) {
+      throw Refusal(item.where + ": " + std::string(item.type_name) + " is not allowed; expected " +
+                    (is_text(row->value) ? "text in quotes" : allowed(row->value)));
+    }
+    take(*row, Source::kFile, item.where, base::view_of(item.text));
+  }
+
+  static bool has_type(const Value& value, TomlType type) {
+    if (is_text(value)) return type == TomlType::kString;
+    if (!is_boolean(value)) return type == TomlType::kInteger;
+    return type == TomlType::kBoolean || type == TomlType::kString || type == TomlType::kInteger;
+  }
+
+  static std::vector<std::string_view> names_in_file() {
+    std::vector<std::string_view> names;
+    for (const Row& row : rows()) {
+      if (row.scope != Scope::kCommandLine) names.push_back(row.name);
+    }
+    return names;
+  }
+
   /// Returns whether the variable is set; nullptr names none.
   bool read_variable(const Row& row, const char* name, const Environment& environment) {
     const char* const text = name == nullptr ? nullptr : environment(name);
@@ -155,10 +180,14 @@ class Collector {
   void read_token() {
     const std::filesystem::path& file = settings_.auth_token_file;
     const std::string source = where("auth-token-file");
-    TokenFile content = read_token_file(file, source);
-    settings_.auth_token = std::move(content.token);
-    if (content.readable_by_others) {
-      warnings_.push_back(source + ": " + in_quotes(file.string()) + " is readable by others");
+    try {
+      base::TokenFile content = base::read_token_file(file.string());
+      settings_.auth_token = std::move(content.token);
+      if (content.readable_by_others) {
+        warnings_.push_back(source + ": " + in_quotes(file.string()) + " is readable by others");
+      }
+    } catch (const base::FileError& error) {
+      throw about_file(error.what(), source);
     }
   }
 
@@ -228,8 +257,8 @@ void check_files(const Collector& collector) {
     return;
   }
   if (const std::optional<std::string> reason = why_unusable_as_state(file)) {
-    throw Refusal(collector.where("fence-state-file") + ": " + in_quotes(file.string()) +
-                  " cannot be used: " + *reason);
+    throw about_file("cannot use " + base::in_quotes(file.string()) + ": " + *reason,
+                     collector.where("fence-state-file"));
   }
 }
 
@@ -240,10 +269,10 @@ std::vector<std::string> ask(const Check& check, const Collector& collector, Pur
   }
   Findings findings = check(collector.settings(), purpose);
   if (const std::optional<Problem>& problem = findings.problem) {
-    throw Refusal(collector.where(problem->setting) + ": " + printable(problem->what));
+    throw about_file(problem->what, collector.where(problem->setting));
   }
   for (std::string& warning : findings.warnings) {
-    warning = printable(warning);
+    warning = base::escaped(warning);
   }
   return std::move(findings.warnings);
 }

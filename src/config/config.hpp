@@ -27,9 +27,11 @@
 #include <variant>
 #include <vector>
 
-#include "config/secret.hpp"
+#include "base/secret.hpp"
 
 namespace dflockd::config {
+
+using base::Secret;
 
 enum class LogLevel { kDebug, kInfo, kWarn, kError };
 enum class LogFormat { kText, kJson };
@@ -99,10 +101,10 @@ struct Exit {
 /// Looks up an environment variable; nullptr if it is not set. `std::getenv` is one.
 using Environment = std::function<const char*(const char* name)>;
 
-/// What is wrong with a setting whose value is allowed, such as a file whose content is damaged.
+/// What is wrong with a file that a setting names.
 struct Problem {
   std::string_view setting;  ///< the flag without its dashes
-  std::string what;          ///< one line
+  std::string what;          ///< one line, which names the file
 };
 
 /// What becomes of the configuration once it has been checked.

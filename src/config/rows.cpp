@@ -8,10 +8,10 @@
 #include <system_error>
 #include <utility>
 
+#include "base/token.hpp"
 #include "config/host.hpp"
 #include "config/lists.hpp"
 #include "config/refusal.hpp"
-#include "config/token.hpp"
 
 namespace dflockd::config {
 namespace {
@@ -124,6 +124,9 @@ constexpr std::array kRows{
         Scope::kCommandLine},
 };
 
+/// What --check-config prints for a secret.
+constexpr std::string_view kMask = "***";
+
 /// The longest time in seconds: still a positive number of nanoseconds in 64 bits.
 constexpr std::uint64_t kMaxSeconds = 9'223'372'036;
 
@@ -222,11 +225,14 @@ struct Reader {
     return valid;
   }
   bool operator()(const Path& kind) {
-    settings.*kind.field = text;
-    return true;
+    const bool valid = text.find('\0') == std::string_view::npos;  // the system would stop there
+    if (valid) {
+      settings.*kind.field = text;
+    }
+    return valid;
   }
   bool operator()(const Token& kind) {
-    const bool valid = text.empty() || (is_token(text) && text != kMask);
+    const bool valid = text.empty() || (base::is_token(text) && text != kMask);
     if (valid) {
       settings.*kind.field = Secret(text);
     }
@@ -254,7 +260,7 @@ struct Allowed {
   }
   std::string operator()(const Path&) { return "the path of a file"; }
   std::string operator()(const Token&) {
-    return from_to("a token", 1, kMaxTokenSize) +
+    return from_to("a token", 1, base::kMaxTokenSize) +
            " bytes long, without a newline, without white space at either end";
   }
   std::string operator()(const Origins&) {
@@ -336,6 +342,10 @@ bool is_text(const Value& value) {
          is_secret(value) || std::holds_alternative<Origins>(value) ||
          std::holds_alternative<Hosts>(value) || std::holds_alternative<Level>(value) ||
          std::holds_alternative<Format>(value);
+}
+
+bool is_boolean(const Value& value) {
+  return std::holds_alternative<Boolean>(value) || std::holds_alternative<Switch>(value);
 }
 
 bool is_secret(const Value& value) {

@@ -127,6 +127,9 @@ struct Row {
 /// Whether the value is text, which TOML wants in quotes.
 [[nodiscard]] bool is_text(const Value& value);
 
+/// Whether the value is on or off.
+[[nodiscard]] bool is_boolean(const Value& value);
+
 /// Whether the value must not be shown.
 [[nodiscard]] bool is_secret(const Value& value);
 

@@ -1,35 +1,32 @@
-// The part of TOML that a flat list of settings needs: `key = value` lines and comments; strings on
-// one line ("..." with escapes, '...' without), integers and booleans. Internal to the room.
-//
-// CLI11 has a reader of its own, but that one cuts a string at a '#', skips lines that it does not
-// understand, and cannot tell a line's number, so that a typing error would go unnoticed.
+// The configuration file: TOML, of which a flat list of settings needs strings, integers and
+// booleans. Internal to the room.
 #pragma once
 
-#include <cstddef>
 #include <filesystem>
 #include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "config/secret.hpp"
+#include "base/secret.hpp"
 
 namespace dflockd::config {
 
+enum class TomlType { kString, kInteger, kBoolean, kSection, kOther };
+
 struct TomlItem {
   std::string key;
-  WipedBytes text;      ///< the string's content, or the integer or boolean as it is written
-  bool quoted = false;  ///< whether it is written as a string
-  std::string where;    ///< "FILE:LINE: KEY", for error lines
+  TomlType type = TomlType::kOther;
+  std::string_view type_name;  ///< for error lines, such as "an array"
+  base::WipedBytes text;       ///< the string, or the integer or boolean as TOML has it
+  std::string where;           ///< "FILE:LINE:COLUMN: KEY", for error lines
 };
 
-/// Reads the file that `source` ("--config") named. Throws Refusal, naming that if the file cannot
-/// be read, and the file and line for what is not TOML, or is TOML that no setting needs: sections,
-/// dotted keys, arrays, text over several lines. It quotes the line only if `may_show` says that
-/// the value of its key is no secret.
+/// Reads the items at the top of the file, in their order there. Throws base::FileError if it
+/// cannot be read, and Refusal for what is not TOML, with file, line and column. That error quotes
+/// the line only if `may_show` says that the value of its key is no secret.
 [[nodiscard]] std::vector<TomlItem> read_toml_file(
-    const std::filesystem::path& file, const std::string& source,
-    const std::function<bool(std::string_view key)>& may_show);
+    const std::filesystem::path& file, const std::function<bool(std::string_view key)>& may_show);
 
 /// `text` as a TOML string, quotes included.
 [[nodiscard]] std::string to_toml_string(std::string_view text);

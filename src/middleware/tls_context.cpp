@@ -1,17 +1,11 @@
 #include "middleware/tls_context.hpp"
 
 #include <array>
-#include <cerrno>
-#include <cstring>
 #include <new>
 #include <optional>
 #include <system_error>
 #include <utility>
 #include <vector>
-
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <openssl/bio.h>
 #include <openssl/crypto.h>
@@ -21,6 +15,9 @@
 #include <openssl/rand.h>
 #include <openssl/x509.h>
 
+#include "base/small_file.hpp"
+#include "base/text.hpp"
+
 namespace dflockd::middleware {
 
 namespace {
@@ -28,9 +25,6 @@ namespace {
 constexpr std::string_view kCertificate = "tls-cert";
 constexpr std::string_view kKey = "tls-key";
 constexpr std::string_view kClientCa = "tls-client-ca";
-
-/// The largest PEM file; bundles of all public authorities take a fifth of it.
-constexpr std::size_t kLargestFile = 1024UL * 1024;
 
 /// How long a session can be resumed, in seconds. Ticket keys do not live longer either.
 constexpr long kSessionLifetimeS = 3600;
@@ -61,15 +55,11 @@ class PemFile {
  public:
   PemFile(std::string_view setting, const std::filesystem::path& path)
       : setting_(setting), path_(path) {
-    const int file = ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    if (file < 0) refuse(std::generic_category().message(errno));
     try {
-      read_from(file);
-    } catch (...) {
-      ::close(file);
-      throw;
+      bytes_ = base::read_small_file(path.string()).bytes;
+    } catch (const base::FileError& error) {
+      throw TlsFileError(setting, error.what());
     }
-    ::close(file);
     // Of an empty file there are no bytes to point at.
     bio_.reset(
         BIO_new_mem_buf(bytes_.empty() ? "" : bytes_.data(), static_cast<int>(bytes_.size())));
@@ -77,7 +67,6 @@ class PemFile {
   }
   PemFile(const PemFile&) = delete;
   PemFile& operator=(const PemFile&) = delete;
-  ~PemFile() { OPENSSL_cleanse(bytes_.data(), bytes_.size()); }
 
   /// The next certificate, or null at the end.
   Owned<X509> next_certificate() {
@@ -107,29 +96,13 @@ class PemFile {
   }
 
   [[noreturn]] void refuse(const std::string& why) const {
-    throw TlsFileError(setting_, "'" + path_.string() + "' cannot be used: " + why);
+    throw TlsFileError(setting_, "cannot use " + base::in_quotes(path_.string()) + ": " + why);
   }
 
  private:
-  void read_from(int file) {
-    struct stat status {};
-    if (::fstat(file, &status) != 0) refuse(std::generic_category().message(errno));
-    if (!S_ISREG(status.st_mode)) refuse("it is not a regular file");
-    if (static_cast<std::size_t>(status.st_size) > kLargestFile) refuse("it is over 1 MiB long");
-    bytes_.resize(static_cast<std::size_t>(status.st_size));
-    std::size_t read = 0;
-    while (read < bytes_.size()) {
-      const ssize_t size = ::read(file, bytes_.data() + read, bytes_.size() - read);
-      if (size < 0 && errno != EINTR) refuse(std::generic_category().message(errno));
-      if (size == 0) break;
-      if (size > 0) read += static_cast<std::size_t>(size);
-    }
-    bytes_.resize(read);
-  }
-
   std::string_view setting_;
   const std::filesystem::path& path_;
-  std::vector<char> bytes_;
+  base::WipedBytes bytes_;
   Owned<BIO> bio_;
 };
 

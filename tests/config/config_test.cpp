@@ -79,7 +79,7 @@ TEST_F(ConfigTest, first_complaint_is_about_the_command_line_then_environment_th
   const Variables variables{{"DFLOCKD_PORT", "b"}};
   EXPECT_THAT(refused({"--port=a", "--config", file}, variables), HasSubstr("--port: 'a'"));
   EXPECT_THAT(refused({"--config", file}, variables), HasSubstr("DFLOCKD_PORT: 'b'"));
-  EXPECT_THAT(refused({"--config", file}), HasSubstr("port: 'c'"));
+  EXPECT_THAT(refused({"--config", file}), HasSubstr("d.toml:1:1: port: "));
 }
 
 TEST_F(ConfigTest, ipv6_prefix_of_no_bits_is_refused) {
@@ -93,7 +93,7 @@ TEST_F(ConfigTest, certificate_or_key_alone_is_refused) {
   EXPECT_EQ(refused({}, {{"DFLOCKD_TLS_CERT", "c"}}),
             "dflockd: DFLOCKD_TLS_CERT: --tls-key is needed too");
   EXPECT_EQ(refused({"--config", file}),
-            "dflockd: " + file + ":2: tls-key: --tls-cert is needed too");
+            "dflockd: " + file + ":2:1: tls-key: --tls-cert is needed too");
   EXPECT_EQ(refused({"--tls-key=k", "--tls-client-ca=a"}),
             "dflockd: --tls-key: --tls-cert is needed too");
   EXPECT_EQ(refused({"--tls-key="}, {{"DFLOCKD_TLS_CERT", "c"}, {"DFLOCKD_TLS_KEY", "k"}}),
@@ -181,10 +181,10 @@ TEST_F(ConfigTest, further_check_can_refuse) {
     return Findings{Problem{"port", std::to_string(config.port) + " is\ntaken"}, {"not said"}};
   };
   for (const std::string check_config : {"--check-config=false", "--check-config"}) {
-    EXPECT_EQ(refused({check_config, "--port=1"}, {}, check), "dflockd: --port: 1 is\\x0ataken");
+    EXPECT_EQ(refused({check_config, "--port=1"}, {}, check), "dflockd: 1 is\\x0ataken (--port)");
     EXPECT_EQ(refused({check_config}, {{"DFLOCKD_PORT", "2"}}, check),
-              "dflockd: DFLOCKD_PORT: 2 is\\x0ataken");
-    EXPECT_EQ(refused({check_config}, {}, check), "dflockd: --port: 6388 is\\x0ataken");
+              "dflockd: 2 is\\x0ataken (DFLOCKD_PORT)");
+    EXPECT_EQ(refused({check_config}, {}, check), "dflockd: 6388 is\\x0ataken (--port)");
   }
 }
 
@@ -231,24 +231,25 @@ TEST_F(CheckConfigTest, bad_value_is_refused) {
 TEST_F(CheckConfigTest, state_file_that_is_not_regular_is_refused) {
   const std::string path = directory_.string();
   EXPECT_EQ(refused({"--check-config", "--fence-state-file", path}),
-            "dflockd: --fence-state-file: '" + path + "' cannot be used: it is not a regular file");
-  EXPECT_EQ(refused({"--check-config"}, {{"DFLOCKD_FENCE_STATE_FILE", "/dev/null"}}),
-            "dflockd: DFLOCKD_FENCE_STATE_FILE: '/dev/null' cannot be used: it is not a regular "
-            "file");
+            "dflockd: cannot use \"" + path + "\": Is a directory (--fence-state-file)");
+  EXPECT_EQ(
+      refused({"--check-config"}, {{"DFLOCKD_FENCE_STATE_FILE", "/dev/null"}}),
+      "dflockd: cannot use \"/dev/null\": it is not a regular file (DFLOCKD_FENCE_STATE_FILE)");
 }
 
 TEST_F(CheckConfigTest, state_file_in_a_missing_directory_is_refused) {
-  const std::string path = (directory_ / "none" / "fence").string();
+  const std::string none = (directory_ / "none").string();
+  const std::string path = none + "/fence";
   const std::string file = write("d.toml", "fence-state-file = '" + path + "'");
   EXPECT_EQ(refused({"--check-config", "--config", file}),
-            "dflockd: " + file + ":1: fence-state-file: '" + path +
-                "' cannot be used: its directory does not exist");
+            "dflockd: cannot use \"" + path + "\": cannot create it in \"" + none +
+                "\": No such file or directory (" + file + ":1:1: fence-state-file)");
 }
 
 TEST_F(CheckConfigTest, state_file_below_a_file_is_refused) {
   const std::string path = write("file", "") + "/fence";
   EXPECT_THAT(refused({"--check-config", "--fence-state-file", path}),
-              HasSubstr("' cannot be used: "));
+              HasSubstr("\": Not a directory (--fence-state-file)"));
 }
 
 TEST_F(CheckConfigTest, state_file_without_the_rights_is_refused) {
@@ -258,20 +259,18 @@ TEST_F(CheckConfigTest, state_file_without_the_rights_is_refused) {
   ASSERT_EQ(::chmod(directory_.c_str(), 0555), 0);
   const WithoutRootsRights without;
   EXPECT_EQ(refused({"--check-config", "--fence-state-file", path}),
-            "dflockd: --fence-state-file: '" + path +
-                "' cannot be used: it is not readable and writable");
+            "dflockd: cannot use \"" + path + "\": Permission denied (--fence-state-file)");
   EXPECT_EQ(refused({"--check-config", "--fence-state-file", missing}),
-            "dflockd: --fence-state-file: '" + missing +
-                "' cannot be used: it does not exist, and its directory is not readable "
-                "and writable");
+            "dflockd: cannot use \"" + missing + "\": cannot create it in \"" +
+                directory_.string() + "\": Permission denied (--fence-state-file)");
 }
 
 TEST_F(CheckConfigTest, link_to_a_state_file_that_is_missing_is_refused) {
   const std::filesystem::path link = directory_ / "link";
   std::filesystem::create_symlink(directory_ / "none", link);
   EXPECT_EQ(refused({"--check-config", "--fence-state-file", link.string()}),
-            "dflockd: --fence-state-file: '" + link.string() +
-                "' cannot be used: it is a link to a file that does not exist");
+            "dflockd: cannot use \"" + link.string() +
+                "\": it is a link to a file that does not exist (--fence-state-file)");
 }
 
 TEST_F(CheckConfigTest, directory_that_cannot_be_read_is_refused) {
@@ -279,7 +278,7 @@ TEST_F(CheckConfigTest, directory_that_cannot_be_read_is_refused) {
   ASSERT_EQ(::chmod(directory_.c_str(), 0333), 0);
   const WithoutRootsRights without;
   EXPECT_THAT(refused({"--check-config", "--fence-state-file", missing}),
-              HasSubstr("its directory is not readable and writable"));
+              HasSubstr("\": Permission denied (--fence-state-file)"));
 }
 
 TEST_F(CheckConfigTest, usable_state_file_is_accepted_and_not_created) {

@@ -78,8 +78,8 @@ TEST_F(HttpConfigTest, list_with_a_bad_or_missing_origin_is_refused) {
 TEST_F(HttpConfigTest, array_of_origins_is_refused_in_the_file) {
   const std::string file = write("d.toml", "http-cors-allowed-origins = ['https://a']");
   EXPECT_EQ(refused({"--config", file}), "dflockd: " + file +
-                                             ":1: '['https://a']' is not a value; expected "
-                                             "\"text\", a number, true or false");
+                                             ":1:1: http-cors-allowed-origins: an array is not "
+                                             "allowed; expected text in quotes");
 }
 
 TEST_F(HttpConfigTest, origins_are_accepted) {

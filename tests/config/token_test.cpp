@@ -9,8 +9,8 @@
 
 #include <gmock/gmock.h>
 
+#include "../base/freed_memory.hpp"
 #include "fixture.hpp"
-#include "freed_memory.hpp"
 
 namespace dflockd::config {
 namespace {
@@ -35,13 +35,14 @@ class TokenTest : public DirectoryTest {
     return path;
   }
 
-  /// What is said about a file with this content, from behind its name on.
+  /// Why a file with this content cannot be used.
   [[nodiscard]] std::string complaint(std::string_view content) const {
     const std::string path = token_file(content);
-    const std::string line = refused({"--auth-token-file", path});
-    const std::string start = "dflockd: --auth-token-file: '" + path + "'";
-    EXPECT_EQ(line.substr(0, start.size()), start);
-    return line.substr(start.size());
+    std::string line = refused({"--auth-token-file", path});
+    const std::string start = "dflockd: cannot use \"" + path + "\": ";
+    const std::string end = "; expected a line of 1 to 65536 bytes (--auth-token-file)";
+    EXPECT_TRUE(line.starts_with(start) && line.ends_with(end)) << line;
+    return line.substr(start.size(), line.size() - start.size() - end.size());
   }
 
   /// The secret from a file with this content.
@@ -76,7 +77,7 @@ TEST_F(TokenTest, text_that_cannot_be_sent_as_it_is_is_refused) {
   for (const std::string& bad : {std::string("a\\nb"), std::string(" a"), std::string("a\\r"),
                                  std::string(kMaxSize + 1, 'a')}) {
     const std::string path = write("d.toml", "\nauth-token = \"" + bad + "\"");
-    EXPECT_EQ(refused({"--config", path}), "dflockd: " + path + ":2: auth-token" + kNotAllowed);
+    EXPECT_EQ(refused({"--config", path}), "dflockd: " + path + ":2:1: auth-token" + kNotAllowed);
   }
 }
 
@@ -85,7 +86,7 @@ TEST_F(TokenTest, mask_is_refused) {
   EXPECT_EQ(refused({"--auth-token=***"}), std::string("dflockd: --auth-token") + kIsMask);
   EXPECT_EQ(refused({}, {{"DFLOCKD_AUTH_TOKEN", "***"}}),
             std::string("dflockd: DFLOCKD_AUTH_TOKEN") + kIsMask);
-  EXPECT_EQ(refused({"--config", path}), "dflockd: " + path + ":1: auth-token" + kIsMask);
+  EXPECT_EQ(refused({"--config", path}), "dflockd: " + path + ":1:1: auth-token" + kIsMask);
   EXPECT_EQ(accepted({"--auth-token=****"}).config.auth_token.view(), "****");
 }
 
@@ -100,55 +101,35 @@ TEST_F(TokenTest, bad_text_is_refused_even_if_it_is_overridden) {
 TEST_F(TokenTest, text_without_quotes_is_refused) {
   const std::string number = write("number.toml", "auth-token = 1234567");
   EXPECT_EQ(refused({"--config", number}),
-            "dflockd: " + number + ":1: auth-token: <not shown> must stand in quotes");
+            "dflockd: " + number +
+                ":1:1: auth-token: an integer is not allowed; expected text in quotes");
   const std::string word = write("word.toml", "auth-token = hunter2");
-  EXPECT_EQ(refused({"--config", word}),
-            "dflockd: " + word +
-                ":1: <not shown> is not a value; expected \"text\", a number, true or false");
+  EXPECT_EQ(
+      refused({"--config", word}),
+      "dflockd: " + word + ":1:14: not TOML; expected key = \"text\", a number, true or false");
 }
 
 TEST_F(TokenTest, file_that_cannot_be_read_is_refused) {
   const std::string missing = (directory_ / "none").string();
   const std::string toml = write("d.toml", "auth-token-file = '" + missing + "'");
-  const std::string rest = ": '" + missing + "' cannot be read: No such file or directory";
-  EXPECT_EQ(refused({"--auth-token-file", missing}), "dflockd: --auth-token-file" + rest);
+  const std::string start = "dflockd: cannot read \"" + missing + "\": No such file or directory (";
+  EXPECT_EQ(refused({"--auth-token-file", missing}), start + "--auth-token-file)");
   EXPECT_EQ(refused({"--check-config", "--auth-token-file", missing}),
-            "dflockd: --auth-token-file" + rest);
+            start + "--auth-token-file)");
   EXPECT_EQ(refused({}, {{"DFLOCKD_AUTH_TOKEN_FILE", missing}}),
-            "dflockd: DFLOCKD_AUTH_TOKEN_FILE" + rest);
-  EXPECT_EQ(refused({"--config", toml}), "dflockd: " + toml + ":1: auth-token-file" + rest);
-}
-
-TEST_F(TokenTest, file_that_is_not_regular_is_refused_and_not_waited_for) {
-  const std::string fifo = (directory_ / "fifo").string();
-  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
-  for (const std::string& path : {fifo, directory_.string(), std::string("/dev/zero")}) {
-    EXPECT_EQ(
-        refused({"--auth-token-file", path}),
-        "dflockd: --auth-token-file: '" + path + "' cannot be read: it is not a regular file");
-  }
-}
-
-TEST_F(TokenTest, file_without_the_right_to_read_it_is_refused) {
-  const std::string path = token_file("hunter2");
-  ASSERT_EQ(::chmod(path.c_str(), 0), 0);
-  ASSERT_EQ(::chmod(directory_.c_str(), 0755), 0);
-  const WithoutRootsRights without;
-  EXPECT_EQ(refused({"--auth-token-file", path}),
-            "dflockd: --auth-token-file: '" + path + "' cannot be read: Permission denied");
+            start + "DFLOCKD_AUTH_TOKEN_FILE)");
+  EXPECT_EQ(refused({"--config", toml}), start + toml + ":1:1: auth-token-file)");
 }
 
 TEST_F(TokenTest, file_without_exactly_one_line_is_refused) {
-  EXPECT_EQ(complaint(""), " cannot be used: it holds no token");
-  EXPECT_EQ(complaint(" \t\r\n\v\f\n"), " cannot be used: it holds no token");
-  EXPECT_EQ(complaint("hunter2\nb"), " cannot be used: it holds more than one line");
-  EXPECT_EQ(complaint("\nhunter2\r\n\r\nb\n"), " cannot be used: it holds more than one line");
+  EXPECT_EQ(complaint(""), "it holds no token");
+  EXPECT_EQ(complaint(" \t\r\n\v\f\n"), "it holds no token");
+  EXPECT_EQ(complaint("hunter2\nb"), "it holds more than one line");
+  EXPECT_EQ(complaint("\nhunter2\r\n\r\nb\n"), "it holds more than one line");
 }
 
 TEST_F(TokenTest, token_too_long_for_the_protocol_is_refused_in_a_file) {
-  EXPECT_EQ(complaint(std::string(kMaxSize + 1, 'a')),
-            " cannot be used: it holds more than 65536 bytes");
-  EXPECT_EQ(complaint(std::string((1 << 20) + 1, ' ')), " cannot be read: it is larger than 1 MiB");
+  EXPECT_EQ(complaint(std::string(kMaxSize + 1, 'a')), "it holds more than 65536 bytes");
 }
 
 TEST_F(TokenTest, longest_token_is_accepted) {
@@ -316,7 +297,7 @@ TEST_F(TokenTest, nothing_that_is_printed_shows_it) {
                                  "auth-token = {hunter2}",
                                  "auth-token = 2hunter2",
                                  "auth-token = true hunter2",
-                                 "auth-token = \"\"\"hunter2\"\"\"",
+                                 "auth-token = \"\"\"hunter2\nand more\"\"\"",
                                  "auth-token hunter2",
                                  "auth-token: hunter2",
                                  "auth-token == hunter2",
@@ -324,6 +305,10 @@ TEST_F(TokenTest, nothing_that_is_printed_shows_it) {
                                  "auth-tokn = hunter2",
                                  "auth.token = 'hunter2'",
                                  "hunter2",
+                                 "\"auth-token\" = hunter2",
+                                 "auth-token = [1, hunter2]",
+                                 "auth-token = { hunter2 = 1",
+                                 "port = 1\nauth-token = 'hunter2'\n[auth-token]",
                                  "auth-token = '***' # hunter2",
                                  "auth-token = ' hunter2'",
                                  "auth-token = 'hunter2'\nauth-token = 'hunter2'",
@@ -341,16 +326,17 @@ TEST_F(TokenTest, nothing_that_is_printed_shows_it) {
   }
 }
 
-TEST_F(TokenTest, what_a_file_holds_is_wiped_once_the_configuration_is) {
+TEST_F(TokenTest, what_a_token_file_holds_is_wiped_once_the_configuration_is) {
   const std::string marker = "hunter2-and-more-than-a-short-string";
   const std::string token = token_file(marker + "\n");
-  const std::string toml = write("d.toml", "auth-token = \"\\u0061" + marker + "\"");
-  const std::string bad = write("bad.toml", "auth-token = \" " + marker + "\"");
+  const std::string toml = write("d.toml", "auth-token-file = \"" + token + "\"");
+  const std::string bad = token_file(marker + "\n" + marker);
   for (const std::vector<std::string>& arguments :
        {std::vector<std::string>{"--auth-token-file", token},
-        std::vector<std::string>{"--config", toml}, std::vector<std::string>{"--config", bad},
+        std::vector<std::string>{"--config", toml},
+        std::vector<std::string>{"--auth-token-file", bad},
         std::vector<std::string>{"--check-config", "--config", toml}}) {
-    const FreedMemoryWatch watch(marker);
+    const base::FreedMemoryWatch watch(marker);
     static_cast<void>(load_from(arguments));
     EXPECT_FALSE(watch.seen()) << testing::PrintToString(arguments);
   }

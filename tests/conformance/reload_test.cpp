@@ -214,9 +214,10 @@ class BadReload : public testing::Test {
     EXPECT_EQ(reload(server_), kNothing);
   }
 
+  /// As it stands in a line of the log, between quotes.
   [[nodiscard]] std::string refusal(const std::string& flag, const std::string& name,
-                                    const std::string& why) const {
-    return flag + ": '" + files_.path(name) + "' cannot be used: " + why;
+                                    const std::string& why, const std::string& what = "use") const {
+    return "cannot " + what + " \\\"" + files_.path(name) + "\\\": " + why + " (" + flag + ")";
   }
 
   Server server_{files_.launch()};
@@ -226,9 +227,10 @@ class BadReload : public testing::Test {
 TEST_F(BadReload, missing_file_keeps_the_old) {
   const auto nothing = [] {};
   constexpr const char* kMissing = "No such file or directory";
-  expect_failure_with("server.crt", nothing, refusal("--tls-cert", "server.crt", kMissing));
-  expect_failure_with("server.key", nothing, refusal("--tls-key", "server.key", kMissing));
-  expect_failure_with("clients.crt", nothing, refusal("--tls-client-ca", "clients.crt", kMissing));
+  expect_failure_with("server.crt", nothing, refusal("--tls-cert", "server.crt", kMissing, "read"));
+  expect_failure_with("server.key", nothing, refusal("--tls-key", "server.key", kMissing, "read"));
+  expect_failure_with("clients.crt", nothing,
+                      refusal("--tls-client-ca", "clients.crt", kMissing, "read"));
 }
 
 TEST_F(BadReload, garbage_keeps_the_old) {
@@ -276,12 +278,11 @@ TEST_F(BadReload, directory_or_fifo_keeps_the_old_and_is_not_waited_for) {
   const auto fifo = [&](const char* name) {
     return [&, name] { EXPECT_EQ(::mkfifo(files_.path(name).c_str(), 0600), 0); };
   };
-  constexpr const char* kNoFile = "it is not a regular file";
   for (const auto& [name, flag] :
        {std::pair("server.crt", "--tls-cert"), std::pair("server.key", "--tls-key"),
         std::pair("clients.crt", "--tls-client-ca")}) {
-    expect_failure_with(name, directory(name), refusal(flag, name, kNoFile));
-    expect_failure_with(name, fifo(name), refusal(flag, name, kNoFile));
+    expect_failure_with(name, directory(name), refusal(flag, name, "Is a directory", "read"));
+    expect_failure_with(name, fifo(name), refusal(flag, name, "it is not a regular file", "read"));
   }
 }
 

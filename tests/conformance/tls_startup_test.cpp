@@ -52,20 +52,21 @@ class TlsFilesAtStart : public testing::Test {
 
 TEST_F(TlsFilesAtStart, that_are_missing_are_named_with_their_flags) {
   const std::string missing = path("missing.pem");
-  const std::string reason = " '" + missing + "' cannot be used: No such file or directory";
-  expect_refusal(with_certificate(missing), "--tls-cert:" + reason);
-  expect_refusal(with_key(missing), "--tls-key:" + reason);
-  expect_refusal(with_client_ca(missing), "--tls-client-ca:" + reason);
+  const std::string what = "cannot read \"" + missing + "\": No such file or directory";
+  expect_refusal(with_certificate(missing), what + " (--tls-cert)");
+  expect_refusal(with_key(missing), what + " (--tls-key)");
+  expect_refusal(with_client_ca(missing), what + " (--tls-client-ca)");
 }
 
 TEST_F(TlsFilesAtStart, that_are_no_files_are_refused_without_waiting) {
   ASSERT_EQ(::mkfifo(path("fifo").c_str(), 0600), 0);
   std::filesystem::create_directory(path("directory"));
-  for (const char* name : {"fifo", "directory"}) {
-    const std::string reason = " '" + path(name) + "' cannot be used: it is not a regular file";
-    expect_refusal(with_certificate(path(name)), "--tls-cert:" + reason);
-    expect_refusal(with_key(path(name)), "--tls-key:" + reason);
-    expect_refusal(with_client_ca(path(name)), "--tls-client-ca:" + reason);
+  for (const auto& [name, why] :
+       {std::pair("fifo", "it is not a regular file"), std::pair("directory", "Is a directory")}) {
+    const std::string what = "cannot read \"" + path(name) + "\": " + why;
+    expect_refusal(with_certificate(path(name)), what + " (--tls-cert)");
+    expect_refusal(with_key(path(name)), what + " (--tls-key)");
+    expect_refusal(with_client_ca(path(name)), what + " (--tls-client-ca)");
   }
 }
 
@@ -73,26 +74,25 @@ TEST_F(TlsFilesAtStart, that_are_empty_or_no_pem_are_refused) {
   for (const char* content : {"", "nothing of the kind\n"}) {
     SCOPED_TRACE(content);
     const std::string file = directory_.write("other.pem", content);
-    const std::string before = " '" + file + "' cannot be used: no ";
-    expect_refusal(with_certificate(file),
-                   "--tls-cert:" + before + "certificate in PEM format is in it");
-    expect_refusal(with_key(file), "--tls-key:" + before + "private key in PEM format is in it");
-    expect_refusal(with_client_ca(file),
-                   "--tls-client-ca:" + before + "certificate in PEM format is in it");
+    const std::string before = "cannot use \"" + file + "\": no ";
+    const std::string no_certificate = before + "certificate in PEM format is in it";
+    expect_refusal(with_certificate(file), no_certificate + " (--tls-cert)");
+    expect_refusal(with_key(file), before + "private key in PEM format is in it (--tls-key)");
+    expect_refusal(with_client_ca(file), no_certificate + " (--tls-client-ca)");
   }
 }
 
 TEST_F(TlsFilesAtStart, key_of_another_certificate_is_refused) {
   const IdentityFiles other = directory_.write("other", authority_.issue());
-  expect_refusal(with_key(other.key), "--tls-key: '" + other.key.string() +
-                                          "' cannot be used: it is not the key of the certificate");
+  expect_refusal(with_key(other.key), "cannot use \"" + other.key.string() +
+                                          "\": it is not the key of the certificate (--tls-key)");
 }
 
 TEST_F(TlsFilesAtStart, encrypted_key_is_refused) {
   const std::string key = directory_.write("encrypted.key", identity_.encrypted_key_pem("secret"));
   expect_refusal(with_key(key),
-                 "--tls-key: '" + key +
-                     "' cannot be used: it is encrypted; expected a key without a passphrase");
+                 "cannot use \"" + key +
+                     "\": it is encrypted; expected a key without a passphrase (--tls-key)");
 }
 
 // OpenSSL would ask the terminal for the passphrase, and wait.
@@ -103,17 +103,17 @@ TEST_F(TlsFilesAtStart, encrypted_key_asks_no_terminal_for_its_passphrase) {
   Process process({.flags = {"script", "--quiet", "--return", "--command", command, "/dev/null"},
                    .program = "/usr/bin/env"});
   EXPECT_EQ(process.wait_for_exit(), 2);
-  EXPECT_EQ(process.output(), "dflockd: --tls-key: '" + key +
-                                  "' cannot be used: it is encrypted; expected a key without a "
-                                  "passphrase\r\n");
+  EXPECT_EQ(process.output(), "dflockd: cannot use \"" + key +
+                                  "\": it is encrypted; expected a key without a passphrase "
+                                  "(--tls-key)\r\n");
 }
 
 TEST_F(TlsFilesAtStart, from_the_environment_are_named_by_their_variables) {
   Process process({.environment = {{"DFLOCKD_TLS_CERT", path("missing.pem")},
                                    {"DFLOCKD_TLS_KEY", files_.key}}});
   EXPECT_EQ(process.wait_for_exit(), 2);
-  EXPECT_EQ(process.log(), "dflockd: DFLOCKD_TLS_CERT: '" + path("missing.pem") +
-                               "' cannot be used: No such file or directory\n");
+  EXPECT_EQ(process.log(), "dflockd: cannot read \"" + path("missing.pem") +
+                               "\": No such file or directory (DFLOCKD_TLS_CERT)\n");
 }
 
 TEST_F(TlsFilesAtStart, certificate_or_key_alone_is_refused) {

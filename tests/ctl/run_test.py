@@ -125,11 +125,25 @@ class Mistakes(Case):
     def test_mistakes_about_the_connection_are_told_for_flags_and_variables(self):
         self.check("need each other", "ping", "--tls-cert", "x")
         self.check("need each other", "ping", environment={"DFLOCKD_TLS_KEY": "x"})
-        self.check("a file with one line", "ping", "--auth-token-file", self.path("none"))
-        self.check("a file with one line", "ping", environment={"DFLOCKD_AUTH_TOKEN_FILE": self.path("none")})
+        with open(self.path("two-lines"), "w", encoding="ascii") as file:
+            file.write("a\nb\n")
+        self.check(f'cannot use "{self.path("two-lines")}": it holds more than one line; expected a line of 1 to '
+                   "65536 bytes (--auth-token-file)", "ping", "--auth-token-file", self.path("two-lines"))
         for server in ("::1", "host:0", "host:99999", "host:x", "http://host"):
             self.check("expected host:port", "ping", "--server", server)
             self.check("expected host:port", "lock", "k", "--server", server, "--", "true")
+
+
+    def test_file_that_cannot_be_read_is_told_in_the_systems_words_and_with_who_named_it(self):
+        none, directory = self.path("none"), self.path("directory")
+        os.mkdir(directory)
+        for flag in ("--auth-token-file", "--tls-ca", "--tls-cert", "--tls-key"):
+            variable = "DFLOCKD_" + flag.removeprefix("--").replace("-", "_").upper()
+            pair = {"DFLOCKD_TLS_CERT": "/dev/null", "DFLOCKD_TLS_KEY": "/dev/null"} if flag.endswith(("cert", "key")) else {}
+            for path, why in ((none, "No such file or directory"), (directory, "Is a directory")):
+                self.check(f'cannot read "{path}": {why} ({flag})\n', "ping", flag, path, environment=pair)
+                self.check(f'cannot read "{path}": {why} ({flag})\n', "ping", f"{flag}={path}", environment=pair)
+                self.check(f'cannot read "{path}": {why} ({variable})\n', "ping", environment=pair | {variable: path})
 
 
 class Commands(Case):

@@ -32,34 +32,37 @@ class LoadedContext : public testing::Test {
 
   /// Loading must be refused for the file `name`, of the setting, with these words.
   void expect_refusal(const TlsFiles& files, std::string_view setting, std::string_view name,
-                      const std::string& why) const {
+                      const std::string& why, const std::string& what = "use") const {
     SCOPED_TRACE(std::string(setting) + " " + std::string(name));
     try {
       static_cast<void>(TlsContext::load(files));
       FAIL() << "it was loaded";
     } catch (const TlsFileError& error) {
       EXPECT_EQ(error.setting(), setting);
-      EXPECT_EQ(error.what(), "'" + (directory_ / name).string() + "' cannot be used: " + why);
+      EXPECT_EQ(error.what(),
+                "cannot " + what + " \"" + (directory_ / name).string() + "\": " + why);
     }
   }
 
-  /// The same for the file in the place of each of the three.
-  void expect_refusal_anywhere(std::string_view name, const std::string& why) const {
-    expect_refusal_of_certificates(name, why);
-    expect_refusal_of_key(name, why);
+  /// The same for a file that cannot be read, in the place of each of the three.
+  void expect_unreadable(std::string_view name, const std::string& why) const {
+    expect_refusal_of_certificates(name, why, "read");
+    expect_refusal_of_key(name, why, "read");
   }
-  void expect_refusal_of_certificates(std::string_view name, const std::string& why) const {
+  void expect_refusal_of_certificates(std::string_view name, const std::string& why,
+                                      const std::string& what = "use") const {
     TlsFiles with = files();
     with.certificate = directory_ / name;
-    expect_refusal(with, "tls-cert", name, why);
+    expect_refusal(with, "tls-cert", name, why, what);
     with = files();
     with.client_ca = directory_ / name;
-    expect_refusal(with, "tls-client-ca", name, why);
+    expect_refusal(with, "tls-client-ca", name, why, what);
   }
-  void expect_refusal_of_key(std::string_view name, const std::string& why) const {
+  void expect_refusal_of_key(std::string_view name, const std::string& why,
+                             const std::string& what = "use") const {
     TlsFiles with = files();
     with.key = directory_ / name;
-    expect_refusal(with, "tls-key", name, why);
+    expect_refusal(with, "tls-key", name, why, what);
   }
 
   Directory directory_;
@@ -121,26 +124,25 @@ TEST_F(LoadedContext, may_get_new_ticket_keys) {
 }
 
 TEST_F(LoadedContext, refuses_a_file_that_is_missing) {
-  expect_refusal_anywhere("missing.pem", "No such file or directory");
+  expect_unreadable("missing.pem", "No such file or directory");
 }
 
 TEST_F(LoadedContext, refuses_a_file_that_may_not_be_read) {
   if (::geteuid() == 0) GTEST_SKIP() << "root may read everything";
   std::filesystem::permissions(directory_.write("secret.pem", ""), std::filesystem::perms::none);
-  expect_refusal_anywhere("secret.pem", "Permission denied");
+  expect_unreadable("secret.pem", "Permission denied");
 }
 
 TEST_F(LoadedContext, refuses_what_is_no_regular_file_without_waiting_for_it) {
   std::filesystem::create_directory(directory_ / "directory");
   ASSERT_EQ(::mkfifo((directory_ / "fifo").c_str(), 0600), 0);
-  for (const char* name : {"directory", "fifo"}) {
-    expect_refusal_anywhere(name, "it is not a regular file");
-  }
+  expect_unreadable("directory", "Is a directory");
+  expect_unreadable("fifo", "it is not a regular file");
 }
 
 TEST_F(LoadedContext, refuses_a_file_over_a_mebibyte) {
   directory_.write("large.pem", std::string((1U << 20U) + 1, '\n'));
-  expect_refusal_anywhere("large.pem", "it is over 1 MiB long");
+  expect_unreadable("large.pem", "it is larger than 1 MiB");
 }
 
 TEST_F(LoadedContext, takes_a_file_of_a_mebibyte) {

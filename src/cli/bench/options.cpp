@@ -4,7 +4,6 @@
 #include <cerrno>
 #include <charconv>
 #include <concepts>
-#include <fstream>
 #include <functional>
 #include <iomanip>
 #include <limits>
@@ -16,6 +15,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "base/token.hpp"
 #include "cli/bench/report.hpp"
 
 namespace dflockd::bench {
@@ -129,41 +129,39 @@ void add_server_flags(CLI::App& app, Options& options) {
                     [&options](auto pid) { options.server_pid = pid; });
 }
 
-/// The secret in a file, without the white space around it.
-std::string read_secret(const std::string& flag, const std::string& path) {
-  constexpr std::size_t kLongest = 65'536;
-  constexpr const char* kWhiteSpace = " \t\n\v\f\r";
-  std::ifstream file(path);
-  std::string text(kLongest + 64, '\0');  // with some white space
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<std::size_t>(file.gcount()));
-  text.erase(0, std::min(text.find_first_not_of(kWhiteSpace), text.size()));
-  text.resize(text.find_last_not_of(kWhiteSpace) + 1);
-  if (text.empty() || text.size() > kLongest || text.find('\n') != std::string::npos) {
-    refuse(flag, path, "a file with one line of 1 to 65536 bytes");
-  }
-  return text;
+/// A flag whose file is looked at at once; one that cannot be read is refused.
+CLI::Option* add_file(CLI::App& app, const std::string& flag, const char* text,
+                      const std::function<void(const std::string&)>& use) {
+  const auto read = [flag, use](const std::string& path) {
+    try {
+      use(path);
+    } catch (const base::FileError& error) {
+      throw CLI::ValidationError(std::string(error.what()) + " (" + flag + ")",
+                                 CLI::ExitCodes::ValidationError);
+    }
+  };
+  return app.add_option_function<std::string>(flag, read, text)->type_name("FILE");
 }
 
 void add_security_flags(CLI::App& app, Options& options) {
   app.add_flag("--tls", options.tls, "speak TLS")->disable_flag_override();
   CLI::Option* const authorities =
-      app.add_option("--tls-ca", options.tls_ca,
-                     "authorities that may have signed its certificate (default: the system's)")
-          ->type_name("FILE")
-          ->check(CLI::ExistingFile)
+      add_file(app, "--tls-ca",
+               "authorities that may have signed its certificate (default: the system's)",
+               [&options](const std::string& path) {
+                 base::check_readable(path);
+                 options.tls_ca = path;
+               })
           ->needs("--tls");
   app.add_flag("--tls-insecure", options.tls_insecure, "do not verify the server's certificate")
       ->disable_flag_override()
       ->needs("--tls")
       ->excludes(authorities);
-  app.add_option_function<std::string>(
-         "--auth-token-file",
-         [&options](const std::string& path) {
-           options.auth_token = read_secret("--auth-token-file", path);
-         },
-         "holds the secret that each connection sends first, or each request of HTTP")
-      ->type_name("FILE");
+  add_file(app, "--auth-token-file",
+           "holds the secret that each connection sends first, or each request of HTTP",
+           [&options](const std::string& path) {
+             options.auth_token = base::read_token_file(path, base::Pipes::kRead).token.view();
+           });
 }
 
 void add_load_flags(CLI::App& app, Options& options) {

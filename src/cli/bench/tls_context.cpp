@@ -7,6 +7,8 @@
 #include <openssl/err.h>
 #include <openssl/x509_vfy.h>
 
+#include "base/text.hpp"
+
 namespace dflockd::bench {
 namespace {
 
@@ -48,8 +50,8 @@ void TlsContext::verify(const Options& options) {
   if (options.tls_ca.empty()) {
     require(SSL_CTX_set_default_verify_paths(context) == 1);
   } else if (SSL_CTX_load_verify_file(context, options.tls_ca.c_str()) != 1) {
-    throw std::runtime_error("--tls-ca '" + options.tls_ca +
-                             "' cannot be used: " + openssl_reason());
+    throw std::runtime_error("cannot use " + base::in_quotes(options.tls_ca) + ": " +
+                             openssl_reason() + " (--tls-ca)");
   }
 }
 

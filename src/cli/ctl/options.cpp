@@ -3,14 +3,15 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
-#include <fstream>
 #include <functional>
 #include <memory>
 #include <ostream>
 #include <string_view>
+#include <utility>
 
 #include <CLI/CLI.hpp>
 
+#include "base/token.hpp"
 #include "cli/ctl/status.hpp"
 #include "cli/ctl/text.hpp"
 
@@ -136,21 +137,23 @@ int read_number(const std::string& flag, const std::string& text, int least, int
   return number;
 }
 
-/// The secret in a file, without the white space around it.
-std::string read_secret(const std::string& path) {
-  constexpr std::size_t kLongestSecret = 65'536;
-  constexpr const char* kWhiteSpace = " \t\n\v\f\r";
-  std::ifstream file(path);
-  std::string text(kLongestSecret + 64, '\0');  // with some white space
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<std::size_t>(file.gcount()));
-  text.erase(0, std::min(text.find_first_not_of(kWhiteSpace), text.size()));
-  text.resize(text.find_last_not_of(kWhiteSpace) + 1);
-  if (text.empty() || text.size() > kLongestSecret || text.find('\n') != std::string::npos) {
-    refuse("--auth-token-file", path, "a file with one line of 1 to 65536 bytes");
-  }
-  return text;
+/// Whether a flag stands on the command line; otherwise its value is its variable's.
+bool is_given(const std::vector<std::string>& words, const std::string& flag) {
+  return std::ranges::any_of(words, [&flag](const std::string& word) {
+    return word == flag || word.starts_with(flag + "=");
+  });
 }
+
+/// A flag that names a file.
+struct FileFlag {
+  const char* name;
+  const char* variable;  ///< stands in for it
+};
+
+constexpr FileFlag kTlsCa{"--tls-ca", "DFLOCKD_TLS_CA"};
+constexpr FileFlag kTlsCert{"--tls-cert", "DFLOCKD_TLS_CERT"};
+constexpr FileFlag kTlsKey{"--tls-key", "DFLOCKD_TLS_KEY"};
+constexpr FileFlag kAuthTokenFile{"--auth-token-file", "DFLOCKD_AUTH_TOKEN_FILE"};
 
 /// What the flags of the connection are read into.
 struct Security {
@@ -159,9 +162,8 @@ struct Security {
   std::string auth_token_file;
 };
 
-void add_file(CLI::App& app, const char* flag, const char* variable, std::string& target,
-              const char* text) {
-  app.add_option(flag, target, text)->type_name("FILE")->envname(variable);
+void add_file(CLI::App& app, const FileFlag& flag, std::string& target, const char* text) {
+  app.add_option(flag.name, target, text)->type_name("FILE")->envname(flag.variable);
 }
 
 void add_connection_flags(CLI::App& app, Options& options, Security& security) {
@@ -176,16 +178,16 @@ void add_connection_flags(CLI::App& app, Options& options, Security& security) {
   app.add_flag("--tls", security.on, "speak TLS; any of the other --tls flags does it too")
       ->envname("DFLOCKD_TLS")
       ->disable_flag_override();
-  add_file(app, "--tls-ca", "DFLOCKD_TLS_CA", security.tls.ca_file,
+  add_file(app, kTlsCa, security.tls.ca_file,
            "authorities that may have signed the server's certificate (default: the system's)");
-  add_file(app, "--tls-cert", "DFLOCKD_TLS_CERT", security.tls.cert_file,
+  add_file(app, kTlsCert, security.tls.cert_file,
            "certificate to show to the server; needs --tls-key");
-  add_file(app, "--tls-key", "DFLOCKD_TLS_KEY", security.tls.key_file, "its private key");
+  add_file(app, kTlsKey, security.tls.key_file, "its private key");
   app.add_option("--tls-server-name", security.tls.server_name,
                  "name that the server's certificate must be for (default: its host)")
       ->type_name("NAME")
       ->envname("DFLOCKD_TLS_SERVER_NAME");
-  add_file(app, "--auth-token-file", "DFLOCKD_AUTH_TOKEN_FILE", security.auth_token_file,
+  add_file(app, kAuthTokenFile, security.auth_token_file,
            "holds the secret that the server demands");
 }
 
@@ -363,7 +365,19 @@ void check_token(const std::string& token) {
   }
 }
 
-void take_security(Options& options, const Security& security) {
+/// Does something with the file that `flag` names, and refuses one that cannot be read.
+template <typename Use>
+void use_file(const FileFlag& flag, const std::vector<std::string>& words, const Use& use) {
+  try {
+    use();
+  } catch (const base::FileError& error) {
+    const bool by_flag = is_given(words, flag.name);
+    refuse(std::string(error.what()) + " (" + (by_flag ? flag.name : flag.variable) + ")");
+  }
+}
+
+void take_security(Options& options, const Security& security,
+                   const std::vector<std::string>& words) {
   const TlsOptions& tls = security.tls;
   if (tls.cert_file.empty() != tls.key_file.empty()) {
     refuse("--tls-cert and --tls-key need each other");
@@ -371,15 +385,23 @@ void take_security(Options& options, const Security& security) {
   if (security.on || !tls.ca_file.empty() || !tls.cert_file.empty() || !tls.server_name.empty()) {
     options.tls = tls;
   }
+  for (const auto& [flag, file] :
+       {std::pair(kTlsCa, &tls.ca_file), std::pair(kTlsCert, &tls.cert_file),
+        std::pair(kTlsKey, &tls.key_file)}) {
+    if (!file->empty()) use_file(flag, words, [file = file] { base::check_readable(*file); });
+  }
   if (!security.auth_token_file.empty()) {
-    options.auth_token = read_secret(security.auth_token_file);
+    use_file(kAuthTokenFile, words, [&] {
+      options.auth_token =
+          base::read_token_file(security.auth_token_file, base::Pipes::kRead).token.view();
+    });
   } else if (const char* const token = std::getenv("DFLOCKD_AUTH_TOKEN"); token != nullptr) {
     options.auth_token = token;
   }
 }
 
 /// What each flag allows but not all of them together, or what only the subcommand tells.
-void finish(Options& options, const Security& security) {
+void finish(Options& options, const Security& security, const std::vector<std::string>& words) {
   const bool runs =
       options.subcommand == Subcommand::kLock || options.subcommand == Subcommand::kSemaphore;
   if (options.subcommand == Subcommand::kSemaphore) options.semaphore = true;
@@ -392,7 +414,7 @@ void finish(Options& options, const Security& security) {
   if (options.subcommand == Subcommand::kRelease || options.subcommand == Subcommand::kRenew) {
     check_token(options.token);
   }
-  take_security(options, security);
+  take_security(options, security, words);
 }
 
 /// What CLI11 says, as one line that names the subcommand.
@@ -446,10 +468,9 @@ std::variant<Options, int> parse_options(int argc, const char* const* argv, std:
 
   std::vector<std::string> words(argv + 1, argv + argc);
   const bool has_command = split_command(words, options);
-  std::reverse(words.begin(), words.end());  // as CLI11 wants them
   try {
-    app.parse(words);
-    finish(options, security);
+    app.parse(std::vector<std::string>(words.rbegin(), words.rend()));  // as CLI11 wants them
+    finish(options, security, words);
   } catch (const CLI::Success& success) {  // --help or --version
     return app.exit(success, out, err);
   } catch (const CLI::ParseError& error) {

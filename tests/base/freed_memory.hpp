@@ -3,7 +3,7 @@
 
 #include <string_view>
 
-namespace dflockd::config {
+namespace dflockd::base {
 
 /// While it lives, memory that is freed is searched for `marker`. One at a time.
 class FreedMemoryWatch {
@@ -17,4 +17,4 @@ class FreedMemoryWatch {
   [[nodiscard]] bool seen() const;
 };
 
-}  // namespace dflockd::config
+}  // namespace dflockd::base

@@ -1,11 +1,10 @@
-#include "config/token.hpp"
+#include "base/token.hpp"
 
 #include <algorithm>
 
-#include "config/file_content.hpp"
-#include "config/refusal.hpp"
+#include "base/text.hpp"
 
-namespace dflockd::config {
+namespace dflockd::base {
 namespace {
 
 std::string_view trim(std::string_view text) {
@@ -28,13 +27,14 @@ bool is_token(std::string_view text) {
   return trim(text) == text && why_no_token(text) == nullptr;
 }
 
-TokenFile read_token_file(const std::filesystem::path& file, const std::string& source) {
-  const FileContent content = read_file(file, source);
-  const std::string_view text = trim(view_of(content.bytes));
+TokenFile read_token_file(const std::string& path, Pipes pipes) {
+  const SmallFile file = read_small_file(path, pipes);
+  const std::string_view text = trim(view_of(file.bytes));
   if (const char* const reason = why_no_token(text)) {
-    throw Refusal(source + ": " + in_quotes(file.string()) + " cannot be used: " + reason);
+    throw FileError("cannot use " + in_quotes(path) + ": " + reason +
+                    "; expected a line of 1 to 65536 bytes");
   }
-  return {.token = Secret(text), .readable_by_others = content.readable_by_others};
+  return {.token = Secret(text), .readable_by_others = file.readable_by_others};
 }
 
-}  // namespace dflockd::config
+}  // namespace dflockd::base

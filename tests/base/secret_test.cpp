@@ -1,5 +1,5 @@
 // That secrets leave no traces.
-#include "config/secret.hpp"
+#include "base/secret.hpp"
 
 #include <cstddef>
 #include <memory>
@@ -12,7 +12,7 @@
 
 #include "freed_memory.hpp"
 
-namespace dflockd::config {
+namespace dflockd::base {
 namespace {
 
 constexpr std::string_view kShort = "hunter2";
@@ -105,4 +105,4 @@ TEST(SecretTest, growing_buffer_is_wiped) {
 }
 
 }  // namespace
-}  // namespace dflockd::config
+}  // namespace dflockd::base

@@ -6,7 +6,7 @@
 
 #include <malloc.h>
 
-namespace dflockd::config {
+namespace dflockd::base {
 namespace {
 
 std::string_view watched;
@@ -28,7 +28,7 @@ bool FreedMemoryWatch::seen() const {
   return was_seen;
 }
 
-}  // namespace dflockd::config
+}  // namespace dflockd::base
 
 /// Zeroed, so that nothing from its earlier use is found in it.
 void* operator new(std::size_t size) {
@@ -38,8 +38,8 @@ void* operator new(std::size_t size) {
 }
 
 void operator delete(void* memory) noexcept {
-  using dflockd::config::was_seen;
-  using dflockd::config::watched;
+  using dflockd::base::was_seen;
+  using dflockd::base::watched;
   if (memory != nullptr && !watched.empty()) {
     const std::string_view content(static_cast<const char*>(memory), ::malloc_usable_size(memory));
     was_seen = was_seen || content.find(watched) != std::string_view::npos;

@@ -1,7 +1,7 @@
 // Holds bytes that must not stay in memory longer than they are needed: a core dump, or a read
 // beyond a buffer, would show them.
 //
-//   config::Secret token("hunter2");
+//   base::Secret token("hunter2");
 //   compare_in_constant_time(token.view(), given);
 //
 // Nothing prints a secret: it has no operator<<, and `view` is the only way in. Plain values: any
@@ -16,7 +16,7 @@
 
 #include <string.h>
 
-namespace dflockd::config {
+namespace dflockd::base {
 
 /// Wipes memory before it goes back to the heap.
 template <typename T>
@@ -65,4 +65,4 @@ class Secret {
   WipedBytes bytes_;
 };
 
-}  // namespace dflockd::config
+}  // namespace dflockd::base

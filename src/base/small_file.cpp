@@ -1,0 +1,107 @@
+#include "base/small_file.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <string_view>
+#include <system_error>
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/text.hpp"
+
+namespace dflockd::base {
+namespace {
+
+using namespace std::string_view_literals;
+
+/// More than any of the files needs: bundles of all public authorities take a fifth of it.
+constexpr std::size_t kMaxFileSize = 1 << 20;
+
+class Descriptor {
+ public:
+  explicit Descriptor(int number) : number_(number) {}
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  ~Descriptor() {
+    if (number_ >= 0) ::close(number_);
+  }
+
+  [[nodiscard]] int number() const { return number_; }
+
+ private:
+  const int number_;
+};
+
+[[noreturn]] void refuse(const std::string& path, const std::string& why) {
+  throw FileError("cannot read " + in_quotes(path) + ": " + why);
+}
+
+[[noreturn]] void refuse(const std::string& path, int error) {
+  refuse(path, std::generic_category().message(error));
+}
+
+/// Reads up to the end of the file, or one byte more than is allowed. Returns false, with `errno`
+/// set, if that fails. `expected` is about how many bytes there are.
+bool read_into(WipedBytes& buffer, int descriptor, std::size_t expected) {
+  constexpr std::size_t kMost = kMaxFileSize + 1;
+  std::size_t size = 0;
+  buffer.resize(std::min(expected, kMaxFileSize) + 1);
+  while (size < kMost) {
+    if (size == buffer.size()) buffer.resize(std::min(2 * size, kMost));
+    const ssize_t count = ::read(descriptor, buffer.data() + size, buffer.size() - size);
+    if (count < 0 && errno == EAGAIN) {  // a pipe that is still being written to
+      pollfd more{.fd = descriptor, .events = POLLIN, .revents = 0};
+      ::poll(&more, 1, -1);
+    } else if (count < 0 && errno != EINTR) {
+      return false;
+    }
+    if (count == 0) break;
+    if (count > 0) size += static_cast<std::size_t>(count);
+  }
+  buffer.resize(size);
+  return true;
+}
+
+/// Takes the byte-order mark of UTF-8 away, which Windows' editors put in front.
+void skip_byte_order_mark(const std::string& path, WipedBytes& bytes) {
+  const std::string_view text = view_of(bytes);
+  const bool is_utf16 = text.starts_with("\xff\xfe"sv) || text.starts_with("\xfe\xff"sv);
+  if (is_utf16 && text.find('\0') != std::string_view::npos) {
+    throw FileError("cannot use " + in_quotes(path) + ": it is UTF-16; expected UTF-8");
+  }
+  constexpr std::string_view kMark = "\xef\xbb\xbf";
+  if (text.starts_with(kMark)) bytes.erase(bytes.begin(), bytes.begin() + kMark.size());
+}
+
+}  // namespace
+
+SmallFile read_small_file(const std::string& path, Pipes pipes) {
+  // Without O_NONBLOCK, a FIFO that nobody writes to would be waited for here.
+  const Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+  struct stat status {};
+  if (descriptor.number() < 0 || ::fstat(descriptor.number(), &status) != 0) refuse(path, errno);
+  if (S_ISDIR(status.st_mode)) refuse(path, EISDIR);
+  if (!S_ISREG(status.st_mode) && (!S_ISFIFO(status.st_mode) || pipes == Pipes::kRefuse)) {
+    refuse(path, "it is not a regular file");
+  }
+  SmallFile file{.bytes = {}, .readable_by_others = (status.st_mode & S_IROTH) != 0};
+  if (!read_into(file.bytes, descriptor.number(), static_cast<std::size_t>(status.st_size))) {
+    refuse(path, errno);
+  }
+  if (file.bytes.size() > kMaxFileSize) refuse(path, "it is larger than 1 MiB");
+  skip_byte_order_mark(path, file.bytes);
+  return file;
+}
+
+void check_readable(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) refuse(path, errno);
+  if (S_ISDIR(status.st_mode)) refuse(path, EISDIR);
+  if (::faccessat(AT_FDCWD, path.c_str(), R_OK, AT_EACCESS) != 0) refuse(path, errno);
+}
+
+}  // namespace dflockd::base
