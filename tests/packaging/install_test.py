@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Checks that `cmake --install` follows DESTDIR and the prefix, also inside the files that name paths.
+"""Checks that `cmake --install` follows DESTDIR and the prefix, also inside the files that name paths, and
+that the installed documents link to what is installed.
 
 Usage: install_test.py BUILD_DIRECTORY
 """
@@ -9,6 +10,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from links_test import broken_links
 
 # The prefix, where its configuration goes, and where zsh looks for completions under it.
 PLACES = [("/usr", "/etc", "vendor-completions"),
@@ -37,6 +40,12 @@ def check(build, prefix, etc, zsh):
             assert (base / name).is_file(), f"{prefix}: no {name}"
         for page in ("man8/dflockd.8", "man5/dflockd.toml.5", "man1/dflockd-bench.1", "man1/dflockctl.1"):
             assert list((base / "share/man").glob(f"{page}*")), f"{prefix}: no {page}"
+
+        documents = base / "share/doc/dflockd"
+        pages = list(documents.rglob("*.md"))
+        assert len(pages) > 10, pages
+        broken = broken_links(pages, documents)
+        assert not broken, "\n".join(broken)
 
         unit = (base / "lib/systemd/system/dflockd.service").read_text()
         assert not re.search(r"@\w+@", unit), unit

@@ -24,6 +24,7 @@ import time
 from pathlib import Path
 
 from documents_test import flags_of, spellings
+from links_test import broken_links
 
 SOURCE = Path(__file__).resolve().parents[2]
 BUILD = SOURCE / "build/package"
@@ -58,8 +59,9 @@ FILES = documents("dflockd") | completions("dflockd") | completions("dflockd-ben
     CONFIGURATION, UNIT, SOCKET_UNIT, "usr/bin/dflockd", "usr/bin/dflockd-bench",
     "usr/lib/sysusers.d/dflockd.conf", "usr/share/man/man8/dflockd.8.gz",
     "usr/share/man/man5/dflockd.toml.5.gz", "usr/share/man/man1/dflockd-bench.1.gz",
-    "usr/share/doc/dflockd/README.md", "usr/share/doc/dflockd/examples/dflockd.toml.example",
-    *(f"usr/share/doc/dflockd/docs/{page.name}" for page in (SOURCE / "docs").glob("*.[mj]*"))}
+    "usr/share/doc/dflockd/README.md", "usr/share/doc/dflockd/CONTRIBUTING.md", "usr/share/doc/dflockd/examples/dflockd.toml.example",
+    *(f"usr/share/doc/dflockd/docs/{page.name}" for page in (SOURCE / "docs").glob("*.[mj]*")),
+    *(f"usr/share/doc/dflockd/docs/examples/{page.name}" for page in (SOURCE / "docs/examples").iterdir())}
 OTHER_FILES = {"libdflockd-dev": documents("libdflockd-dev") | {
     f"{LIBRARY}/libdflockd.a", f"{LIBRARY}/libdflockd.so", f"{LIBRARY}/libdflockd.so.0",
     f"{LIBRARY}/pkgconfig/dflockd.pc", *(f"{LIBRARY}/cmake/dflockd/dflockd-{name}.cmake" for name in (
@@ -264,6 +266,13 @@ def the_units_are_sound(root, package):
     print(exposure)
 
 
+def the_documents_link_to_what_is_there(root, package):
+    root.install(package)
+    documents = root / "usr/share/doc/dflockd"
+    broken = broken_links(list(documents.rglob("*.md")), documents)
+    expect(not broken, "\n".join(broken))
+
+
 def the_other_packages_install_what_they_should(root, _):
     for package, expected in OTHER_FILES.items():
         root.install(built(package))
@@ -336,7 +345,7 @@ def nothing_of_the_others_is_left(root, _):
 TESTS = [installs_where_systemd_does_not_run, serves_as_the_unit_starts_it,
          upgrade_keeps_the_state_and_restarts, an_operators_disabling_outlives_an_upgrade,
          remove_keeps_the_state, purge_removes_everything, lintian_finds_nothing, the_units_are_sound,
-         the_other_packages_install_what_they_should, the_library_is_there_to_build_with,
+         the_documents_link_to_what_is_there, the_other_packages_install_what_they_should, the_library_is_there_to_build_with,
          the_manual_pages_are_sound, the_shells_complete_every_flag, nothing_of_the_others_is_left]
 
 
