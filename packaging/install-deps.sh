@@ -17,7 +17,8 @@ set -eu
 packages="build-essential ccache cmake ninja-build pkg-config git python3
   openssl libasio-dev libcli11-dev libtomlplusplus-dev libspdlog-dev libfmt-dev libssl-dev libsystemd-dev
   nlohmann-json3-dev libhttp-parser-dev prometheus-cpp-dev
-  zlib1g-dev libgtest-dev libgmock-dev librapidcheck-dev"
+  zlib1g-dev libgtest-dev libgmock-dev librapidcheck-dev
+  curl jq netcat-openbsd"
 
 as_root() {
   if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi

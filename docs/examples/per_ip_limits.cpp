@@ -2,10 +2,14 @@
 // held already is not disturbed.
 //
 //   per_ip_limits SERVER
+#include <chrono>
 #include <iostream>
+#include <thread>
 #include <vector>
 
 #include <dflockd/dflockd.hpp>
+
+constexpr std::size_t kMost = 200;
 
 int main(int argc, char** argv) {
   dflockd::ConnectionOptions options;
@@ -13,11 +17,14 @@ int main(int argc, char** argv) {
 
   std::vector<dflockd::Connection> connections;
   try {
-    for (;;) {
+    while (connections.size() < kMost) {
       dflockd::Connection connection(options);
       connection.ping();  // a connection over the cap is accepted, and closed at once
       connections.push_back(std::move(connection));
     }
+    std::cerr << kMost
+              << " connections, and none refused: set --max-connections-per-ip below that\n";
+    return 1;
   } catch (const dflockd::Error& error) {
     std::cout << "refused after " << connections.size() << " connections: " << error.what() << '\n';
     if (error.code() != dflockd::errc::connection) return 1;
@@ -36,6 +43,7 @@ int main(int argc, char** argv) {
       return 0;
     } catch (const dflockd::Error&) {
       // The server notices within 100 ms that the other has left.
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
   }
   return 1;

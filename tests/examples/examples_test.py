@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""Runs each program and script of docs/examples against the real server, as docs/examples.md says.
+"""Runs each program of docs/examples against the real server. recipes_test.py follows what the
+documents say about them.
 
 Usage: examples_test.py TEST..., with the binaries' places in DFLOCKD_TEST_BINARY, DFLOCKD_TEST_CTL,
 DFLOCKD_TEST_EXAMPLES (programs) and DFLOCKD_TEST_SCRIPTS.
 """
 
+import fcntl
 import os
 import pathlib
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -22,32 +25,43 @@ LIMIT_S = 30
 
 
 class Server:
-    """dflockd on free ports; with `http`, also its HTTP API, on a socket that is handed down."""
+    """dflockd on free ports; with `http`, also its HTTP API. The sockets are handed down, so that the ports
+    of a shell `command` that starts a server do not matter."""
 
-    def __init__(self, *flags, http=False):
+    def __init__(self, *flags, command=None, directory=None, http=False):
         environment = {k: v for k, v in os.environ.items() if not k.startswith("DFLOCKD_")}
-        command, handed = [BINARY, "--port", "0", *flags], {}
-        if http:
-            listener = socket.create_server(("127.0.0.1", 0))
-            handed = {"pass_fds": (3,), "preexec_fn": lambda: os.dup2(listener.fileno(), 3)}
-            self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            # A shell in between, since LISTEN_PID must name the process that it becomes.
-            command = ["sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh", *command]
-            environment |= {"LISTEN_FDS": "1", "LISTEN_FDNAMES": "http"}
+        environment["PATH"] = f"{pathlib.Path(BINARY).parent}:{environment['PATH']}"
+        command = command or shlex.join([BINARY, *map(str, flags)])
+        host = "0.0.0.0" if "--host 0.0.0.0" in command else "127.0.0.1"
+        names = ["tcp", "http"] if http else ["tcp"]
+        listeners = [socket.create_server((host, 0)) for _ in names]
+        self.port, self.http_port = (listener.getsockname()[1] for listener in (listeners[0], listeners[-1]))
+        self.address, self.url = f"127.0.0.1:{self.port}", f"http://127.0.0.1:{self.http_port}"
+        copies = [fcntl.fcntl(listener, fcntl.F_DUPFD, 10) for listener in listeners]
+
+        def hand_down():
+            for number, copy in enumerate(copies, 3):
+                os.dup2(copy, number)
+
+        # A shell, since LISTEN_PID must name the process that it becomes.
         self.process = subprocess.Popen(
-            command, env=environment, stderr=subprocess.PIPE, text=True, **handed
+            ["sh", "-c", f"LISTEN_PID=$$ exec {command}"], cwd=directory, text=True, stderr=subprocess.PIPE,
+            env=environment | {"LISTEN_FDS": str(len(names)), "LISTEN_FDNAMES": ":".join(names)},
+            pass_fds=range(3, 3 + len(names)), preexec_fn=hand_down,
         )
-        if http:
+        for listener in listeners:
             listener.close()
-        expected = 2 if http else 1
+        for copy in copies:
+            os.close(copy)
+        log, waiting = "", set(names)
         for line in self.process.stderr:
-            if found := re.search(r"listening listener=(\w+).* port=(\d+)", line):
-                if found[1] == "tcp":
-                    self.port = int(found[2])
-                expected -= 1
-                if not expected:
-                    break
-        self.address = f"127.0.0.1:{self.port}"
+            log += line
+            if found := re.search(r"listening listener=(\w+)", line):
+                waiting.discard(found[1])
+            if not waiting:
+                break
+        else:
+            raise AssertionError(f"the server does not listen: {command}\n{log}")
 
     def __enter__(self):
         return self
@@ -146,17 +160,6 @@ class Examples(unittest.TestCase):
                 self.check(SCRIPTS / "auth_http.sh", server.url, good,
                            output='{"status":"ok"}\nwithout the secret: 401\nwith the secret: 200\n')
 
-    def test_per_ip_limits(self):
-        with Server("--max-connections-per-ip", "5", "--http-max-sessions-per-ip", "3", http=True) as server:
-            self.check(PROGRAMS / "per_ip_limits", server.address,
-                       output="refused after 5 connections: .*\n"
-                              "and one is accepted again when another has left\n")
-            self.check(SCRIPTS / "per_ip_limits_http.sh", server.url,
-                       output='the session cap: {"error":"max_sessions_per_ip".*} 503\n')
-        with Server("--http-rate-limit-per-ip", "3", http=True) as server:
-            self.check(SCRIPTS / "per_ip_limits_http.sh", server.url,
-                       output='the rate limit: {"error":"rate_limited".*} 429\n')
-
     def test_raw_tcp(self):
         with Server() as server:
             self.check(SCRIPTS / "raw_tcp.sh", "127.0.0.1", server.port,
@@ -183,18 +186,6 @@ class Examples(unittest.TestCase):
             status, text = run(PROGRAMS / "coroutine_client", server.address)
             self.assertEqual(status, 0, text)
             self.assertEqual(sorted(text.splitlines()), [f"{key} is held for 60 s" for key in "abc"])
-
-    def test_nightly(self):
-        path = f"{CTL.parent}:{os.environ['PATH']}"
-        with Server() as server:
-            self.check(SCRIPTS / "nightly.sh", server.address, PATH=path,
-                       output=r"running the nightly job with fence \d+\n")
-            with socket.create_connection(("127.0.0.1", server.port)) as holder:
-                holder.sendall(b"l\nnightly\n0 60\n")
-                self.assertTrue(holder.makefile().readline().startswith("ok "))
-                status, text = run(SCRIPTS / "nightly.sh", server.address, PATH=path)
-                self.assertEqual(status, 0, text)
-                self.assertNotIn("running", text)
 
 
 if __name__ == "__main__":
