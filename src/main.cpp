@@ -162,6 +162,7 @@ std::optional<reactor::HttpOptions> http_options(const config::Config& config,
       .sessions = {.idle_timeout = config.http_session_idle_timeout,
                    .max_sessions = config.http_max_sessions,
                    .max_sessions_per_ip = config.http_max_sessions_per_ip},
+      .allowed_hosts = config.http_allowed_hosts,
       .allowed_origins = config.http_cors_allowed_origins};
 }
 

@@ -7,6 +7,8 @@
 
 #include <fmt/format.h>
 
+#include "http/authority.hpp"
+
 namespace dflockd::http {
 
 namespace {
@@ -122,12 +124,9 @@ std::string_view DateLine::at(std::time_t now) {
 }
 
 std::optional<std::string_view> bearer_token(std::string_view authorization) {
-  constexpr std::string_view kScheme = "bearer";
+  constexpr std::string_view kScheme = "Bearer";
   const std::size_t end = std::min(authorization.find(' '), authorization.size());
-  const auto lower = [](char c) {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  };
-  if (!std::ranges::equal(authorization.substr(0, end), kScheme, {}, lower)) return std::nullopt;
+  if (!same_name(authorization.substr(0, end), kScheme)) return std::nullopt;
   const std::size_t begin = authorization.find_first_not_of(' ', end);
   return authorization.substr(std::min(begin, authorization.size()));
 }

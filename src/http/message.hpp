@@ -18,10 +18,12 @@ enum class Method : std::uint8_t { kGet, kHead, kPost, kDelete, kOptions, kOther
 /// "GET", and "OTHER" for any method that no route has: what a label may show.
 [[nodiscard]] std::string_view text(Method method);
 
-/// A request as it came. A header is there if it was sent, once; none of these may come twice.
+/// A request as it came. A header is there if it was sent, once; none of these may come twice. Host
+/// is `parse_authority`'s.
 struct Request {
   Method method = Method::kOther;
   std::string path;                           ///< still percent-encoded, without query and fragment
+  std::optional<std::string> host;            ///< an absolute target's authority, or else Host
   std::optional<std::string> session;         ///< X-Dflockd-Session
   std::optional<std::string> authorization;   ///< Authorization
   std::optional<std::string> origin;          ///< Origin

@@ -4,6 +4,8 @@
 #include <array>
 #include <utility>
 
+#include "http/authority.hpp"
+
 namespace dflockd::http {
 
 namespace {
@@ -73,41 +75,13 @@ bool is_chunk_line(std::string_view line) {
   return end == std::string_view::npos || trimmed(line.substr(end)).starts_with(';');
 }
 
-/// Unreserved characters, sub-delimiters and whole percent-encodings (RFC 3986, 3.2.2), and
-/// `others`.
-bool is_host_text(std::string_view text, std::string_view others = "") {
-  constexpr std::string_view kAllowed = "-._~!$&'()*+,;=";
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (c == '%') {
-      const std::string_view digits = text.substr(i + 1, 2);
-      if (digits.size() != 2 || digits.find_first_not_of(kHexDigits) != std::string_view::npos) {
-        return false;
-      }
-    } else if (!is_alphanumeric(c) && kAllowed.find(c) == std::string_view::npos &&
-               others.find(c) == std::string_view::npos) {
-      return false;
-    }
-  }
-  return true;
-}
-
-/// A name or an address, which may be empty, and perhaps a port (RFC 9110, 7.2). What stands in the
-/// brackets of an IPv6 address is not looked at closely: nobody goes by it.
-bool is_host(std::string_view value) {
-  std::string_view port;
-  if (value.starts_with('[')) {
-    const std::size_t end = value.find(']');
-    if (end == std::string_view::npos || end == 1) return false;
-    if (!is_host_text(value.substr(1, end - 1), ":")) return false;
-    port = value.substr(end + 1);
-  } else {
-    const std::size_t end = std::min(value.find(':'), value.size());
-    if (!is_host_text(value.substr(0, end))) return false;
-    port = value.substr(end);
-  }
-  if (port.empty()) return true;
-  return port.starts_with(':') && port.find_first_not_of(kDigits, 1) == std::string_view::npos;
+/// The authority of an absolute target, "http://locks.example:6389/health"; nothing of any other.
+std::optional<std::string_view> authority_of(std::string_view target) {
+  constexpr std::string_view kSeparator = "://";
+  const std::size_t scheme_end = target.find(kSeparator);
+  if (target.starts_with('/') || scheme_end == std::string_view::npos) return std::nullopt;
+  const std::string_view rest = target.substr(scheme_end + kSeparator.size());
+  return rest.substr(0, rest.find_first_of("/?#"));
 }
 
 std::string lower(std::string_view text) {
@@ -189,7 +163,7 @@ std::size_t RequestReader::read_head(std::string_view unread) {
   looked_at_ = 0;
   head_size_ = size;
   const std::string_view head = unread.substr(0, size);
-  if (!check_head(head) || !feed_head(head) || whole_) return size;
+  if (!check_head(head) || !feed_head(head) || !check_target() || whole_) return size;
   start_body();
   return size;
 }
@@ -239,6 +213,17 @@ bool RequestReader::feed_head(std::string_view head) {
   return feed(http_method_str(HTTP_POST)) && feed(head.substr(method.size()));
 }
 
+/// An absolute target tells itself whom the request is for, whatever `Host` says (RFC 9112, 3.2.2).
+bool RequestReader::check_target() {
+  const std::optional<std::string_view> authority = authority_of(url_);
+  if (!authority) return true;
+  if (!parse_authority(*authority)) {
+    return refuse(400, "bad_request", "the target's host is no name or address");
+  }
+  request_.host = *authority;
+  return true;
+}
+
 bool RequestReader::take_field(std::string_view line) {
   if (++fields_ > kMaxFields) {
     return refuse(431, "headers_too_large", "more than 100 header fields");
@@ -253,7 +238,8 @@ bool RequestReader::take_field(std::string_view line) {
 
   if (name == "host") {
     if (++hosts_ > 1) return refuse(400, "bad_request", "two Host fields");
-    if (!is_host(value)) return refuse(400, "bad_request", "Host is no name or address");
+    if (!parse_authority(value)) return refuse(400, "bad_request", "Host is no name or address");
+    request_.host = value;
   } else if (name == "content-length") {
     if (std::exchange(has_length_, true)) return refuse(400, "bad_request", "two lengths");
     if (value.empty() || value.find_first_not_of(kDigits) != std::string_view::npos) {

@@ -68,6 +68,7 @@ class RequestReader {
   bool check_head(std::string_view head);
   bool check_fields();
   bool feed_head(std::string_view head);
+  bool check_target();
   bool take_field(std::string_view line);
   bool start_body();
   bool feed(std::string_view bytes);

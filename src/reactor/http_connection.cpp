@@ -244,6 +244,7 @@ typename HttpConnection<Stream>::Answer HttpConnection<Stream>::answer() {
   const auto* const match = std::get_if<http::Match>(&found);
   const http::Route* const route = route_of(found);
   route_ = route != nullptr ? route->pattern : "-";
+  if (const auto failure = refuse_foreign(route)) return http::to_response(*failure);
   const bool preflight = is_preflight();
   if (const auto wait = http_.take(bucket_of(found, preflight), peer_, service_.now())) {
     return too_many(*wait);
@@ -260,6 +261,24 @@ typename HttpConnection<Stream>::Answer HttpConnection<Stream>::answer() {
     return http::to_response(*failure);
   }
   return to_response(std::get<http::NoMatch>(found));
+}
+
+/// Why the request is none of this server's business, or of a page that it is not for.
+template <class Stream>
+std::optional<Failure> HttpConnection<Stream>::refuse_foreign(const http::Route* route) {
+  const auto local_address = [this] {
+    std::error_code error;
+    const asio::ip::tcp::endpoint local = socket().local_endpoint(error);
+    return error ? std::string() : local.address().to_string();
+  };
+  auto failure =
+      http_.guard().check(reader_.request(),
+                          {.tls = Stream::kBeginsWithHandshake,
+                           .has_secret = server_.authenticator().required(),
+                           .is_probe = route != nullptr && route->bucket == http::Bucket::kNone},
+                          local_address);
+  if (failure) server_.warn(Server::Complaint::kForeign, info_, failure->code);
+  return failure;
 }
 
 template <class Stream>
@@ -417,7 +436,7 @@ template <class Stream>
 bool HttpConnection<Stream>::is_preflight() const {
   const http::Request& request = reader_.request();
   return request.method == Method::kOptions && request.request_method && request.origin &&
-         http_.allows(*request.origin);
+         http_.guard().allows(*request.origin);
 }
 
 /// Needs no secret, which browsers do not send with a preflight. The browser compares the method
@@ -435,10 +454,10 @@ Response HttpConnection<Stream>::answer_preflight(const http::Route* route) cons
 
 template <class Stream>
 void HttpConnection<Stream>::add_cors(Response& response) const {
-  if (!http_.has_cors()) return;
+  if (!http_.guard().has_cors()) return;
   const std::optional<std::string>& origin = reader_.request().origin;
   response.headers += "Vary: Origin\r\n";
-  if (origin && http_.allows(*origin)) {
+  if (origin && http_.guard().allows(*origin)) {
     response.headers += "Access-Control-Allow-Origin: " + *origin + "\r\n";
   }
 }

@@ -87,6 +87,7 @@ class HttpConnection final : public StreamConnection<Stream> {
   net::Awaitable respond();
   [[nodiscard]] Answer answer();
   [[nodiscard]] Answer answer(const http::Match& match);
+  [[nodiscard]] std::optional<http::Failure> refuse_foreign(const http::Route* route);
   [[nodiscard]] Answer change_locks(const http::Match& match);
   net::AwaitableOf<Answer> carry_out_in_turn(const Change& change);
   net::Awaitable send_stats();

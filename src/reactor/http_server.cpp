@@ -1,6 +1,5 @@
 #include "reactor/http_server.hpp"
 
-#include <algorithm>
 #include <utility>
 
 #include "reactor/server.hpp"
@@ -16,7 +15,7 @@ HttpServer::HttpServer(asio::io_context& context, const HttpOptions& options,
       sessions_(context, server.service(), options.sessions),
       common_limiter_(options.rate),
       holding_limiter_(options.rate),
-      allowed_origins_(options.allowed_origins),
+      guard_(options.allowed_hosts, options.allowed_origins),
       gate_("http", options.caps),
       listener_(context, "http", options.address, gate_, std::move(welcome)) {}
 
@@ -54,12 +53,6 @@ std::optional<std::chrono::nanoseconds> HttpServer::take(http::Bucket bucket,
       break;
   }
   return std::nullopt;
-}
-
-bool HttpServer::allows(std::string_view origin) const {
-  return std::ranges::any_of(allowed_origins_, [origin](const std::string& allowed) {
-    return allowed == "*" || allowed == origin;
-  });
 }
 
 }  // namespace dflockd::reactor

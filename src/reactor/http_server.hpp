@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "http/browser_guard.hpp"
 #include "http/message.hpp"
 #include "http/routes.hpp"
 #include "middleware/gate.hpp"
@@ -28,6 +29,7 @@ struct HttpOptions {
   middleware::Gate::Caps caps;
   middleware::RateLimiter::Rate rate;
   HttpSessions::Options sessions;
+  std::vector<std::string> allowed_hosts;    ///< without ports
   std::vector<std::string> allowed_origins;  ///< "*" for any; none: no CORS
 };
 
@@ -62,9 +64,7 @@ class HttpServer {
   [[nodiscard]] std::optional<std::chrono::nanoseconds> take(http::Bucket bucket,
                                                              const asio::ip::address& peer,
                                                              locks::Instant now);
-  /// Whether pages of this origin may read the answers.
-  [[nodiscard]] bool allows(std::string_view origin) const;
-  [[nodiscard]] bool has_cors() const { return !allowed_origins_.empty(); }
+  [[nodiscard]] const http::BrowserGuard& guard() const { return guard_; }
   /// The header line with the time of a response made now. Valid until the next call.
   [[nodiscard]] std::string_view date_line() { return date_line_.at(std::time(nullptr)); }
 
@@ -75,7 +75,7 @@ class HttpServer {
   HttpSessions sessions_;
   middleware::RateLimiter common_limiter_;
   middleware::RateLimiter holding_limiter_;
-  const std::vector<std::string> allowed_origins_;
+  const http::BrowserGuard guard_;
   http::DateLine date_line_;
   middleware::Gate gate_;
   Listener listener_;

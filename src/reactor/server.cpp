@@ -29,7 +29,8 @@ constexpr auto kTick = std::chrono::milliseconds(50);
 constexpr auto kHttpIdle = std::chrono::seconds(120);
 
 /// What the log calls each `Complaint`.
-constexpr std::array kEvents{"tls_handshake_failed", "auth_failed", "write_timeout"};
+constexpr std::array kEvents{"tls_handshake_failed", "auth_failed", "write_timeout",
+                             "request_forbidden"};
 
 /// The longest text of an address and a port, with a zone.
 constexpr std::size_t kLongestPeer = 64;

@@ -97,8 +97,9 @@ class Server {
     kHandshake,  ///< the TLS handshake failed
     kAuth,       ///< it did not authenticate
     kUnread,     ///< it did not read its replies
+    kForeign,    ///< what it asked for is forbidden to browsers
   };
-  /// Warns of a peer that is dropped, a line a second for each kind at most.
+  /// Warns of a peer that is dropped or refused, a line a second for each kind at most.
   void warn(Complaint complaint, const OwnerInfo& peer, std::string_view reason);
 
  private:
@@ -155,7 +156,7 @@ class Server {
   locks::Instant drain_deadline_ = locks::kNever;
   locks::Instant next_ticket_keys_{0};
   int exit_status_ = 0;
-  std::array<Complaints, 3> complaints_;  ///< by `Complaint`
+  std::array<Complaints, 4> complaints_;  ///< by `Complaint`
 };
 
 }  // namespace dflockd::reactor

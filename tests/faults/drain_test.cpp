@@ -181,7 +181,7 @@ TEST(DrainInAnyState, http_connection_without_a_request_is_not_waited_for) {
   Server server(Http::kOn);
   HttpClient silent(server);
   HttpClient half_way(server);
-  half_way.send("POST /v1/sessions HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{");
+  half_way.send("POST /v1/sessions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{");
   EXPECT_EQ(HttpClient(server).get("/health").status, 200);
   const auto start = Clock::now();
   server.signal(SIGTERM);

@@ -13,7 +13,9 @@
 #include <vector>
 
 #include "check.hpp"
+#include "http/authority.hpp"
 #include "http/body.hpp"
+#include "http/browser_guard.hpp"
 #include "http/message.hpp"
 #include "http/request_reader.hpp"
 #include "http/routes.hpp"
@@ -22,6 +24,7 @@ namespace {
 
 using dflockd::fuzz::check;
 using dflockd::http::Body;
+using dflockd::http::BrowserGuard;
 using dflockd::http::Failure;
 using dflockd::http::Match;
 using dflockd::http::Method;
@@ -45,7 +48,7 @@ struct Reading {
 bool same(const Taken& left, const Taken& right) {
   const Request& a = left.request;
   const Request& b = right.request;
-  return left.size == right.size && a.method == b.method && a.path == b.path &&
+  return left.size == right.size && a.method == b.method && a.path == b.path && a.host == b.host &&
          a.session == b.session && a.authorization == b.authorization && a.origin == b.origin &&
          a.request_method == b.request_method && a.keep_alive == b.keep_alive &&
          a.http_1_0 == b.http_1_0 && a.body == b.body;
@@ -140,6 +143,25 @@ void check_request(const Request& request, std::string_view bytes) {
   }
 }
 
+/// Whatever the guard makes of it, it makes of it again, and never lets a page in that is neither
+/// listed nor of the server's own.
+void check_guard(const Request& request) {
+  static const BrowserGuard kGuard({"locks.example", "::1"}, {"https://page.example"});
+  check(!request.host || parse_authority(*request.host), "a host can be taken apart");
+  check(request.host || request.http_1_0, "a request of HTTP/1.1 has a host");
+  const auto failure = kGuard.check(request, {}, [] { return std::string_view("192.0.2.1"); });
+  if (failure) {
+    check(failure->status == 403, "who is not wanted is forbidden");
+    std::string out;
+    append_response(out, to_response(*failure), {});
+    check(out.ends_with("}\n"), "a failure is told in JSON");
+    return;
+  }
+  check(!request.origin || kGuard.allows(*request.origin) ||
+            (request.host && request.origin->size() > std::string_view("http://").size()),
+        "a page is of the server's own host or listed");
+}
+
 void check_route(const Request& request) {
   const auto route = find_route(request.method, request.path);
   if (const auto* const match = std::get_if<Match>(&route)) {
@@ -184,6 +206,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
           "a request alone is the same as behind others");
     check_request(taken.request, alone);
     check_route(taken.request);
+    check_guard(taken.request);
     check_body(taken.request.body);
     begin += taken.size;
   }

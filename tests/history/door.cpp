@@ -132,7 +132,7 @@ class HttpDoor final : public Door {
                 Clock::time_point deadline) {
     if (!stream_) reconnect(deadline);
     std::string bytes(method);
-    bytes.append(" ").append(path).append(" HTTP/1.1\r\nHost: server\r\n");
+    bytes.append(" ").append(path).append(" HTTP/1.1\r\nHost: localhost\r\n");
     if (!secret_.empty()) bytes.append("Authorization: Bearer ").append(secret_).append("\r\n");
     if (!session_.empty()) bytes.append("X-Dflockd-Session: ").append(session_).append("\r\n");
     bytes.append("Content-Length: ").append(std::to_string(body.size())).append("\r\n\r\n");

@@ -371,7 +371,7 @@ TEST(request_reader, path_is_what_stands_between_authority_and_query) {
       {"/../health", "/../health"},
       {"http://x/health", "/health"},
       {"http://x:8080/health?a", "/health"},
-      {"HTTPS://user@x/health", "/health"},
+      {"HTTPS://x/health", "/health"},
       {"http://[::1]:80/health", "/health"},
   };
   for (const auto& [target, path] : expected) {
@@ -419,8 +419,9 @@ TEST(request_reader, host_may_be_a_name_or_an_address_with_a_port) {
   for (const std::string& host :
        {""s, "x"s, "x:80"s, "x:"s, "locks.example"s, "locks.example.:6389"s, "127.0.0.1"s,
         "127.0.0.1:6389"s, "[::1]"s, "[::1]:6389"s, "[::ffff:127.0.0.1]"s, "[fe80::1%25eth0]"s,
-        "[v1.x:y]"s, "a_b~c-d"s, "!$&'()*+,;="s, "%C3%A4"s}) {
-    EXPECT_EQ(only("GET /health HTTP/1.1\r\nHost: " + host + "\r\n\r\n").path, "/health") << host;
+        "[fe80::1%eth0]:80"s, "a_b~c-d"s, "!$&'()*+,;="s, "%C3%A4"s}) {
+    EXPECT_EQ(only("GET /health HTTP/1.1\r\nHost: " + host + "\r\n\r\n").host, host);
+    EXPECT_EQ(only("GET http://" + host + "/ HTTP/1.1\r\nHost: x\r\n\r\n").host, host);
   }
 }
 
@@ -428,14 +429,43 @@ TEST(request_reader, host_may_be_a_name_or_an_address_with_a_port) {
 // value".
 TEST(request_reader, host_that_is_no_authority_is_refused) {
   for (const std::string& host :
-       {"a b"s,  "a\tb"s,    "a, b"s,   "user@x"s,  "x/y"s,      "http://x"s, "x?y"s,   "x#y"s,
-        "x:y"s,  "x:80:80"s, "x:-1"s,   "x:+80"s,   "x: 80"s,    "::1"s,      "["s,     "[]"s,
-        "[::1"s, "::1]"s,    "[::1]x"s, "[::1]:x"s, "[[::1]]"s,  "[::1]]"s,   "[x y]"s, "[a/b]"s,
-        "x]"s,   "x[y"s,     "\"x\""s,  "<x>"s,     "x\\y"s,     "x^y"s,      "x`y"s,   "x{y}"s,
-        "x|y"s,  "%"s,       "%4"s,     "x%zz"s,    "\xc3\xa4"s, "\xff"s}) {
+       {"a b"s,    "a\tb"s,     "a, b"s,    "user@x"s, "x/y"s,    "http://x"s, "x?y"s,
+        "x#y"s,    "x:y"s,      "x:80:80"s, "x:-1"s,   "x:+80"s,  "x: 80"s,    "::1"s,
+        "["s,      "[]"s,       "[::1"s,    "::1]"s,   "[::1]x"s, "[::1]:x"s,  "[[::1]]"s,
+        "[::1]]"s, "[x y]"s,    "[a/b]"s,   "x]"s,     "x[y"s,    "\"x\""s,    "<x>"s,
+        "x\\y"s,   "x^y"s,      "x`y"s,     "x{y}"s,   "x|y"s,    "%"s,        "%4"s,
+        "x%zz"s,   "\xc3\xa4"s, "\xff"s,    "x\0y"s,   "x%00y"s,  "[v1.x:y]"s}) {
     expect_refused("GET /health HTTP/1.1\r\nHost: " + host + "\r\n\r\n");
     expect_refused("GET /health HTTP/1.0\r\nHost: " + host + "\r\n\r\n");
   }
+}
+
+// RFC 9110, 4.2.4: user information is there "to obscure the authority".
+TEST(request_reader, absolute_target_with_another_authority_is_refused) {
+  for (const std::string& authority :
+       {"user@x"s, "user:password@x:80"s, "127.0.0.1@x"s, "x@"s, "@x"s, "x%00"s, "[::1"s, "[::1]x"s,
+        "x\\y"s, "x:y"s, "[x]"s}) {
+    expect_refused("GET http://" + authority + "/health HTTP/1.1\r\nHost: x\r\n\r\n");
+    expect_refused("GET http://" + authority + "/health HTTP/1.0\r\n\r\n");
+  }
+}
+
+TEST(request_reader, absolute_target_tells_the_host_whatever_the_field_says) {
+  const std::pair<std::string, std::string> expected[] = {
+      {"http://locks.example/health", "locks.example"},
+      {"http://locks.example:6389/health?a", "locks.example:6389"},
+      {"https://locks.example?x", "locks.example"},
+      {"http://[::1]:80/#x", "[::1]:80"},
+      {"http:///health", ""},
+      {"/http://locks.example/", "x"},
+      {"/?http://locks.example/", "x"},
+      {"*", "x"},
+  };
+  for (const auto& [target, host] : expected) {
+    EXPECT_EQ(only(with_line("GET " + target + " HTTP/1.1")).host, host) << target;
+  }
+  EXPECT_EQ(only("GET http://locks.example/ HTTP/1.0\r\n\r\n").host, "locks.example");
+  EXPECT_EQ(only("GET / HTTP/1.0\r\n\r\n").host, std::nullopt);
 }
 
 TEST(request_reader, fields_that_matter_may_not_come_twice) {

@@ -16,6 +16,7 @@ import select
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -97,13 +98,13 @@ def problems(schema, value, at="body"):
     return found
 
 
-ERRORS_BEFORE_ROUTING = {400: "bad_request", 401: "unauthorized", 413: "body_too_large",
-                         429: "rate_limited", 431: "headers_too_large"}
+ERRORS_BEFORE_ROUTING = {400: ["bad_request"], 401: ["unauthorized"], 403: ["forbidden_host", "forbidden_origin"],
+                         413: ["body_too_large"], 429: ["rate_limited"], 431: ["headers_too_large"]}
 
 
 def documented(method, path):
     """The operation, whether the path has any, by what the client asked for."""
-    path = path.removeprefix("http://test").partition("?")[0]
+    path = re.sub("^http://[^/]*", "", path).partition("?")[0]
     for pattern, item in OPENAPI["paths"].items():
         if re.fullmatch(re.sub(r"\{\w+\}", "[^/]*", pattern), path):
             return item.get("get" if method == "HEAD" else method.lower()), True
@@ -123,11 +124,11 @@ def check_answer(response, method, path):
     else:
         codes = dict(ERRORS_BEFORE_ROUTING)
         if method:
-            codes[405 if path_exists else 404] = "method_not_allowed" if path_exists else "not_found"
+            codes[405 if path_exists else 404] = ["method_not_allowed" if path_exists else "not_found"]
         if response.status not in codes:
             raise AssertionError(f"{method} {path}: unexpected status {response.status}")
         schema = {"allOf": [{"$ref": "#/components/schemas/Error"},
-                            {"properties": {"error": {"const": codes[response.status]}}}]}
+                            {"properties": {"error": {"enum": codes[response.status]}}}]}
         described = {"content": {"application/json": {"schema": schema}}}
         if response.status == 405:
             described["headers"] = {"Allow": {"required": True}}
@@ -153,8 +154,8 @@ def check_answer(response, method, path):
 class Server:
     """The real server, with an HTTP socket that is handed down to it."""
 
-    def __init__(self, *flags):
-        listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+    def __init__(self, *flags, host="127.0.0.1"):
+        listener = socket.create_server((host, 0), backlog=256)
         self.http_port = listener.getsockname()[1]
         environment = {name: value for name, value in os.environ.items()
                        if not name.startswith(("DFLOCKD_", "LISTEN_", "NOTIFY_"))}
@@ -233,14 +234,17 @@ class Response:
 class Client:
     """One connection, byte by byte."""
 
-    def __init__(self, server, source="127.0.0.1", receive_buffer=None):
+    def __init__(self, server, source="127.0.0.1", receive_buffer=None, destination="127.0.0.1", tls=None):
         self.socket = socket.socket()
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(PATIENCE)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.socket.bind((source, 0))
-        self.socket.connect(("127.0.0.1", server.http_port))
+        self.port = server.http_port
+        self.socket.bind((source if destination.startswith("127.") else destination, 0))
+        self.socket.connect((destination, server.http_port))
+        if tls:
+            self.socket = tls.wrap_socket(self.socket)
         self.unread = b""
 
     def __enter__(self):
@@ -328,8 +332,8 @@ class Client:
 
 def request(method, path, body=None, headers=(), version="HTTP/1.1"):
     """The bytes of a request. A dict is sent as JSON, bytes and text as they are."""
-    lines = [f"{method} {path} {version}", "Host: test"]
-    lines += [f"{name}: {value}" for name, value in dict(headers).items()]
+    fields = {"Host": "localhost"} | dict(headers)
+    lines = [f"{method} {path} {version}", *(f"{name}: {value}" for name, value in fields.items())]
     if isinstance(body, dict):
         body = json.dumps(body)
     if isinstance(body, str):
@@ -839,7 +843,7 @@ class Paths(ApiTest):
         self.assertEqual(counted("/v1/locks/{key}", "405"), not_allowed + len(methods))
 
     def test_a_whole_url_is_a_target_too(self):
-        self.assertEqual(self.client().ask("GET", "http://test/health").status, 200)
+        self.assertEqual(self.client().ask("GET", "http://localhost/health").status, 200)
 
 
 class Smuggling(ApiTest):
@@ -1216,6 +1220,158 @@ class ConnectionCap(ApiTest):
             self.assertEqual(lines.recv(100), b"ok\n")
 
 
+class Browsers(ApiTest):
+    """Pages that somebody else wrote, and names that lead here though they are not ours."""
+
+    SECRET = "a secret of some length"
+    EXEMPT = ("/health", "/ready")
+
+    def own(self, **fields):
+        port = self.server.http_port
+        return {"Host": f"localhost:{port}", "Origin": f"http://localhost:{port}"} | fields
+
+    def assert_forbidden(self, response, code):
+        self.assertEqual((response.status, response.error), (403, code))
+        self.assertIsNone(response.header("Connection"))
+
+    def other_server(self, *flags, **options):
+        server = Server(*flags, **options)
+        self.addCleanup(lambda: self.assertEqual(server.stop(), 0))
+        return server
+
+    def secret_file(self):
+        file = tempfile.NamedTemporaryFile("w")
+        self.addCleanup(file.close)
+        file.write(self.SECRET)
+        file.flush()
+        return file.name
+
+    def test_a_host_that_is_not_this_server_is_forbidden(self):
+        client = self.client()
+        before = self.metrics().of("dflockd_http_sessions")
+        for host in ("attacker.example", f"attacker.example:{self.server.http_port}", "localhost.attacker.example",
+                     "10.0.0.1", "[2001:db8::1]", "0.0.0.0", ""):
+            for method, path in (("POST", "/v1/sessions"), ("GET", "/v1/stats"), ("GET", "/metrics"),
+                                 ("POST", "/v1/locks/a"), ("DELETE", "/v1/sessions/a"), ("GET", "/v1/openapi.json"),
+                                 ("GET", "/nowhere"), ("PUT", "/v1/stats"), ("OPTIONS", "/v1/sessions")):
+                with self.subTest(host=host, method=method, path=path):
+                    self.assert_forbidden(client.ask(method, path, headers={"Host": host}), "forbidden_host")
+        self.assertEqual(client.ask("HEAD", "/v1/stats", headers={"Host": "attacker.example"}).status, 403)
+        self.assertEqual(self.metrics().of("dflockd_http_sessions"), before)
+        self.assertGreater(self.metrics().of("dflockd_http_requests_total", method="POST", path="/v1/sessions",
+                                             status="403"), 0)
+        self.server.wait_for_log(r".* warn request_forbidden .*reason=forbidden_host.*")
+
+    def test_names_and_addresses_of_the_loopback_interface_are_this_server(self):
+        client = self.client()
+        for host in ("localhost", "LOCALHOST:1", "localhost.", "a.localhost", "127.0.0.1", "127.9.9.9:80", "[::1]",
+                     "[::1%lo]:6389", "[::ffff:127.0.0.1]"):
+            self.assertEqual(client.ask("GET", "/v1/stats", headers={"Host": host}).status, 200, host)
+
+    def test_the_address_that_the_connection_came_to_is_this_server(self):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.connect(("192.0.2.1", 9))
+            except OSError:
+                self.skipTest("only the loopback interface is up")
+            address = probe.getsockname()[0]
+        server = self.other_server(host="0.0.0.0")
+        with Client(server, destination=address) as client:
+            self.assertEqual(client.ask("GET", "/v1/stats", headers={"Host": f"{address}:1"}).status, 200)
+            self.assert_forbidden(client.ask("GET", "/v1/stats", headers={"Host": "192.0.2.1"}), "forbidden_host")
+        with Client(server) as client:
+            self.assert_forbidden(client.ask("GET", "/v1/stats", headers={"Host": address}), "forbidden_host")
+
+    def test_hosts_that_are_listed_are_this_server(self):
+        server = self.other_server("--http-allowed-hosts", "locks.example, 10.0.0.5,[2001:db8::5]")
+        with Client(server) as client:
+            for host in ("locks.example", "Locks.Example.:80", "10.0.0.5:6389", "[2001:db8::5]:6389", "localhost"):
+                self.assertEqual(client.ask("GET", "/v1/stats", headers={"Host": host}).status, 200, host)
+            for host in ("a.locks.example", "10.0.0.6", "attacker.example"):
+                self.assert_forbidden(client.ask("GET", "/v1/stats", headers={"Host": host}), "forbidden_host")
+
+    def test_probes_may_use_any_host(self):
+        client = self.client()
+        for path in self.EXEMPT:
+            self.assertEqual(client.ask("GET", path, headers={"Host": "my_lock_server:6389"}).status, 200)
+            self.assertEqual(client.ask("POST", path, headers={"Host": "my_lock_server:6389"}).status, 405)
+
+    def test_with_a_secret_any_host_will_do(self):
+        server = self.other_server("--auth-token-file", self.secret_file())
+        secret = {"Authorization": f"Bearer {self.SECRET}"}
+        with Client(server) as client:
+            fields = {"Host": "locks.example", "Origin": "http://locks.example"}
+            self.assertEqual(client.ask("POST", "/v1/sessions", headers=secret | fields).status, 200)
+            fields["Origin"] = "http://attacker.example"
+            began = time.monotonic()
+            self.assert_forbidden(client.ask("POST", "/v1/sessions", headers=fields), "forbidden_origin")
+            self.assert_forbidden(client.ask("POST", "/v1/sessions", headers=secret | fields), "forbidden_origin")
+            self.assertLess(time.monotonic() - began, PATIENCE if SLOW else 0.1, "before the secret is looked at")
+
+    def test_http_1_0_may_leave_the_host_out(self):
+        for fields, status in (("", 200), ("Host: attacker.example\r\n", 403), ("Host: localhost\r\n", 200),
+                               ("Origin: http://localhost\r\n", 403)):
+            client = self.client()
+            client.send(f"GET /v1/stats HTTP/1.0\r\n{fields}\r\n")
+            self.assertEqual(client.answer("GET", "/v1/stats").status, status, fields)
+
+    def test_an_absolute_target_counts_as_its_host(self):
+        client = self.client()
+        for target, host, status in (("http://localhost/v1/stats", "attacker.example", 200),
+                                     ("http://attacker.example/v1/stats", "localhost", 403),
+                                     ("http://attacker.example/health", "localhost", 200)):
+            response = client.ask("GET", target, headers={"Host": host})
+            self.assertEqual(response.status, status, (target, host))
+        client.send("GET http://attacker.example/v1/stats HTTP/1.0\r\n\r\n")
+        self.assert_refused(client, 403, "forbidden_host")
+
+    def test_what_is_no_host_is_refused(self):
+        for target, host in (("/v1/stats", "localhost\0.attacker.example"), ("/v1/stats", "localhost%00"),
+                             ("/v1/stats", "localhost@attacker.example"), ("http://localhost@attacker.example/", "a"),
+                             ("http://localhost:80:80/", "localhost"), ("/v1/stats", "[::1%\0]")):
+            with self.subTest(target=target, host=host):
+                client = self.client()
+                client.send(f"GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n")
+                self.assert_refused(client, 400, "bad_request")
+
+    def test_pages_from_elsewhere_are_forbidden_whatever_they_ask_for(self):
+        client = self.client()
+        port = self.server.http_port
+        for origin in ("http://attacker.example", "null", f"https://localhost:{port}", f"http://127.0.0.1:{port}",
+                       "http://localhost", f"http://localhost:{port}.attacker.example", "chrome-extension://abc", ""):
+            for method, path in (("GET", "/v1/stats"), ("POST", "/v1/sessions"), ("DELETE", "/v1/sessions/a"),
+                                 ("POST", "/v1/locks/a"), ("OPTIONS", "/v1/sessions"), ("GET", "/health"),
+                                 ("GET", "/nowhere")):
+                with self.subTest(origin=origin, method=method, path=path):
+                    self.assert_forbidden(client.ask(method, path, headers=self.own(Origin=origin)),
+                                          "forbidden_origin")
+        self.server.wait_for_log(r".* warn request_forbidden .*reason=(forbidden_origin|more_of_them).*")
+
+    def test_pages_of_this_server_may_use_it(self):
+        client = self.client()
+        port = self.server.http_port
+        for host in (f"localhost:{port}", f"127.0.0.1:{port}", f"[::1]:{port}", f"LocalHost.:{port}"):
+            fields = {"Host": host, "Origin": f"http://{host}".lower()}
+            response = client.ask("POST", "/v1/sessions", headers=fields)
+            self.assertEqual(response.status, 200, host)
+            self.assertEqual(client.ask("DELETE", f"/v1/sessions/{response.json()['session_id']}",
+                                        headers=fields).status, 204)
+
+    def test_with_tls_the_server_s_own_pages_are_https(self):
+        with tempfile.TemporaryDirectory() as directory:
+            key, certificate = f"{directory}/key", f"{directory}/certificate"
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                            "-subj", "/CN=localhost", "-days", "2", "-keyout", key, "-out", certificate],
+                           check=True, stderr=subprocess.DEVNULL)
+            server = self.other_server("--tls-cert", certificate, "--tls-key", key)
+        tls = ssl.create_default_context()
+        tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+        with Client(server, tls=tls) as client:
+            for scheme, status in (("https", 200), ("http", 403)):
+                fields = {"Host": "localhost", "Origin": f"{scheme}://localhost"}
+                self.assertEqual(client.ask("POST", "/v1/sessions", headers=fields).status, status)
+
+
 class Cors(unittest.TestCase):
     PREFLIGHT = {"Access-Control-Request-Method": "POST",
                  "Access-Control-Request-Headers": "authorization, x-dflockd-session"}
@@ -1233,13 +1389,16 @@ class Cors(unittest.TestCase):
 
     def test_it_is_off_by_default(self):
         client = self.serve()
-        response = client.ask("GET", "/health", headers={"Origin": "https://a.example"})
+        own = f"http://localhost:{client.port}"
+        response = client.ask("GET", "/health", headers={"Host": f"localhost:{client.port}", "Origin": own})
+        self.assertEqual(response.status, 200)
         self.assert_no_cors(response)
         self.assertIsNone(response.header("Vary"))
-        response = client.ask("OPTIONS", "/v1/sessions",
-                              headers={"Origin": "https://a.example"} | self.PREFLIGHT)
-        self.assertEqual(response.status, 405)
-        self.assert_no_cors(response)
+        for origin, status in (("https://a.example", 403), (own, 405)):
+            response = client.ask("OPTIONS", "/v1/sessions", headers={
+                "Host": f"localhost:{client.port}", "Origin": origin} | self.PREFLIGHT)
+            self.assertEqual(response.status, status)
+            self.assert_no_cors(response)
 
     def test_listed_origins_are_echoed_and_others_are_not(self):
         client = self.serve("--http-cors-allowed-origins", "https://a.example,http://b.example:8080")
@@ -1251,12 +1410,11 @@ class Cors(unittest.TestCase):
                 self.assertEqual(response.header("Vary"), "Origin")
         for origin in ("https://c.example", "http://a.example", "https://a.example:444", "null",
                        "https://a.example.evil", "https://xa.example", "*"):
-            response = client.ask("GET", "/health", headers={"Origin": origin})
-            self.assert_no_cors(response)
-            self.assertEqual(response.header("Vary"), "Origin")
-            response = client.ask("OPTIONS", "/v1/sessions", headers={"Origin": origin} | self.PREFLIGHT)
-            self.assert_no_cors(response)
-            self.assertNotEqual(response.status, 204)
+            for method, path, more in (("GET", "/health", {}), ("OPTIONS", "/v1/sessions", self.PREFLIGHT)):
+                response = client.ask(method, path, headers={"Origin": origin} | more)
+                self.assertEqual((response.status, response.error), (403, "forbidden_origin"))
+                self.assert_no_cors(response)
+                self.assertEqual(response.header("Vary"), "Origin")
         response = client.ask("GET", "/health")
         self.assert_no_cors(response)
         self.assertEqual(response.header("Vary"), "Origin")

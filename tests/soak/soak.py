@@ -235,7 +235,7 @@ class Vandal:
         wire.sendall(self.random.randbytes(self.random.randrange(1, 2000)) + b"\n\n\n")
 
     def send_half_a_request(self, wire):
-        request = b"POST /v1/sessions HTTP/1.1\r\nHost: server\r\nContent-Length: 100\r\n\r\n{"
+        request = b"POST /v1/sessions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"
         wire.sendall(request[:self.random.randrange(1, len(request))])
 
     def send_too_much(self, wire):
