@@ -1,5 +1,5 @@
 #!/bin/sh
-# The shared secret over HTTP. Probes need none; everything else does.
+# The shared secret over HTTP. Only probes work without it.
 #
 #   auth_http.sh URL TOKEN_FILE
 set -eu

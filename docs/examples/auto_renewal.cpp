@@ -3,7 +3,7 @@
 //   auto_renewal [SERVER]
 //
 // Works in small steps for as long as the lock is held. The lease is two seconds and the job takes
-// three: without renewal it would not be finished.
+// three, so it needs a renewal.
 #include <chrono>
 #include <iostream>
 #include <stop_token>

@@ -1,4 +1,4 @@
-// Coroutines: several keys are waited for on one thread, with asio.
+// Coroutines: one thread waits for several keys, with asio.
 //
 //   coroutine_client [SERVER]
 #include <chrono>

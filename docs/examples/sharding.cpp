@@ -1,4 +1,4 @@
-// Keys spread over several servers. Every client must be given the same servers in the same order.
+// Keys spread over several servers. Give every client the same servers in the same order.
 //
 //   sharding SERVER...
 #include <iostream>
