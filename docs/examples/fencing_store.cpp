@@ -2,9 +2,10 @@
 //
 //   fencing_store SERVER DIRECTORY
 //
-// A holder that was stopped for longer than its lease does not know, when it continues, that another
-// was granted the lock and has written. The store knows: it keeps the largest token that it has seen
-// and refuses smaller ones. (A store for many machines would be a service; the rule is the same.)
+// A holder that was stopped for longer than its lease does not know, when it continues, that
+// another was granted the lock and has written. The store knows: it keeps the largest token that it
+// has seen and refuses smaller ones. (A store for many machines would be a service; the rule is the
+// same.)
 #include <filesystem>
 #include <fstream>
 #include <iostream>

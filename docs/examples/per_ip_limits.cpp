@@ -1,5 +1,5 @@
-// What a client sees of --max-connections-per-ip: a connection over the cap is closed, and the others
-// are not disturbed.
+// What a client sees of --max-connections-per-ip: a connection over the cap is closed, and the
+// others are not disturbed.
 //
 //   per_ip_limits SERVER
 #include <chrono>
