@@ -1,7 +1,6 @@
 #include "middleware/gate.hpp"
 
 #include "logging/logging.hpp"
-#include "net/address.hpp"
 
 namespace dflockd::middleware {
 
@@ -16,15 +15,20 @@ bool reached(std::size_t count, std::size_t cap) {
 Gate::Gate(std::string_view listener, const Caps& caps)
     : listener_(listener),
       caps_(caps),
-      over_cap_{.cap = "max_connections", .limit = caps.max_connections, .last = {}},
-      over_cap_per_ip_{
-          .cap = "max_connections_per_ip", .limit = caps.max_connections_per_ip, .last = {}} {}
+      over_cap_{.cap = "max_connections",
+                .limit = caps.max_connections,
+                .ipv6_prefix = net::kWholeIpv6Address,
+                .last = {}},
+      over_cap_per_ip_{.cap = "max_connections_per_ip",
+                       .limit = caps.max_connections_per_ip,
+                       .ipv6_prefix = caps.ipv6_prefix,
+                       .last = {}} {}
 
 std::optional<Gate::Pass> Gate::admit(const asio::ip::address& peer, std::chrono::nanoseconds now) {
   if (reached(connections_, caps_.max_connections)) return refuse(over_cap_, peer, now);
   auto address = per_address_.end();
   if (caps_.max_connections_per_ip > 0) {
-    address = per_address_.try_emplace(net::canonical(peer), 0).first;
+    address = per_address_.try_emplace(net::network_of(peer, caps_.ipv6_prefix), 0).first;
     if (reached(address->second, caps_.max_connections_per_ip)) {
       return refuse(over_cap_per_ip_, peer, now);
     }
@@ -48,17 +52,18 @@ void Gate::leave(Pass::Count address) {
 std::nullopt_t Gate::refuse(Refusals& refusals, const asio::ip::address& peer,
                             std::chrono::nanoseconds now) {
   ++refusals.count;
-  refusals.last = net::canonical(peer);
+  refusals.last = peer;
   if (const auto count = refusals.log.note(now)) warn(refusals, *count);
   return std::nullopt;
 }
 
 void Gate::warn(const Refusals& refusals, std::uint64_t count) const {
-  logging::warn("connections_refused", {{"listener", listener_},
-                                        {"reason", refusals.cap},
-                                        {"limit", refusals.limit},
-                                        {"last_peer", refusals.last.to_string()},
-                                        {"count", count}});
+  logging::warn("connections_refused",
+                {{"listener", listener_},
+                 {"reason", refusals.cap},
+                 {"limit", refusals.limit},
+                 {"last_peer", net::network_text(refusals.last, refusals.ipv6_prefix)},
+                 {"count", count}});
 }
 
 }  // namespace dflockd::middleware

@@ -20,6 +20,7 @@
 #include <asio/ip/address.hpp>
 
 #include "logging/rate_limited.hpp"
+#include "net/address.hpp"
 
 namespace dflockd::middleware {
 
@@ -28,6 +29,7 @@ class Gate {
   struct Caps {
     std::size_t max_connections = 0;         ///< 0: no cap
     std::size_t max_connections_per_ip = 0;  ///< 0: no cap, and addresses are not counted
+    std::size_t ipv6_prefix = net::kDefaultIpv6Prefix;  ///< see `net::network_of`
   };
 
   /// The right to be connected. The gate must outlive it.
@@ -55,8 +57,8 @@ class Gate {
   Gate(const Gate&) = delete;
   Gate& operator=(const Gate&) = delete;
 
-  /// Admits a connection from `peer`, or notes a refusal. An IPv4-mapped IPv6 address counts as the
-  /// IPv4 address. `now` is a steady clock's. Throws std::bad_alloc, and nothing has changed then.
+  /// Admits a connection from `peer`, or notes a refusal. `now` is a steady clock's. Throws
+  /// std::bad_alloc, and nothing has changed then.
   [[nodiscard]] std::optional<Pass> admit(const asio::ip::address& peer,
                                           std::chrono::nanoseconds now);
 
@@ -81,7 +83,8 @@ class Gate {
   struct Refusals {
     std::string_view cap;
     std::size_t limit;
-    asio::ip::address last;  ///< whom it met last
+    std::size_t ipv6_prefix;  ///< what counts of an IPv6 address
+    asio::ip::address last;   ///< whom it met last
     logging::RateLimited log{};
     std::uint64_t count = 0;
   };

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "net/address.hpp"
-
 namespace dflockd::middleware {
 
 namespace {
@@ -23,13 +21,15 @@ std::chrono::nanoseconds time_of_a_token(const RateLimiter::Rate& rate) {
 }  // namespace
 
 RateLimiter::RateLimiter(const Rate& rate)
-    : token_(time_of_a_token(rate)),
+    : ipv6_prefix_(rate.ipv6_prefix),
+      token_(time_of_a_token(rate)),
       depth_(token_ * static_cast<std::int64_t>(std::clamp<std::size_t>(rate.burst, 1, kMost))) {}
 
 std::optional<std::chrono::nanoseconds> RateLimiter::take(const asio::ip::address& peer,
                                                           std::chrono::nanoseconds now) {
   if (token_ == std::chrono::nanoseconds::zero()) return std::nullopt;
-  std::chrono::nanoseconds& full_at = full_at_.try_emplace(net::canonical(peer), now).first->second;
+  std::chrono::nanoseconds& full_at =
+      full_at_.try_emplace(net::network_of(peer, ipv6_prefix_), now).first->second;
   const std::chrono::nanoseconds after = std::max(full_at, now) + token_;
   if (after - now > depth_) return after - now - depth_;
   full_at = after;

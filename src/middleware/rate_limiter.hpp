@@ -15,6 +15,8 @@
 
 #include <asio/ip/address.hpp>
 
+#include "net/address.hpp"
+
 namespace dflockd::middleware {
 
 class RateLimiter {
@@ -22,12 +24,13 @@ class RateLimiter {
   struct Rate {
     std::size_t per_second = 0;  ///< 0: no limit
     std::size_t burst = 0;       ///< at once, after a pause; at least 1 if there is a limit
+    std::size_t ipv6_prefix = net::kDefaultIpv6Prefix;  ///< see `net::network_of`
   };
 
   explicit RateLimiter(const Rate& rate);
 
-  /// Takes a token from the bucket of `peer`, an IPv4-mapped IPv6 address counting as the IPv4
-  /// address. If there is none, returns how long until there will be. `now` is a steady clock's.
+  /// Takes a token from the bucket of `peer`. If there is none, returns how long until there will
+  /// be. `now` is a steady clock's.
   [[nodiscard]] std::optional<std::chrono::nanoseconds> take(const asio::ip::address& peer,
                                                              std::chrono::nanoseconds now);
 
@@ -38,6 +41,7 @@ class RateLimiter {
   [[nodiscard]] std::size_t addresses() const { return full_at_.size(); }
 
  private:
+  const std::size_t ipv6_prefix_;
   /// How far ahead a bucket may be drawn upon: the time that `burst` tokens take.
   std::chrono::nanoseconds token_;
   std::chrono::nanoseconds depth_;

@@ -8,7 +8,6 @@
 #include <fmt/format.h>
 
 #include "logging/logging.hpp"
-#include "net/address.hpp"
 
 namespace dflockd::reactor {
 
@@ -126,7 +125,7 @@ std::variant<std::shared_ptr<HttpSession>, HttpSessions::Refusal> HttpSessions::
     return Refusal::kMaxSessions;
   }
   const asio::ip::address address = net::canonical(peer);
-  const auto count = per_address_.try_emplace(address, 0).first;
+  const auto count = per_network_.try_emplace(net::network_of(peer, options_.ipv6_prefix), 0).first;
   if (options_.max_sessions_per_ip > 0 && count->second >= options_.max_sessions_per_ip) {
     return Refusal::kMaxSessionsPerIp;
   }
@@ -176,8 +175,8 @@ void HttpSessions::close(HttpSession& session) {
 bool HttpSessions::forget(HttpSession& session) {
   if (std::exchange(session.closed_, true)) return false;
   by_activity_.remove(session);
-  const auto count = per_address_.find(session.peer_);
-  if (--count->second == 0) per_address_.erase(count);
+  const auto count = per_network_.find(net::network_of(session.peer_, options_.ipv6_prefix));
+  if (--count->second == 0) per_network_.erase(count);
   for (HttpTurn* turn = session.turns_.front(); turn != nullptr;
        turn = session.turns_.next(*turn)) {
     turn->call();

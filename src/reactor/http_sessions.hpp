@@ -26,6 +26,7 @@
 
 #include "fencing/salt_pool.hpp"
 #include "locks/intrusive_list.hpp"
+#include "net/address.hpp"
 #include "net/net.hpp"
 #include "reactor/lock_service.hpp"
 
@@ -115,6 +116,7 @@ class HttpSessions {
     std::chrono::seconds idle_timeout{20};  ///< a session idle for twice as long is closed
     std::size_t max_sessions = 0;           ///< 0: no cap
     std::size_t max_sessions_per_ip = 0;    ///< 0: no cap
+    std::size_t ipv6_prefix = net::kDefaultIpv6Prefix;  ///< see `net::network_of`
   };
   /// Why there is no further session.
   enum class Refusal : std::uint8_t { kMaxSessions, kMaxSessionsPerIp };
@@ -164,7 +166,7 @@ class HttpSessions {
   const Options options_;
   fencing::SaltPool random_;
   std::unordered_map<std::string_view, std::shared_ptr<HttpSession>> by_id_;
-  std::map<asio::ip::address, std::size_t> per_address_;
+  std::map<asio::ip::address, std::size_t> per_network_;
   locks::IntrusiveList<HttpSession, &HttpSession::by_activity_> by_activity_;  ///< idlest first
 };
 

@@ -151,11 +151,15 @@ def check_answer(response, method, path):
 
 # --- The server and its clients ---
 
+def family_of(address):
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
 class Server:
     """The real server, with an HTTP socket that is handed down to it."""
 
     def __init__(self, *flags, host="127.0.0.1"):
-        listener = socket.create_server((host, 0), backlog=256)
+        listener = socket.create_server((host, 0), family=family_of(host), backlog=256)
         self.http_port = listener.getsockname()[1]
         environment = {name: value for name, value in os.environ.items()
                        if not name.startswith(("DFLOCKD_", "LISTEN_", "NOTIFY_"))}
@@ -234,14 +238,15 @@ class Response:
 class Client:
     """One connection, byte by byte."""
 
-    def __init__(self, server, source="127.0.0.1", receive_buffer=None, destination="127.0.0.1", tls=None):
-        self.socket = socket.socket()
+    def __init__(self, server, source=None, receive_buffer=None, destination="127.0.0.1", tls=None):
+        self.socket = socket.socket(family_of(destination))
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(PATIENCE)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port = server.http_port
-        self.socket.bind((source if destination.startswith("127.") else destination, 0))
+        if source:
+            self.socket.bind((source, 0))
         self.socket.connect((destination, server.http_port))
         if tls:
             self.socket = tls.wrap_socket(self.socket)
@@ -361,7 +366,7 @@ class ApiTest(unittest.TestCase):
         if status != 0:
             raise AssertionError(f"the server exited with {status}:\n{log}")
 
-    def client(self, source="127.0.0.1", **options):
+    def client(self, source=None, **options):
         client = Client(self.server, source, **options)
         self.addCleanup(client.socket.close)
         return client
@@ -1218,6 +1223,87 @@ class ConnectionCap(ApiTest):
             self.addCleanup(lines.close)
             lines.sendall(b"ping\n_\n\n")
             self.assertEqual(lines.recv(100), b"ok\n")
+
+
+class Ipv6(unittest.TestCase):
+    """Who has an IPv6 address has a network of them. with_ipv6.sh makes such networks."""
+
+    SERVER = "fd00::1"
+    NETWORK = ("fd00:1::1", "fd00:1::2", "fd00:1::ffff:0:0:3")
+    STRANGER = "fd00:1:0:1::1"
+
+    def setUp(self):
+        with socket.socket(socket.AF_INET6) as probe:
+            try:
+                probe.bind((self.STRANGER, 0))
+            except OSError:
+                self.skipTest("there are no such addresses here")
+
+    def serve(self, *flags):
+        server = Server("--host", "::", *flags, host="::")
+        self.addCleanup(lambda: self.assertEqual(server.stop(), 0))
+        return server
+
+    def client(self, server, source):
+        client = Client(server, source, destination=self.SERVER)
+        self.addCleanup(client.socket.close)
+        return client
+
+    def statuses(self, server, ask):
+        """What `ask` of a connection from each of the addresses gives: first the network's own."""
+        return [ask(self.client(server, address)) for address in (*self.NETWORK, self.STRANGER)]
+
+    def test_http_connections_of_a_network_count_together(self):
+        def ask(client):
+            try:
+                return client.ask("GET", "/health").status
+            except (EOFError, ConnectionError):
+                return None
+        server = self.serve("--http-max-connections-per-ip", "2")
+        self.assertEqual(self.statuses(server, ask), [200, 200, None, 200])
+        server.wait_for_log(r".* connections_refused listener=http .* last_peer=fd00:1::/64 .*")
+
+    def test_connections_of_the_line_protocol_count_together(self):
+        server = self.serve("--max-connections-per-ip", "2")
+        answers = []
+        for address in (*self.NETWORK, self.STRANGER):
+            lines = socket.create_connection((self.SERVER, server.port), PATIENCE, (address, 0))
+            self.addCleanup(lines.close)
+            try:
+                lines.sendall(b"ping\n_\n\n")
+                answers.append(lines.recv(100))
+            except ConnectionError:
+                answers.append(b"")
+        self.assertEqual(answers, [b"ok\n", b"ok\n", b"", b"ok\n"])
+
+    def test_sessions_of_a_network_count_together_and_come_back_when_they_end(self):
+        sessions = []
+
+        def ask(client):
+            response = client.ask("POST", "/v1/sessions")
+            sessions.append(response.json().get("session_id"))
+            return response.status
+        server = self.serve("--http-max-sessions-per-ip", "2")
+        self.assertEqual(self.statuses(server, ask), [200, 200, 503, 200])
+        client = self.client(server, self.NETWORK[2])
+        self.assertEqual(client.ask("DELETE", f"/v1/sessions/{sessions[0]}").status, 204)
+        self.assertEqual(client.ask("POST", "/v1/sessions").status, 200)
+
+    def test_requests_of_a_network_are_limited_together(self):
+        server = self.serve("--http-rate-limit-per-ip", "1", "--http-rate-limit-burst", "100")
+
+        def ask(client):
+            client.send(request("GET", "/nowhere") * 40)
+            return {client.answer("GET", "/nowhere").status for _ in range(40)}
+        self.assertEqual(self.statuses(server, ask), [{404}, {404}, {404, 429}, {404}])
+
+    def test_the_prefix_can_be_set(self):
+        def ask(client):
+            return client.ask("POST", "/v1/sessions").status
+        server = self.serve("--http-max-sessions-per-ip", "1", "--ipv6-prefix", "128")
+        self.assertEqual(self.statuses(server, ask), [200, 200, 200, 200])
+        server = self.serve("--http-max-sessions-per-ip", "1", "--ipv6-prefix", "48")
+        self.assertEqual(self.statuses(server, ask), [200, 503, 503, 503])
 
 
 class Browsers(ApiTest):

@@ -111,6 +111,29 @@ TEST(GateTest, cap_per_address_is_for_each_address_alone) {
   EXPECT_EQ(gate.addresses(), 3U);
 }
 
+TEST(GateTest, addresses_of_one_ipv6_network_count_together) {
+  Gate gate("tcp", {.max_connections_per_ip = 2});
+  std::vector<Pass> first = let_in(gate, 1, peer("2001:db8::1"));
+  const std::vector<Pass> second = let_in(gate, 1, peer("2001:db8::2"));
+  EXPECT_FALSE(lets_in(gate, peer("2001:db8::3")));
+  EXPECT_FALSE(lets_in(gate, peer("2001:db8::ffff:ffff:ffff:ffff")));
+  EXPECT_TRUE(lets_in(gate, peer("2001:db8:0:1::1")));
+  EXPECT_EQ(gate.addresses(), 1U);
+  first.clear();
+  EXPECT_TRUE(lets_in(gate, peer("2001:db8::3")));
+}
+
+TEST(GateTest, prefix_says_how_much_of_an_ipv6_address_counts) {
+  Gate whole("tcp", {.max_connections_per_ip = 1, .ipv6_prefix = 128});
+  const std::vector<Pass> first = let_in(whole, 1, peer("2001:db8::1"));
+  EXPECT_FALSE(lets_in(whole, peer("2001:db8::1")));
+  EXPECT_TRUE(lets_in(whole, peer("2001:db8::2")));
+  Gate site("tcp", {.max_connections_per_ip = 1, .ipv6_prefix = 48});
+  const std::vector<Pass> second = let_in(site, 1, peer("2001:db8:0:1::1"));
+  EXPECT_FALSE(lets_in(site, peer("2001:db8:0:2::1")));
+  EXPECT_TRUE(lets_in(site, peer("2001:db8:1::1")));
+}
+
 TEST(GateTest, place_of_an_address_returns_with_the_pass_of_that_address) {
   Gate gate("tcp", {.max_connections_per_ip = 1});
   std::vector<Pass> first = let_in(gate, 1, peer("192.0.2.1"));
@@ -250,6 +273,14 @@ TEST_F(GateLogTest, tells_which_cap_was_reached_and_by_whom) {
                   "last_peer=192.0.2.1 count=1\n",
                   "warn connections_refused listener=tcp reason=max_connections limit=2 "
                   "last_peer=2001:db8::1 count=1\n"));
+}
+
+TEST_F(GateLogTest, tells_the_network_that_an_ipv6_address_counts_for) {
+  const auto second = gate_.admit(peer("2001:db8::1"), kNow);
+  Gate gate("http", {.max_connections_per_ip = 1, .ipv6_prefix = 48});
+  const auto third = gate.admit(peer("2001:db8::1"), kNow);
+  EXPECT_EQ(gate.admit(peer("2001:db8:0:1::2"), kNow), std::nullopt);
+  EXPECT_THAT(log(), ElementsAre(testing::HasSubstr("limit=1 last_peer=2001:db8::/48 count=1")));
 }
 
 TEST_F(GateLogTest, tells_the_number_once_a_second) {

@@ -110,6 +110,18 @@ TEST(RateLimiterTest, each_address_has_its_own_bucket) {
   EXPECT_EQ(limiter.addresses(), 4U);
 }
 
+TEST(RateLimiterTest, addresses_of_one_ipv6_network_share_a_bucket) {
+  RateLimiter limiter({.per_second = 10, .burst = 2});
+  EXPECT_FALSE(limiter.take(peer("2001:db8::1"), kNow));
+  EXPECT_FALSE(limiter.take(peer("2001:db8::2"), kNow));
+  EXPECT_TRUE(limiter.take(peer("2001:db8::3"), kNow));
+  EXPECT_FALSE(limiter.take(peer("2001:db8:0:1::1"), kNow));
+  EXPECT_EQ(limiter.addresses(), 2U);
+  RateLimiter whole({.per_second = 10, .burst = 1, .ipv6_prefix = 128});
+  EXPECT_FALSE(whole.take(peer("2001:db8::1"), kNow));
+  EXPECT_FALSE(whole.take(peer("2001:db8::2"), kNow));
+}
+
 TEST(RateLimiterTest, mapped_address_counts_as_the_ipv4_address) {
   RateLimiter limiter({.per_second = 1, .burst = 2});
   EXPECT_FALSE(limiter.take(peer("192.0.2.1"), kNow));

@@ -1,5 +1,6 @@
 #include "net/address.hpp"
 
+#include <bit>
 #include <string>
 
 #include <asio/ip/address_v6.hpp>
@@ -44,6 +45,44 @@ TEST(AddressTest, zone_is_kept) {
   const asio::ip::address address =
       asio::ip::address_v6(make_address("fe80::1").to_v6().to_bytes(), 7);
   EXPECT_EQ(canonical(address).to_v6().scope_id(), 7U);
+}
+
+std::string network(const std::string& address, std::size_t prefix) {
+  return network_text(make_address(address), prefix);
+}
+
+TEST(AddressTest, ipv6_address_is_counted_by_its_first_bits) {
+  const std::string all = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
+  EXPECT_EQ(network(all, 64), "ffff:ffff:ffff:ffff::/64");
+  EXPECT_EQ(network(all, 63), "ffff:ffff:ffff:fffe::/63");
+  EXPECT_EQ(network(all, 65), "ffff:ffff:ffff:ffff:8000::/65");
+  EXPECT_EQ(network(all, 1), "8000::/1");
+  EXPECT_EQ(network(all, 8), "ff00::/8");
+  EXPECT_EQ(network(all, 127), "ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe/127");
+  EXPECT_EQ(network(all, 128), all);
+  EXPECT_EQ(network("2001:db8:0:1:2::3", 48), "2001:db8::/48");
+  for (std::size_t prefix = 1; prefix <= 128; ++prefix) {
+    const auto bytes = network_of(make_address(all), prefix).to_v6().to_bytes();
+    std::size_t ones = 0;
+    for (const unsigned char byte : bytes) ones += static_cast<std::size_t>(std::popcount(byte));
+    EXPECT_EQ(ones, prefix);
+  }
+}
+
+TEST(AddressTest, ipv4_address_is_counted_by_itself_however_it_came) {
+  for (const std::size_t prefix : {1U, 64U, 128U}) {
+    EXPECT_EQ(network("192.0.2.7", prefix), "192.0.2.7");
+    EXPECT_EQ(network("::ffff:192.0.2.7", prefix), "192.0.2.7");
+    EXPECT_EQ(network_of(make_address("::ffff:192.0.2.7"), prefix), make_address("192.0.2.7"));
+  }
+}
+
+TEST(AddressTest, networks_of_two_interfaces_are_two) {
+  const auto on = [](unsigned int scope) {
+    return asio::ip::address_v6(make_address("fe80::1").to_v6().to_bytes(), scope);
+  };
+  EXPECT_EQ(network_of(on(1), 64), network_of(on(1), 64));
+  EXPECT_NE(network_of(on(1), 64), network_of(on(2), 64));
 }
 
 TEST(AddressTest, host_and_port_are_joined_with_brackets_around_what_has_colons) {
