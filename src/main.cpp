@@ -25,6 +25,7 @@
 #include "fencing/fence_reserver.hpp"
 #include "logging/logging.hpp"
 #include "middleware/credentials.hpp"
+#include "middleware/gate.hpp"
 #include "net/address.hpp"
 #include "reactor/lock_service.hpp"
 #include "reactor/server.hpp"
@@ -90,6 +91,12 @@ void start_logging(const config::Loaded& loaded) {
   }
 }
 
+/// How many HTTP connections there may be at a time.
+std::size_t http_connections(const config::Config& config, std::uint64_t descriptors) {
+  if (config.http_max_connections > 0) return config.http_max_connections;
+  return middleware::share_of_descriptors(descriptors, config.max_connections);
+}
+
 void log_start(const config::Config& config, bool auth, std::uint64_t descriptors) {
   logging::info("starting", {{"version", DFLOCKD_VERSION},
                              {"host", config.host},
@@ -100,6 +107,7 @@ void log_start(const config::Config& config, bool auth, std::uint64_t descriptor
                              {"http_port", config.http_port},
                              {"max_connections", config.max_connections},
                              {"max_connections_per_ip", config.max_connections_per_ip},
+                             {"http_max_connections", http_connections(config, descriptors)},
                              {"max_locks", config.max_locks},
                              {"max_waiters", config.max_waiters},
                              {"default_lease_ttl_s", config.default_lease_ttl},
@@ -108,6 +116,14 @@ void log_start(const config::Config& config, bool auth, std::uint64_t descriptor
                              {"auto_release_on_disconnect", config.auto_release_on_disconnect},
                              {"fence_state_file", config.fence_state_file.native()},
                              {"descriptors", descriptors}});
+}
+
+/// Connections that the caps allow may still find no descriptor.
+void warn_of_descriptors(const config::Config& config, std::uint64_t descriptors, bool http) {
+  const std::uint64_t needed = middleware::kReservedDescriptors + config.max_connections +
+                               (http ? http_connections(config, descriptors) : 0);
+  if (needed <= descriptors) return;
+  logging::warn("too_few_descriptors", {{"descriptors", descriptors}, {"needed", needed}});
 }
 
 /// A cap that is 0 for none, and the flag that sets it.
@@ -149,6 +165,7 @@ void warn_beyond_loopback(const config::Config& config, bool auth, const reactor
 
 /// The HTTP listener that is wanted: by a port, or by a socket that was handed down.
 std::optional<reactor::HttpOptions> http_options(const config::Config& config,
+                                                 std::uint64_t descriptors,
                                                  std::optional<int> inherited) {
   if (config.http_port == 0 && !inherited) return std::nullopt;
   const std::size_t rate = config.http_rate_limit_per_ip;
@@ -157,7 +174,8 @@ std::optional<reactor::HttpOptions> http_options(const config::Config& config,
       .address = {.host = config.http_host.empty() ? config.host : config.http_host,
                   .port = config.http_port,
                   .descriptor = inherited},
-      .caps = {.max_connections_per_ip = config.http_max_connections_per_ip,
+      .caps = {.max_connections = http_connections(config, descriptors),
+               .max_connections_per_ip = config.http_max_connections_per_ip,
                .ipv6_prefix = config.ipv6_prefix},
       .rate = {.per_second = rate,
                .burst = burst == 0 ? rate : burst,
@@ -177,7 +195,8 @@ std::optional<reactor::HttpOptions> http_options(const config::Config& config,
   std::_Exit(status);
 }
 
-int serve(const config::Config& config, middleware::Credentials& credentials, Reloader& reloader) {
+int serve(const config::Config& config, std::uint64_t descriptors,
+          middleware::Credentials& credentials, Reloader& reloader) {
   asio::io_context context(ASIO_CONCURRENCY_HINT_UNSAFE);
   reactor::LockService service(
       context,
@@ -196,12 +215,13 @@ int serve(const config::Config& config, middleware::Credentials& credentials, Re
        .caps = {.max_connections = config.max_connections,
                 .max_connections_per_ip = config.max_connections_per_ip,
                 .ipv6_prefix = config.ipv6_prefix},
-       .http = http_options(config, inherited.take("http")),
+       .http = http_options(config, descriptors, inherited.take("http")),
        .read_timeout = config.read_timeout,
        .write_timeout = config.write_timeout,
        .shutdown_timeout = config.shutdown_timeout},
       credentials, service, manager);
   server.on_reload([&reloader] { reloader.reload(); });
+  warn_of_descriptors(config, descriptors, server.http() != nullptr);
   warn_beyond_loopback(config, credentials.authenticator.required(), server);
   const int status = server.run();
   // A disk that hangs must not keep what has been told to end. The file stands it, as a crash.
@@ -222,10 +242,11 @@ int run(int argc, char** argv) {
   start_logging(loaded);
   int status = EXIT_FAILURE;
   try {
-    log_start(loaded.config, credentials.authenticator.required(), raise_descriptor_limit());
+    const std::uint64_t descriptors = raise_descriptor_limit();
+    log_start(loaded.config, credentials.authenticator.required(), descriptors);
     if (credentials.tls) log_certificate(credentials.tls->certificate());
     Reloader reloader(arguments, loaded.config, credentials);
-    status = serve(loaded.config, credentials, reloader);
+    status = serve(loaded.config, descriptors, credentials, reloader);
   } catch (const std::exception& error) {
     logging::error("cannot_run", {{"error", error.what()}});
   }

@@ -1,5 +1,7 @@
 #include "middleware/gate.hpp"
 
+#include <algorithm>
+
 #include "logging/logging.hpp"
 
 namespace dflockd::middleware {
@@ -11,6 +13,12 @@ bool reached(std::size_t count, std::size_t cap) {
 }
 
 }  // namespace
+
+std::size_t share_of_descriptors(std::uint64_t descriptors, std::uint64_t others) {
+  constexpr std::uint64_t kLeast = 64;
+  const std::uint64_t usable = descriptors - std::min(descriptors, kReservedDescriptors);
+  return std::max(kLeast, others == 0 ? usable / 2 : usable - std::min(usable, others));
+}
 
 Gate::Gate(std::string_view listener, const Caps& caps)
     : listener_(listener),

@@ -24,6 +24,15 @@
 
 namespace dflockd::middleware {
 
+/// What the process needs of its descriptors for anything but connections: files, timers, what is
+/// opened to be read again, and a connection that is accepted to be closed.
+inline constexpr std::uint64_t kReservedDescriptors = 32;
+
+/// How many connections a listener may have in a process with so many descriptors, beside one that
+/// may have `others` (0: any number). It is what those leave, or half, lest clients that only
+/// connect here take what belongs to the others; but 64 at the least.
+[[nodiscard]] std::size_t share_of_descriptors(std::uint64_t descriptors, std::uint64_t others);
+
 class Gate {
  public:
   struct Caps {

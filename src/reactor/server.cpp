@@ -93,8 +93,9 @@ metrics::Rejections Server::rejections() const {
   metrics::Rejections rejections{{"max_connections", refused.max_connections},
                                  {"max_connections_per_ip", refused.max_connections_per_ip}};
   if (http_) {
-    rejections.emplace_back("http_max_connections_per_ip",
-                            http_->gate().refused().max_connections_per_ip);
+    const middleware::Gate::Refused http = http_->gate().refused();
+    rejections.emplace_back("http_max_connections", http.max_connections);
+    rejections.emplace_back("http_max_connections_per_ip", http.max_connections_per_ip);
   }
   return rejections;
 }

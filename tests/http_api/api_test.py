@@ -12,6 +12,7 @@ import ctypes
 import json
 import os
 import re
+import resource
 import select
 import shutil
 import signal
@@ -158,7 +159,7 @@ def family_of(address):
 class Server:
     """The real server, with an HTTP socket that is handed down to it."""
 
-    def __init__(self, *flags, host="127.0.0.1"):
+    def __init__(self, *flags, host="127.0.0.1", files=None):
         listener = socket.create_server((host, 0), family=family_of(host), backlog=256)
         self.http_port = listener.getsockname()[1]
         environment = {name: value for name, value in os.environ.items()
@@ -172,6 +173,8 @@ class Server:
         def hand_down():
             libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: dies with the test
             os.dup2(listener.fileno(), FIRST_INHERITED)
+            if files:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
         with listener:
             self.process = subprocess.Popen(
@@ -1223,6 +1226,71 @@ class ConnectionCap(ApiTest):
             self.addCleanup(lines.close)
             lines.sendall(b"ping\n_\n\n")
             self.assertEqual(lines.recv(100), b"ok\n")
+
+
+class ConnectionShare(unittest.TestCase):
+    """The cap on all HTTP connections, given or what the descriptors allow."""
+
+    def serve(self, *flags, **options):
+        server = Server(*flags, **options)
+        self.addCleanup(lambda: self.assertEqual(server.stop(), 0))
+        return server
+
+    def assert_http_connections(self, server, cap):
+        """Connections that say nothing take what they may, and no descriptor more."""
+        client = Client(server)
+        self.addCleanup(client.socket.close)
+        self.assertEqual(client.ask("GET", "/health").status, 200)
+        silent = [socket.create_connection(("127.0.0.1", server.http_port), PATIENCE) for _ in range(cap + 20)]
+        for connection in silent:
+            self.addCleanup(connection.close)
+
+        def refused():
+            metrics = parsed_metrics(client.ask("GET", "/metrics").body.decode())
+            return metrics.of("dflockd_connections_rejected_total", reason="http_max_connections") == 21
+        eventually(refused)
+        server.wait_for_log(rf".* connections_refused listener=http reason=max_connections limit={cap} .*")
+        self.assertIn(f" http_max_connections={cap} ", server.log())
+        self.assertNotIn("cannot_accept", server.log())
+        with Client(server) as late:
+            self.assertEqual(late.rest(), b"")
+        silent[0].close()
+        eventually(lambda: self.admitted(server))
+
+    def admitted(self, server):
+        with Client(server) as client:
+            try:
+                client.send(request("GET", "/health"))
+                return client.answer("GET", "/health").status == 200
+            except (EOFError, ConnectionError):
+                return False
+
+    def assert_line_connections(self, server, count):
+        for _ in range(count):
+            lines = socket.create_connection(("127.0.0.1", server.port), PATIENCE)
+            self.addCleanup(lines.close)
+            lines.sendall(b"ping\n_\n\n")
+            self.assertEqual(lines.recv(100), b"ok\n")
+
+    @unittest.skipIf(SLOW, "the sanitizers need descriptors themselves")
+    def test_it_is_what_the_cap_of_the_line_port_leaves(self):
+        server = self.serve("--max-connections", "100", files=220)
+        self.assert_http_connections(server, 220 - 32 - 100)
+        self.assert_line_connections(server, 100)
+        self.assertNotIn("too_few_descriptors", server.log())
+
+    @unittest.skipIf(SLOW, "the sanitizers need descriptors themselves")
+    def test_it_is_half_if_the_line_port_has_no_cap(self):
+        server = self.serve(files=200)
+        self.assert_http_connections(server, (200 - 32) // 2)
+        self.assert_line_connections(server, (200 - 32) // 2)
+
+    def test_it_can_be_given(self):
+        self.assert_http_connections(self.serve("--http-max-connections", "5"), 5)
+
+    def test_it_is_told_that_there_are_too_few_descriptors_for_the_caps(self):
+        server = self.serve("--max-connections", "200", files=256)
+        server.wait_for_log(r".* warn too_few_descriptors descriptors=256 needed=296")
 
 
 class Ipv6(unittest.TestCase):

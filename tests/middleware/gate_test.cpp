@@ -97,6 +97,27 @@ TEST(GateTest, place_returns_with_its_pass) {
   EXPECT_EQ(gate.connections(), 0U);
 }
 
+// --- Descriptors ---
+
+TEST(DescriptorsTest, listener_has_what_the_cap_of_the_other_leaves) {
+  EXPECT_EQ(share_of_descriptors(400, 100), 400 - kReservedDescriptors - 100);
+  EXPECT_EQ(share_of_descriptors(20'000, 10'000), 20'000 - kReservedDescriptors - 10'000);
+  EXPECT_EQ(share_of_descriptors(1'000'000'000, 1), 1'000'000'000 - kReservedDescriptors - 1);
+}
+
+TEST(DescriptorsTest, listener_has_half_if_the_other_has_no_cap) {
+  EXPECT_EQ(share_of_descriptors(1'024, 0), (1'024 - kReservedDescriptors) / 2);
+}
+
+TEST(DescriptorsTest, listener_has_64_at_the_least) {
+  for (const std::uint64_t descriptors : {0U, 1U, 31U, 32U, 33U, 100U}) {
+    EXPECT_EQ(share_of_descriptors(descriptors, 0), 64U) << descriptors;
+    EXPECT_EQ(share_of_descriptors(descriptors, 10), 64U) << descriptors;
+  }
+  EXPECT_EQ(share_of_descriptors(20'000, 20'000), 64U);
+  EXPECT_EQ(share_of_descriptors(20'000, UINT64_MAX), 64U);
+}
+
 // --- From one address ---
 
 TEST(GateTest, cap_per_address_is_for_each_address_alone) {
