@@ -10,7 +10,9 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <stdexcept>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <variant>
 
@@ -35,6 +37,8 @@
 
 namespace dflockd {
 namespace {
+
+constexpr const char* kCannotRun = "cannot_run";
 
 std::uint64_t wall_clock_nanoseconds() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
@@ -67,6 +71,25 @@ std::uint64_t raise_descriptor_limit() {
   return ::setrlimit(RLIMIT_NOFILE, &raised) == 0 ? raised.rlim_cur : limit.rlim_cur;
 }
 
+/// Whoever has started the process may have blocked or ignored signals, which is inherited.
+void take_signals_back() {
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
+    static_cast<void>(std::signal(signal, SIG_DFL));
+  }
+  sigset_t none;
+  sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
+std::unique_ptr<fencing::FenceReserver> start_reserver(fencing::FenceFile file) {
+  try {
+    return std::make_unique<fencing::FenceReserver>(std::move(file));
+  } catch (const std::system_error& error) {
+    throw std::runtime_error("cannot start the thread that reserves fences: " +
+                             error.code().message());
+  }
+}
+
 /// Fences from the state file, or from the wall clock without one.
 reactor::FenceSource open_fences(const config::Config& config) {
   const std::uint64_t now = wall_clock_nanoseconds();
@@ -77,18 +100,26 @@ reactor::FenceSource open_fences(const config::Config& config) {
   if (file.was_damaged()) {
     logging::warn("fence_slot_repaired", {{"fence_state_file", config.fence_state_file.native()}});
   }
-  return {.first = range.first,
-          .end = range.end,
-          .reserver = std::make_unique<fencing::FenceReserver>(std::move(file))};
+  return {.first = range.first, .end = range.end, .reserver = start_reserver(std::move(file))};
 }
 
-void start_logging(const config::Loaded& loaded) {
+/// False if the server cannot run, which has been told then.
+bool start_logging(const config::Loaded& loaded) {
   const bool json = loaded.config.log_format == config::LogFormat::kJson;
-  logging::init(logging::Level::kInfo, json ? logging::Format::kJson : logging::Format::kText);
-  set_log_level(loaded.config);
-  for (const std::string& warning : loaded.warnings) {
-    logging::warn("configuration", {{"message", warning}});
+  const logging::Format format = json ? logging::Format::kJson : logging::Format::kText;
+  try {
+    logging::init(logging::Level::kInfo, format);
+  } catch (const std::exception& error) {
+    logging::write_now(logging::Level::kError, format, kCannotRun, {{"error", error.what()}});
+    return false;
   }
+  set_log_level(loaded.config);
+  for (const auto* const warnings : {&loaded.environment_warnings, &loaded.warnings}) {
+    for (const std::string& warning : *warnings) {
+      logging::warn("configuration", {{"message", warning}});
+    }
+  }
+  return true;
 }
 
 /// How many HTTP connections there may be at a time.
@@ -230,16 +261,17 @@ int serve(const config::Config& config, std::uint64_t descriptors,
 }
 
 int run(int argc, char** argv) {
+  take_signals_back();
   const std::span<const char* const> arguments(argv + 1, argv + argc);
   middleware::Credentials credentials;
-  auto result = config::load(arguments, std::getenv, check_into(credentials));
+  auto result = config::load(arguments, config::process_environment(), check_into(credentials));
   if (const auto* exit = std::get_if<config::Exit>(&result)) return print(*exit);
   open_standard_streams();
   static_cast<void>(
       std::signal(SIGPIPE, SIG_IGN));  // standard error may be a pipe that somebody closes
   auto& loaded = std::get<config::Loaded>(result);
   loaded.config.auth_token = config::Secret();  // the credentials hold what is needed of it
-  start_logging(loaded);
+  if (!start_logging(loaded)) return EXIT_FAILURE;
   int status = EXIT_FAILURE;
   try {
     const std::uint64_t descriptors = raise_descriptor_limit();
@@ -248,7 +280,7 @@ int run(int argc, char** argv) {
     Reloader reloader(arguments, loaded.config, credentials);
     status = serve(loaded.config, descriptors, credentials, reloader);
   } catch (const std::exception& error) {
-    logging::error("cannot_run", {{"error", error.what()}});
+    logging::error(kCannotRun, {{"error", error.what()}});
   }
   logging::info("exiting", {{"status", status}});
   logging::shutdown();

@@ -123,13 +123,13 @@ void Reloader::reload() noexcept {
 
 void Reloader::reload_or_throw() {
   middleware::Credentials fresh;
-  auto result = config::load(arguments_, std::getenv, check_into(fresh));
+  auto result = config::load(arguments_, config::process_environment(), check_into(fresh));
   if (const auto* refused = std::get_if<config::Exit>(&result)) {
     const std::string_view text = refused->text;
     logging::error("reload_failed", {{"error", text.substr(0, text.find('\n'))}});
     return;
   }
-  auto& [config, warnings] = std::get<config::Loaded>(result);
+  auto& [config, warnings, told] = std::get<config::Loaded>(result);
   if (const std::string_view reason = needs_restart(credentials_, fresh); !reason.empty()) {
     logging::error("reload_failed", {{"error", reason}});
     return;

@@ -49,4 +49,4 @@ complete -c dflockd -l debug -a 'true false yes no on off' -d 'The same as --log
 complete -c dflockd -l config -r -F -d 'TOML file with the names above, without the dashes, as keys'
 complete -c dflockd -l check-config -a 'true false yes no on off' -d 'Check everything, print the effective configuration, exit'
 complete -c dflockd -l version -d 'Print the version, exit'
-complete -c dflockd -l help -d 'Print all flags, exit'
+complete -c dflockd -s h -l help -d 'Print all flags, exit'

@@ -26,4 +26,8 @@ std::string in_quotes(std::string_view text) {
   return '"' + escaped(text) + '"';
 }
 
+bool is_service_address(std::string_view value) {
+  return value.starts_with("tcp://") || value.starts_with("udp://");
+}
+
 }  // namespace dflockd::base

@@ -57,7 +57,8 @@ std::unique_ptr<CLI::App> make_app() {
   app->get_formatter()->column_width(kHelpColumn);
   app->get_formatter()->label("OPTIONS", "FLAGS");
   for (const Row& row : rows()) {
-    declare(*app, row, with_dashes(row));
+    const std::string letter = row.letter == '\0' ? "" : std::string{'-', row.letter, ','};
+    declare(*app, row, letter + with_dashes(row));
     if (std::holds_alternative<Boolean>(row.value)) {
       declare(*app, row, negated(row))->group("");
     }

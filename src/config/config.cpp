@@ -8,7 +8,9 @@
 #include "base/text.hpp"
 #include "base/token.hpp"
 #include "config/command_line.hpp"
+#include "config/environment.hpp"
 #include "config/file_checks.hpp"
+#include "config/host.hpp"
 #include "config/refusal.hpp"
 #include "config/rows.hpp"
 #include "config/toml.hpp"
@@ -35,14 +37,19 @@ class Collector {
     }
   }
 
-  void read_environment(const Environment& environment) {
+  void read_environment(Environment environment) {
+    OwnVariables variables(environment);
+    std::vector<std::string_view> names;
     for (const Row& row : rows()) {
-      const bool current = read_variable(row, row.environment, environment);
-      if (read_variable(row, row.old_environment, environment)) {
-        warnings_.push_back(std::string(row.old_environment) + " is the old name of " +
-                            row.environment + (current ? ", which is set too and counts" : ""));
+      if (row.environment != nullptr) names.emplace_back(row.environment);
+      const bool current = read_variable(row, row.environment, variables);
+      if (read_variable(row, row.old_environment, variables)) {
+        environment_warnings_.push_back(std::string(row.old_environment) + " is the old name of " +
+                                        row.environment +
+                                        (current ? ", which is set too and counts" : ""));
       }
     }
+    std::ranges::move(variables.warnings(names), std::back_inserter(environment_warnings_));
   }
 
   void read_file() {
@@ -78,6 +85,12 @@ class Collector {
     require(!settings_.tls_client_ca.empty(), "tls-client-ca", has_cert, "--tls-cert");
     require(settings_.http_rate_limit_burst > 0, "http-rate-limit-burst",
             settings_.http_rate_limit_per_ip > 0, "--http-rate-limit-per-ip");
+    const std::string& http_host = settings_.http_host;
+    if (settings_.http_port != 0 && settings_.http_port == settings_.port &&
+        overlap(settings_.host, http_host.empty() ? settings_.host : http_host)) {
+      throw Refusal(where("http-port") + ": '" + std::to_string(settings_.port) +
+                    "' is --port too, on the same address; expected another port");
+    }
   }
 
   /// Call it when all sources have been read: finds the secret, and reads the file that holds it.
@@ -104,6 +117,9 @@ class Collector {
 
   [[nodiscard]] const Settings& settings() const { return settings_; }
   [[nodiscard]] const std::vector<std::string>& warnings() const { return warnings_; }
+  [[nodiscard]] const std::vector<std::string>& environment_warnings() const {
+    return environment_warnings_;
+  }
 
  private:
   struct Given {
@@ -162,9 +178,9 @@ class Collector {
   }
 
   /// Returns whether the variable is set; nullptr names none.
-  bool read_variable(const Row& row, const char* name, const Environment& environment) {
-    const char* const text = name == nullptr ? nullptr : environment(name);
-    if (text == nullptr || *text == '\0') {
+  bool read_variable(const Row& row, const char* name, OwnVariables& variables) {
+    const char* const text = name == nullptr ? nullptr : variables.take(name);
+    if (text == nullptr) {
       return false;
     }
     take(row, Source::kEnvironment, name, text);
@@ -227,6 +243,7 @@ class Collector {
   Settings settings_;
   std::map<std::string_view, Given> given_;  ///< by the row's name
   std::vector<std::string> warnings_;
+  std::vector<std::string> environment_warnings_;
 };
 
 /// The effective configuration as a file that --config takes; warnings as comments in front.
@@ -279,7 +296,7 @@ std::vector<std::string> ask(const Check& check, const Collector& collector, Pur
 
 /// `load`, with refusals thrown.
 std::variant<Loaded, Exit> load_or_throw(std::span<const char* const> arguments,
-                                         const Environment& environment, const Check& check) {
+                                         Environment environment, const Check& check) {
   Collector collector;
   const Settings& settings = collector.settings();
   const CommandLine line = parse_command_line(arguments);
@@ -302,15 +319,19 @@ std::variant<Loaded, Exit> load_or_throw(std::span<const char* const> arguments,
   std::vector<std::string> warnings = collector.warnings();
   std::ranges::move(ask(check, collector, purpose), std::back_inserter(warnings));
   if (purpose == Purpose::kCheckConfig) {
-    return Exit{.status = 0, .text = to_toml(settings, warnings)};
+    std::vector<std::string> all = collector.environment_warnings();
+    std::ranges::move(warnings, std::back_inserter(all));
+    return Exit{.status = 0, .text = to_toml(settings, all)};
   }
-  return Loaded{.config = settings, .warnings = std::move(warnings)};
+  return Loaded{.config = settings,
+                .warnings = std::move(warnings),
+                .environment_warnings = collector.environment_warnings()};
 }
 
 }  // namespace
 
-std::variant<Loaded, Exit> load(std::span<const char* const> arguments,
-                                const Environment& environment, const Check& check) {
+std::variant<Loaded, Exit> load(std::span<const char* const> arguments, Environment environment,
+                                const Check& check) {
   constexpr int kUsageError = 2;
   try {
     return load_or_throw(arguments, environment, check);

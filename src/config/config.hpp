@@ -1,12 +1,12 @@
 // Reads dflockd's configuration: command line, environment, TOML file, defaults, in that order of
 // precedence.
 //
-//   auto result = config::load({argv + 1, argv + argc}, std::getenv);
+//   auto result = config::load({argv + 1, argv + argc}, config::process_environment());
 //   if (const auto* exit = std::get_if<config::Exit>(&result)) {
 //     std::fputs(exit->text.c_str(), exit->is_error() ? stderr : stdout);
 //     return exit->status;
 //   }
-//   const auto& [config, warnings] = std::get<config::Loaded>(result);
+//   const config::Loaded& loaded = std::get<config::Loaded>(result);
 //
 // This room never prints and never exits: it says what should be printed, and with which status the
 // process should end. Nothing in it is shared, so any thread may call it; `Config` is a plain
@@ -88,6 +88,8 @@ struct Config {
 struct Loaded {
   Config config;
   std::vector<std::string> warnings;  ///< each one sentence, to be logged once logging has started
+  /// The same, about the environment, which stays as it is while the process runs.
+  std::vector<std::string> environment_warnings;
 };
 
 /// The process should print `text`, which ends with a newline, and end with `status`.
@@ -98,8 +100,11 @@ struct Exit {
   [[nodiscard]] bool is_error() const { return status != 0; }
 };
 
-/// Looks up an environment variable; nullptr if it is not set. `std::getenv` is one.
-using Environment = std::function<const char*(const char* name)>;
+/// The environment as strings "NAME=value".
+using Environment = std::span<const char* const>;
+
+/// That of the process. Valid until somebody changes it.
+[[nodiscard]] Environment process_environment();
 
 /// What is wrong with a file that a setting names.
 struct Problem {
@@ -124,7 +129,8 @@ using Check = std::function<Findings(const Config&, Purpose)>;
 ///
 /// Every value given in any of the sources is checked, whether or not another one overrides it. The
 /// first that is refused makes an `Exit` with one line that names the source, the value and what is
-/// allowed, but no secret. An empty environment variable counts as not set.
+/// allowed, but no secret. An empty environment variable counts as not set, and so does one that
+/// holds what container platforms set for a service.
 ///
 /// `check` is called, if given, after this room's own checks have passed; not for --help and
 /// --version. Its problem is refused like a bad value, named after where the setting was given; its
@@ -133,7 +139,7 @@ using Check = std::function<Findings(const Config&, Purpose)>;
 /// May be called again at any time, with the same arguments to see what has changed: it keeps
 /// nothing between calls, and does not wait for anything.
 [[nodiscard]] std::variant<Loaded, Exit> load(std::span<const char* const> arguments,
-                                              const Environment& environment,
+                                              Environment environment,
                                               const Check& check = nullptr);
 
 /// The names of the settings that differ, without dashes. A secret's value does not count.

@@ -12,4 +12,8 @@ namespace dflockd::config {
 /// Whether it is an IPv6 address, with or without a zone: "fe80::1%eth0".
 [[nodiscard]] bool is_ipv6_address(const std::string& text);
 
+/// Whether two hosts surely name one address, or one of them all addresses: no two sockets can then
+/// listen on one port. Names are not looked up, but "localhost" is known.
+[[nodiscard]] bool overlap(const std::string& left, const std::string& right);
+
 }  // namespace dflockd::config

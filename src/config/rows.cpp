@@ -121,7 +121,7 @@ constexpr std::array kRows{
     Row{"version", kConfiguration, Switch{&Settings::version}, "print the version, exit", nullptr,
         nullptr, Scope::kCommandLine},
     Row{"help", kConfiguration, Switch{&Settings::help}, "print this, exit", nullptr, nullptr,
-        Scope::kCommandLine},
+        Scope::kCommandLine, 'h'},
 };
 
 /// What --check-config prints for a secret.

@@ -106,6 +106,7 @@ struct Row {
   const char* environment = nullptr;      ///< the variable's name; nullptr for none
   const char* old_environment = nullptr;  ///< its name in former days; accepted with a warning
   Scope scope = Scope::kSetting;
+  char letter = '\0';  ///< the short flag: 'h' for -h
 };
 
 /// Every row, in the order of --help.

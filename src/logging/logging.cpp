@@ -7,7 +7,9 @@
 #include <future>
 #include <memory>
 #include <mutex>
+#include <stdexcept>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -39,16 +41,17 @@ void append_line(Format format, Level level, std::string_view event,
   (format == Format::kText ? append_text : append_json)(level, event, fields, line);
 }
 
+std::unique_ptr<spdlog::formatter> make_formatter(Format format) {
+  return std::make_unique<spdlog::pattern_formatter>(
+      format == Format::kText ? kTextPattern : kJsonPattern, spdlog::pattern_time_type::utc, "\n");
+}
+
 /// The end of the line for spdlog: hands finished lines to the writer. Only the log's one thread
 /// calls it, hence no mutex.
 class WriterSink final : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
  public:
   WriterSink(Format format, Writer writer)
-      : base_sink(std::make_unique<spdlog::pattern_formatter>(
-            format == Format::kText ? kTextPattern : kJsonPattern, spdlog::pattern_time_type::utc,
-            "\n")),
-        format_(format),
-        writer_(std::move(writer)) {}
+      : base_sink(make_formatter(format)), format_(format), writer_(std::move(writer)) {}
 
   /// Whose overruns to tell. To be called before the first line.
   void watch(spdlog::details::thread_pool& pool) { pool_ = &pool; }
@@ -111,6 +114,14 @@ void block_all_signals() {
   pthread_sigmask(SIG_BLOCK, &all, nullptr);
 }
 
+std::shared_ptr<spdlog::details::thread_pool> start_pool() {
+  try {
+    return std::make_shared<spdlog::details::thread_pool>(kQueueSize, 1, block_all_signals);
+  } catch (const std::system_error& error) {
+    throw std::runtime_error("cannot start the log's thread: " + error.code().message());
+  }
+}
+
 }  // namespace
 
 bool write_to_standard_error(std::string_view line) {
@@ -131,7 +142,7 @@ bool write_to_standard_error(std::string_view line) {
 void init(Level level, Format format, Writer writer) {
   assert(the_log == nullptr);
   auto sink = std::make_shared<WriterSink>(format, std::move(writer));
-  auto pool = std::make_shared<spdlog::details::thread_pool>(kQueueSize, 1, block_all_signals);
+  auto pool = start_pool();
   sink->watch(*pool);
   auto logger = std::make_shared<spdlog::async_logger>(
       "dflockd", sink, pool, spdlog::async_overflow_policy::overrun_oldest);
@@ -140,6 +151,15 @@ void init(Level level, Format format, Writer writer) {
   logger->set_error_handler([&sink = *sink](const std::string&) { sink.count_failure(); });
   the_log = std::make_unique<Log>(Log{format, std::move(sink), std::move(pool), std::move(logger)});
   set_level(level);
+}
+
+void write_now(Level level, Format format, std::string_view event,
+               std::initializer_list<Field> fields) {
+  std::string text;
+  append_line(format, level, event, fields, text);
+  spdlog::memory_buf_t line;
+  make_formatter(format)->format({"dflockd", spdlog::level::info, text}, line);
+  static_cast<void>(write_to_standard_error({line.data(), line.size()}));
 }
 
 void shutdown() {

@@ -50,11 +50,16 @@ using Writer = std::function<bool(std::string_view line)>;
 [[nodiscard]] bool write_to_standard_error(std::string_view line);
 
 /// Starts the log's thread. All signals are blocked in it, so that they go to the other threads.
+/// Throws std::runtime_error with what is wrong if the system gives no thread.
 void init(Level level, Format format, Writer writer = write_to_standard_error);
 
 /// Writes what is queued and ends the log's thread. Gives up after a second, leaving the thread
 /// behind, if the lines cannot be written: a stalled reader must not keep the server from exiting.
 void shutdown();
+
+/// Writes a line to standard error at once: why the process ends, where `init` has failed.
+void write_now(Level level, Format format, std::string_view event,
+               std::initializer_list<Field> fields);
 
 /// Changes from which level on lines are logged.
 void set_level(Level level);

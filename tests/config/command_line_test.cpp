@@ -131,13 +131,16 @@ TEST(CommandLineTest, value_may_stand_behind_a_space_or_an_equals_sign) {
   EXPECT_EQ(accepted({"--fence-state-file=[c]"}).config.fence_state_file, "[c]");
 }
 
-TEST(CommandLineTest, main_arguments_and_getenv_fit) {
+TEST(CommandLineTest, main_arguments_and_the_environment_of_the_process_fit) {
   char program[] = "dflockd";
   char flag[] = "--port=1";
   char* argv[] = {program, flag, nullptr};
   const int argc = 2;
-  const auto result = load({argv + 1, argv + argc}, std::getenv);
+  ASSERT_EQ(::setenv("DFLOCKD_MAX_LOCKS", "7", 1), 0);
+  const auto result = load({argv + 1, argv + argc}, process_environment());
   EXPECT_EQ(std::get<Loaded>(result).config.port, 1);
+  EXPECT_EQ(std::get<Loaded>(result).config.max_locks, 7U);
+  ASSERT_EQ(::unsetenv("DFLOCKD_MAX_LOCKS"), 0);
 }
 
 TEST(CommandLineTest, version_is_printed) {
@@ -145,6 +148,8 @@ TEST(CommandLineTest, version_is_printed) {
 }
 
 TEST(CommandLineTest, help_is_printed_whatever_else_is_wrong) {
+  EXPECT_EQ(printed({"-h"}), printed({"--help"}));
+  EXPECT_EQ(printed({"--prot", "-h", "--port=x"}), printed({"--help"}));
   EXPECT_EQ(printed({"--prot", "1", "--help"}), printed({"--help"}));
   EXPECT_EQ(printed({"--port", "x", "--help"}), printed({"--help"}));
   EXPECT_EQ(printed({"--help", "--host=", "--debug", "--debug"}), printed({"--help"}));

@@ -131,7 +131,7 @@ TEST_F(ConfigTest, old_names_are_accepted_with_a_warning_each) {
       accepted({}, {{"DFLOCKD_GC_LOOP_SLEEP", "7"}, {"DFLOCKD_GC_MAX_UNUSED_TIME", "8"}});
   EXPECT_EQ(loaded.config.gc_interval, seconds(7));
   EXPECT_EQ(loaded.config.gc_max_idle, seconds(8));
-  EXPECT_THAT(loaded.warnings,
+  EXPECT_THAT(loaded.environment_warnings,
               ElementsAre("DFLOCKD_GC_LOOP_SLEEP is the old name of DFLOCKD_GC_INTERVAL_S",
                           "DFLOCKD_GC_MAX_UNUSED_TIME is the old name of DFLOCKD_GC_MAX_IDLE_S"));
 }
@@ -140,7 +140,7 @@ TEST_F(ConfigTest, new_name_beats_the_old_one) {
   const Loaded loaded =
       accepted({}, {{"DFLOCKD_GC_LOOP_SLEEP", "7"}, {"DFLOCKD_GC_INTERVAL_S", "9"}});
   EXPECT_EQ(loaded.config.gc_interval, seconds(9));
-  EXPECT_THAT(loaded.warnings,
+  EXPECT_THAT(loaded.environment_warnings,
               ElementsAre("DFLOCKD_GC_LOOP_SLEEP is the old name of DFLOCKD_GC_INTERVAL_S, which "
                           "is set too and counts"));
 }
@@ -215,7 +215,9 @@ TEST_F(ConfigTest, warnings_of_the_further_check_follow_the_others) {
   const Check check = [](const Config&, Purpose) { return Findings{std::nullopt, {"a\nb", "c"}}; };
   const Variables old{{"DFLOCKD_GC_LOOP_SLEEP", "5"}};
   const std::string first = "DFLOCKD_GC_LOOP_SLEEP is the old name of DFLOCKD_GC_INTERVAL_S";
-  EXPECT_THAT(accepted({}, old, check).warnings, ElementsAre(first, "a\\x0ab", "c"));
+  const Loaded loaded = accepted({}, old, check);
+  EXPECT_THAT(loaded.environment_warnings, ElementsAre(first));
+  EXPECT_THAT(loaded.warnings, ElementsAre("a\\x0ab", "c"));
   EXPECT_EQ(
       printed({"--check-config"}, old, check),
       "# warning: " + first + "\n# warning: a\\x0ab\n# warning: c\n\n" + std::string(kDefaults));

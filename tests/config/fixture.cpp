@@ -16,11 +16,11 @@ std::variant<Loaded, Exit> load_from(const std::vector<std::string>& arguments,
   for (const std::string& argument : arguments) {
     pointers.push_back(argument.c_str());
   }
-  const Environment environment = [&](const char* name) {
-    const auto found = variables.find(name);
-    return found == variables.end() ? nullptr : found->second.c_str();
-  };
-  return load(pointers, environment, check);
+  std::vector<std::string> environment;
+  std::vector<const char*> environment_pointers;
+  for (const auto& [name, value] : variables) environment.push_back(name + "=" + value);
+  for (const std::string& variable : environment) environment_pointers.push_back(variable.c_str());
+  return load(pointers, environment_pointers, check);
 }
 
 Loaded accepted(const std::vector<std::string>& arguments, const Variables& variables,

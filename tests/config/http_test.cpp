@@ -144,6 +144,52 @@ TEST_F(HttpConfigTest, rate_without_a_burst_is_accepted) {
             9U);
 }
 
+TEST_F(HttpConfigTest, port_of_the_lines_on_the_same_address_is_refused) {
+  const std::vector<std::pair<std::string, std::string>> overlapping{
+      {"127.0.0.1", ""},
+      {"127.0.0.1", "127.0.0.1"},
+      {"0.0.0.0", "127.0.0.1"},
+      {"10.0.0.1", "0.0.0.0"},
+      {"::", "::1"},
+      {"::1", "::"},
+      {"::", "127.0.0.1"},
+      {"10.0.0.1", "::"},
+      {"::", "0.0.0.0"},
+      {"::1", "0:0::0:1"},
+      {"localhost", "127.0.0.1"},
+      {"::1", "localhost"},
+      {"locks", "locks"},
+      {"localhost", "0.0.0.0"},
+      {"127.0.0.1", "::ffff:127.0.0.1"},
+      {"fe80::1%a", "fe80::1%a"}};
+  for (const auto& [host, http_host] : overlapping) {
+    for (const char* const check : {"--check-config=false", "--check-config"}) {
+      EXPECT_EQ(refused({check, "--port=7000", "--http-port=7000", "--host", host, "--http-host",
+                         http_host}),
+                "dflockd: --http-port: '7000' is --port too, on the same address; expected another "
+                "port")
+          << host << " " << http_host;
+    }
+  }
+  EXPECT_THAT(refused({}, {{"DFLOCKD_HTTP_PORT", "6388"}}), HasSubstr("DFLOCKD_HTTP_PORT: '6388'"));
+  EXPECT_THAT(refused({"--config", write("d.toml", "http-port = 6388")}),
+              HasSubstr("d.toml:1:1: http-port: '6388'"));
+}
+
+TEST_F(HttpConfigTest, port_of_the_lines_on_another_address_is_accepted) {
+  const std::vector<std::pair<std::string, std::string>> apart{
+      {"127.0.0.1", "127.0.0.2"}, {"127.0.0.1", "::1"}, {"0.0.0.0", "::1"},
+      {"locks", "127.0.0.1"},     {"locks", "metrics"}, {"localhost", "10.0.0.1"},
+      {"fe80::1%a", "fe80::1%b"}, {"locks", "0.0.0.0"}};
+  for (const auto& [host, http_host] : apart) {
+    EXPECT_EQ(
+        accepted({"--http-port=6388", "--host", host, "--http-host", http_host}).config.http_port,
+        6388)
+        << host << " " << http_host;
+  }
+  EXPECT_EQ(accepted({"--port=0", "--http-port=0"}).config.port, 0);
+}
+
 TEST_F(HttpConfigTest, host_that_is_no_address_and_no_name_is_refused) {
   for (const std::string bad : {" ", "[::1]", "a b", "127.0.0.1:80", "::1%"}) {
     EXPECT_EQ(refused({"--http-host", bad}),

@@ -9,6 +9,7 @@
 //                                          suspended, if it is there
 //   DFLOCKD_SHIM_MEMORY                    a file with the `MemoryFaults` that a test sets
 //   DFLOCKD_SHIM_HASTE                     what the seconds of TCP keepalive are divided by
+//   DFLOCKD_SHIM_THREADS                   how many threads there are to be had
 //   DFLOCKD_SHIM_ABORTED                   which connection, from 1 on, was aborted in the backlog
 #include <algorithm>
 #include <array>
@@ -23,6 +24,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <pthread.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -193,6 +195,15 @@ int accept(int listener, sockaddr* address, socklen_t* size) {
   ::close(socket);
   errno = ECONNABORTED;
   return -1;
+}
+
+int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*function)(void*),
+                   void* argument) {
+  static auto* const real = next<decltype(pthread_create)>("pthread_create");
+  static const char* const most = std::getenv("DFLOCKD_SHIM_THREADS");
+  static long created = 0;
+  if (most != nullptr && created++ >= std::atol(most)) return EAGAIN;
+  return real(thread, attributes, function, argument);
 }
 
 void* malloc(size_t size) noexcept {

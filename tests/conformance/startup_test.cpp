@@ -12,6 +12,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "certificates.hpp"
 #include "client.hpp"
 #include "log_lines.hpp"
 #include "stats.hpp"
@@ -41,6 +42,76 @@ bool has_ipv6() {
       ::bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
   ::close(socket);
   return bound;
+}
+
+// --- What the process inherits ---
+
+class InheritedSignals : public testing::TestWithParam<const char*> {};
+
+TEST_P(InheritedSignals, do_not_take_the_servers_own_away) {
+  Process process(
+      {.flags = {std::string("--") + GetParam() + "-signal=TERM,INT,HUP", binary(), "--port", "0"},
+       .program = "/usr/bin/env"});
+  ASSERT_TRUE(process.wait_for_log_line("listening")) << process.log();
+  process.signal(SIGHUP);
+  EXPECT_TRUE(process.wait_for_log_line("reloaded")) << process.log();
+  process.signal(SIGINT);
+  EXPECT_TRUE(process.wait_for_log_line("draining signal=2")) << process.log();
+  EXPECT_EQ(process.wait_for_exit(), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Signals, InheritedSignals, testing::Values("block", "ignore"),
+                         [](const auto& test) { return std::string(test.param); });
+
+TEST(InheritedEnvironment, is_warned_of_once_and_not_again_on_a_reload) {
+  Server server(Launch{.environment = {{"DFLOCKD_HTTP_PORT", "tcp://10.96.3.7:6389"},
+                                       {"DFLOCKD_MAX_LOCK", "1"},
+                                       {"DFLOCKD_GC_LOOP_SLEEP", "5"}}});
+  server.signal(SIGHUP);
+  ASSERT_TRUE(server.wait_for_log_line("reloaded"));
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait_for_exit(), 0);
+  for (const char* const name :
+       {"DFLOCKD_HTTP_PORT is passed over", "DFLOCKD_MAX_LOCK is no variable",
+        "DFLOCKD_GC_LOOP_SLEEP is the old name"}) {
+    const std::string log = server.log();
+    const std::size_t first = log.find(std::string("warn configuration message=\"") + name);
+    EXPECT_NE(first, std::string::npos) << name << log;
+    EXPECT_EQ(log.find(name, first + 40), std::string::npos) << name << log;
+  }
+}
+
+// --- Without threads ---
+
+TEST(NoThreads, no_log_is_a_line_that_says_so_and_status_1) {
+  for (const char* const format : {"text", "json"}) {
+    Process process(
+        {.flags = {"--port", "0", "--log-format", format},
+         .environment = {{"LD_PRELOAD", DFLOCKD_FAULT_SHIM}, {"DFLOCKD_SHIM_THREADS", "0"}}});
+    EXPECT_EQ(process.wait_for_exit(), 1);
+    const std::string reason = "cannot start the log's thread: Resource temporarily unavailable";
+    if (std::string(format) == "json") {
+      const auto line = Json::parse(process.log());
+      EXPECT_EQ(line.at("event"), "cannot_run");
+      EXPECT_EQ(line.at("error"), reason);
+    } else {
+      EXPECT_THAT(process.log(),
+                  testing::MatchesRegex("20..-..-..T..:..:..\\....Z error cannot_run error=\"" +
+                                        reason + "\"\n"));
+    }
+  }
+}
+
+TEST(NoThreads, no_reserve_of_fences_is_a_line_that_says_so_and_status_1) {
+  const Directory directory;
+  Process process(
+      {.flags = {"--port", "0", "--fence-state-file", (directory / "fences").string()},
+       .environment = {{"LD_PRELOAD", DFLOCKD_FAULT_SHIM}, {"DFLOCKD_SHIM_THREADS", "1"}}});
+  EXPECT_EQ(process.wait_for_exit(), 1);
+  EXPECT_TRUE(process.wait_for_log_line(
+      "error cannot_run error=\"cannot start the thread that reserves fences: "
+      "Resource temporarily unavailable\""))
+      << process.log();
 }
 
 // --- Listening ---

@@ -146,6 +146,19 @@ class Mistakes(Case):
                 self.check(f'cannot read "{path}": {why} ({variable})\n', "ping", environment=pair | {variable: path})
 
 
+    def test_address_of_a_service_in_a_variable_is_passed_over_with_a_warning(self):
+        server = self.start_server()
+        for variable in ("DFLOCKD_TLS", "DFLOCKD_TLS_CA", "DFLOCKD_TLS_CERT", "DFLOCKD_TLS_SERVER_NAME",
+                         "DFLOCKD_AUTH_TOKEN", "DFLOCKD_AUTH_TOKEN_FILE", "DFLOCKD_SERVER"):
+            arguments = ("--server", f"127.0.0.1:{server.port}") if variable == "DFLOCKD_SERVER" else ()
+            status, _, err = self.run_ctl(server, "ping", *arguments, environment={variable: "tcp://10.96.3.7:6388"})
+            self.assertEqual((0, f"dflockctl: {variable} is passed over: tcp:// or udp:// is what a container "
+                              "platform sets for a service\n"), (status, err))
+        status, _, err = self.run_ctl(server, "ping", environment={"DFLOCKD_PORT": "tcp://10.96.3.7:6388",
+                                                                   "DFLOCKD_UNKNOWN": "x"})
+        self.assertEqual((0, ""), (status, err))
+
+
 class Commands(Case):
     def setUp(self):
         super().setUp()

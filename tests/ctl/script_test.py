@@ -157,6 +157,16 @@ class Stats(Case):
         status = os.waitpid(pid, 0)[1]
         self.assertEqual(signal.SIGINT, os.WTERMSIG(status))
 
+    def test_watch_ends_by_a_signal_that_it_was_started_with_blocked(self):
+        def block():
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+        for number in (signal.SIGTERM, signal.SIGINT):
+            process = self.start(self.server, "stats", "--watch", "10ms", preexec_fn=block)
+            self.assertTrue(process.stdout.readline())
+            process.send_signal(number)
+            process.communicate(timeout=PATIENCE)
+            self.assertEqual(-number, process.returncode)
+
     def test_watch_goes_on_when_the_server_is_back(self):
         process = self.start(self.server, "stats", "--watch", "20ms")
         process.stdout.readline()

@@ -180,7 +180,7 @@ class Case(unittest.TestCase):
     def start(self, server, *words, **settings):
         """Starts dflockctl; `server` is a server or an address."""
         address = server if isinstance(server, str) else server.address
-        environment = clean_environment(DFLOCKD_SERVER=address, **settings.pop("environment", {}))
+        environment = clean_environment(**{"DFLOCKD_SERVER": address} | settings.pop("environment", {}))
         settings = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE,
                     "text": True} | settings
         process = subprocess.Popen([CTL, *words], env=environment, **settings)

@@ -230,6 +230,8 @@ def main():
     check_page(source / "docs/man/dflockd-bench.1", bench)
     check_configuration(source / "docs/configuration.md", dflockd)
     check_example(source / "packaging/dflockd.toml.example", programs[0])
+    for program in (*programs, dflockctl):
+        check(output_of(program, "-h") == output_of(program, "--help"), f"{program}: -h is not --help")
     for program, flags in (("dflockd", dflockd), ("dflockd-bench", bench)):
         check_bash(completions / f"{program}.bash", program, flags)
         check_zsh(completions / f"_{program}", program, flags)

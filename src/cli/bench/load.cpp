@@ -126,8 +126,13 @@ void Load::introduce(Client& client) {
 }
 
 void Load::start() {
-  signals_.add(SIGINT);
-  signals_.add(SIGTERM);
+  sigset_t caught;
+  sigemptyset(&caught);
+  for (const int signal : {SIGINT, SIGTERM}) {
+    signals_.add(signal);
+    sigaddset(&caught, signal);
+  }
+  ::pthread_sigmask(SIG_UNBLOCK, &caught, nullptr);  // whoever started this may have blocked them
   signals_.async_wait([this](std::error_code error, int) {
     if (!error) interrupt();
   });

@@ -9,6 +9,7 @@
 #include "cli/ctl/options.hpp"
 #include "cli/ctl/run.hpp"
 #include "cli/ctl/script.hpp"
+#include "cli/ctl/signals.hpp"
 #include "cli/ctl/stats.hpp"
 #include "cli/ctl/status.hpp"
 #include "cli/ctl/text.hpp"
@@ -18,6 +19,9 @@ namespace {
 using namespace dflockd::ctl;
 
 int run(const Options& options) {
+  const bool runs =
+      options.subcommand == Subcommand::kLock || options.subcommand == Subcommand::kSemaphore;
+  if (!runs) unblock_ending_signals();  // a command is to find them as dflockctl did
   switch (options.subcommand) {
     case Subcommand::kLock:
     case Subcommand::kSemaphore:

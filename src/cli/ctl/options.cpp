@@ -160,6 +160,7 @@ struct Security {
   bool on = false;
   TlsOptions tls;
   std::string auth_token_file;
+  const char* auth_token = nullptr;  ///< DFLOCKD_AUTH_TOKEN
 };
 
 void add_file(CLI::App& app, const FileFlag& flag, std::string& target, const char* text) {
@@ -395,9 +396,25 @@ void take_security(Options& options, const Security& security,
       options.auth_token =
           base::read_token_file(security.auth_token_file, base::Pipes::kRead).token.view();
     });
-  } else if (const char* const token = std::getenv("DFLOCKD_AUTH_TOKEN"); token != nullptr) {
-    options.auth_token = token;
+  } else if (security.auth_token != nullptr) {
+    options.auth_token = security.auth_token;
   }
+}
+
+/// Whether the variable holds what a container platform sets for a service; `err` is told then.
+bool is_passed_over(const std::string& variable, std::ostream& err) {
+  const char* const value = std::getenv(variable.c_str());
+  if (value == nullptr || !base::is_service_address(value)) return false;
+  err << "dflockctl: " << variable << " is passed over: " << base::kServiceAddress << '\n';
+  return true;
+}
+
+void read_environment(CLI::App& app, Security& security, std::ostream& err) {
+  for (CLI::Option* const option : app.get_options()) {
+    if (is_passed_over(option->get_envname(), err)) option->envname("");
+  }
+  constexpr const char* kAuthToken = "DFLOCKD_AUTH_TOKEN";
+  if (!is_passed_over(kAuthToken, err)) security.auth_token = std::getenv(kAuthToken);
 }
 
 /// What each flag allows but not all of them together, or what only the subcommand tells.
@@ -469,6 +486,7 @@ std::variant<Options, int> parse_options(int argc, const char* const* argv, std:
   std::vector<std::string> words(argv + 1, argv + argc);
   const bool has_command = split_command(words, options);
   try {
+    read_environment(app, security, err);
     app.parse(std::vector<std::string>(words.rbegin(), words.rend()));  // as CLI11 wants them
     finish(options, security, words);
   } catch (const CLI::Success& success) {  // --help or --version

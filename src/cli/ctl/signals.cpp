@@ -34,6 +34,13 @@ sigset_t block_signals(std::initializer_list<int> signals) {
   return before;
 }
 
+void unblock_ending_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int signal : kEnding) sigaddset(&set, signal);
+  ::pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+}
+
 client::Descriptor open_signals(std::initializer_list<int> signals) {
   const sigset_t set = without_ignored(signals);
   return {::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), "signalfd"};

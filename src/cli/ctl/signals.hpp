@@ -17,6 +17,9 @@ namespace dflockd::ctl {
 /// Blocks those of the signals that are not ignored, and returns the mask as it was before.
 sigset_t block_signals(std::initializer_list<int> signals);
 
+/// Unblocks the signals that end a process, which may have been started with them blocked.
+void unblock_ending_signals();
+
 /// What reads signals that are blocked: those of the given that are not ignored.
 [[nodiscard]] client::Descriptor open_signals(std::initializer_list<int> signals);
 
