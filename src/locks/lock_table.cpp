@@ -11,10 +11,8 @@ namespace {
 /// An odd constant whose bits are spread evenly (2^64 divided by the golden ratio).
 constexpr std::uint64_t kHashSpread = 0x9E3779B97F4A7C15;
 
-/// Of an owner's phase-1 state for a key.
-std::uint64_t phase_one_hash(const Owner& owner, const Key& key) {
-  return (std::uint64_t{owner.slot} << 32U | key.slot) * kHashSpread;
-}
+/// How many overdue idle keys a new key drops: more than one, so that they become fewer.
+constexpr std::size_t kDroppedForEachNew = 2;
 
 }  // namespace
 
@@ -26,12 +24,21 @@ std::uint64_t LockTable::hash_of(const KeyName& name) const {
   return name.kind == Kind::kLock ? hash : hash ^ kHashSpread;
 }
 
+std::uint64_t LockTable::hash_of(std::uint64_t number) const {
+  return sip_hash(options_.hash_key, number);
+}
+
+std::uint64_t LockTable::hash_of(const Owner& owner, const Key& key) {
+  return owner.hash ^ key.hash;
+}
+
 // --- Owners ---
 
 OwnerId LockTable::open_owner() {
   Owner& owner = owner_pool_.take();
   assert(owner.claims.empty() && owner.blocked == nullptr && owner.active == 0);
   owner.open = true;
+  owner.hash = hash_of(owner.slot);
   return id_of(owner);
 }
 
@@ -97,7 +104,7 @@ Answer LockTable::enqueue(Instant now, OwnerId id, const Request& request) {
   const Answer answer = admit(owner, request, IfBusy::kQueue, claim);
   if (claim != nullptr) {
     claim->in_phase_one = true;
-    phase_one_.insert(phase_one_hash(owner, *claim->key), claim->slot);
+    phase_one_.insert(hash_of(owner, *claim->key), claim->slot);
   }
   return answer;
 }
@@ -247,10 +254,10 @@ Claim* LockTable::find_holder(const KeyName& name, const Token& token) const {
   const Key* key = find_key(name);
   if (key == nullptr) return nullptr;
   Claim* claim = nullptr;
-  if (key->limit == 1) {
+  if (key->holder_count <= 1) {
     claim = key->holders.front();
   } else if (const std::uint32_t slot = semaphore_holders_.find(
-                 token.fence,
+                 static_cast<std::uint32_t>(hash_of(token.fence)),
                  [&](std::uint32_t candidate) {
                    const Claim& holder = claim_pool_.at(candidate);
                    return holder.token.fence == token.fence && holder.key == key;
@@ -262,11 +269,10 @@ Claim* LockTable::find_holder(const KeyName& name, const Token& token) const {
 }
 
 Claim* LockTable::find_phase_one(const Owner& owner, const Key& key) const {
-  const std::uint32_t slot =
-      phase_one_.find(phase_one_hash(owner, key), [&](std::uint32_t candidate) {
-        const Claim& claim = claim_pool_.at(candidate);
-        return claim.owner == &owner && claim.key == &key;
-      });
+  const std::uint32_t slot = phase_one_.find(hash_of(owner, key), [&](std::uint32_t candidate) {
+    const Claim& claim = claim_pool_.at(candidate);
+    return claim.owner == &owner && claim.key == &key;
+  });
   return slot == SlotIndex::kNone ? nullptr : &claim_pool_.at(slot);
 }
 
@@ -335,7 +341,10 @@ void LockTable::grant(Claim& claim) {
   key.holders.push_back(claim);
   ++key.holder_count;
   ++holders_of(key.kind);
-  if (key.limit > 1) semaphore_holders_.insert(claim.token.fence, claim.slot);
+  if (key.limit > 1) {
+    claim.fence_hash = static_cast<std::uint32_t>(hash_of(claim.token.fence));
+    semaphore_holders_.insert(claim.fence_hash, claim.slot);
+  }
 }
 
 Answer LockTable::tell(Claim& claim) {
@@ -433,7 +442,7 @@ void LockTable::spend(Claim& claim, Outcome why) {
 
 void LockTable::end_phase_one(Claim& claim) {
   if (!std::exchange(claim.in_phase_one, false)) return;
-  phase_one_.erase(phase_one_hash(*claim.owner, *claim.key), claim.slot);
+  phase_one_.erase(hash_of(*claim.owner, *claim.key), claim.slot);
 }
 
 /// Takes a claim out of its key and out of the deadlines.
@@ -450,7 +459,7 @@ void LockTable::unlink(Claim& claim) {
       key.holders.remove(claim);
       --key.holder_count;
       --holders_of(key.kind);
-      if (key.limit > 1) semaphore_holders_.erase(claim.token.fence, claim.slot);
+      if (key.limit > 1) semaphore_holders_.erase(claim.fence_hash, claim.slot);
       break;
     case ClaimState::kSpent:
       if (key.idle) {
@@ -562,6 +571,11 @@ std::size_t& LockTable::waiters_of(Kind kind) {
 }
 
 // --- Checking ---
+
+std::size_t LockTable::longest_search() const {
+  return std::max(
+      {keys_.longest_search(), semaphore_holders_.longest_search(), phase_one_.longest_search()});
+}
 
 bool LockTable::consistent() const {
   TableCounts counted;

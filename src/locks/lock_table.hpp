@@ -160,6 +160,10 @@ class LockTable {
   /// Checks every invariant, index and count. For tests. O(size of the table).
   [[nodiscard]] bool consistent() const;
 
+  /// The most records that finding one may have to pass, in any index. For tests. O(size of the
+  /// table).
+  [[nodiscard]] std::size_t longest_search() const;
+
  private:
   enum class IfBusy : std::uint8_t { kGiveUp, kQueue };
 
@@ -167,6 +171,10 @@ class LockTable {
   [[nodiscard]] Owner& owner_of(OwnerId id) const;
   [[nodiscard]] static OwnerId id_of(const Owner& owner) { return {owner.slot, owner.generation}; }
   [[nodiscard]] std::uint64_t hash_of(const KeyName& name) const;
+  [[nodiscard]] std::uint64_t hash_of(std::uint64_t number) const;
+  /// Of an owner's phase-1 state for a key: of two secret numbers, which is as good as one of its
+  /// own (simple tabulation: Patrascu and Thorup, "The power of simple tabulation hashing", 2012).
+  [[nodiscard]] static std::uint64_t hash_of(const Owner& owner, const Key& key);
   [[nodiscard]] Key* find_key(const KeyName& name) const;
   [[nodiscard]] Claim* find_holder(const KeyName& name, const Token& token) const;
   [[nodiscard]] Claim* find_phase_one(const Owner& owner, const Key& key) const;
@@ -215,6 +223,8 @@ class LockTable {
   SlotPool<Key> key_pool_;
   SlotPool<Claim> claim_pool_;
   SlotPool<Owner> owner_pool_;
+  // Indexes, each under the secret hash: a client chooses the keys, and which fences, owners and
+  // places to keep.
   SlotIndex keys_;
   /// Holders of semaphores with a limit above 1 by fence; any other key has one holder at most.
   SlotIndex semaphore_holders_;

@@ -36,6 +36,7 @@ struct Claim {
   Instant granted_at{0};  ///< when held
   std::uint32_t heap_place = kNoPlace;
   std::uint32_t slot = 0;
+  std::uint32_t fence_hash = 0;  ///< half of it, when it holds a slot of a semaphore
   ClaimState state = ClaimState::kWaiting;
   bool in_phase_one = false;  ///< enqueued, and `wait` has not come yet
   /// How many answers have told the owner the token: two at most, to `enqueue` and to `wait`.
@@ -63,6 +64,7 @@ struct Key {
 struct Owner {
   IntrusiveList<Claim, &Claim::in_owner> claims;
   Claim* blocked = nullptr;  ///< the claim whose end the owner waits for
+  std::uint64_t hash = 0;    ///< of its slot
   std::uint32_t active = 0;  ///< how many of the claims are waiting or held
   std::uint32_t generation = 0;
   std::uint32_t slot = 0;

@@ -1,6 +1,7 @@
 // SipHash-1-3 (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012): a hash under a
-// secret key. Whoever may choose the keys of locks cannot choose ones that collide, and so cannot
-// turn a look-up into a search through all of them. Pure and thread-safe.
+// secret key. Whoever may choose the keys of locks, or which grants to keep, cannot choose ones
+// that collide, and so cannot turn a look-up into a search through all of them. Pure and
+// thread-safe.
 #pragma once
 
 #include <bit>
@@ -36,18 +37,38 @@ struct SipState {
     v3 = std::rotl(v3, 21) ^ v0;
     v2 = std::rotl(v2, 32);
   }
+  explicit SipState(const HashKey& key)
+      : v0(key.low ^ 0x736f6d6570736575),
+        v1(key.high ^ 0x646f72616e646f6d),
+        v2(key.low ^ 0x6c7967656e657261),
+        v3(key.high ^ 0x7465646279746573) {}
+
   void take(std::uint64_t word) {
     v3 ^= word;
     round();
     v0 ^= word;
   }
+  std::uint64_t finish() {
+    v2 ^= 0xff;
+    round();
+    round();
+    round();
+    return v0 ^ v1 ^ v2 ^ v3;
+  }
 };
 
 }  // namespace internal
 
+/// Of one number. It has no length to be told from others by, so that the last step of the paper's
+/// function is left out. Not comparable with the hash of a text.
+[[nodiscard]] inline std::uint64_t sip_hash(const HashKey& key, std::uint64_t number) {
+  internal::SipState state(key);
+  state.take(number);
+  return state.finish();
+}
+
 [[nodiscard]] inline std::uint64_t sip_hash(const HashKey& key, std::string_view text) {
-  internal::SipState state{key.low ^ 0x736f6d6570736575, key.high ^ 0x646f72616e646f6d,
-                           key.low ^ 0x6c7967656e657261, key.high ^ 0x7465646279746573};
+  internal::SipState state(key);
   const char* rest = text.data();
   std::size_t left = text.size();
   for (; left >= sizeof(std::uint64_t); left -= sizeof(std::uint64_t)) {
@@ -61,11 +82,7 @@ struct SipState {
     last |= std::uint64_t{static_cast<unsigned char>(rest[i])} << (8 * i);
   }
   state.take(last);
-  state.v2 ^= 0xff;
-  state.round();
-  state.round();
-  state.round();
-  return state.v0 ^ state.v1 ^ state.v2 ^ state.v3;
+  return state.finish();
 }
 
 }  // namespace dflockd::locks

@@ -7,6 +7,7 @@
 // a second. The index does not own the records. Not thread-safe.
 #pragma once
 
+#include <algorithm>
 #include <cassert>
 #include <cstddef>
 #include <cstdint>
@@ -61,6 +62,17 @@ class SlotIndex {
     }
     entries_[hole] = {};
     --size_;
+  }
+
+  /// The most entries that a look-up may have to pass. For tests. O(size).
+  [[nodiscard]] std::size_t longest_search() const {
+    std::size_t longest = 0;
+    std::size_t run = 0;
+    for (std::size_t at = 0; at < 2 * entries_.size(); ++at) {  // twice, for one around the end
+      run = entries_[at & mask()].slot == kNone ? 0 : run + 1;
+      longest = std::max(longest, run);
+    }
+    return longest;
   }
 
   /// The answer of `find` when there is no such record.

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstring>
 #include <memory>
+#include <set>
 #include <stdexcept>
 #include <string>
 
@@ -62,6 +63,20 @@ TEST(SipHash, depends_on_every_bit_of_the_key) {
     EXPECT_NE(sip_hash({kKey.low ^ flip, kKey.high}, "job"), hash);
     EXPECT_NE(sip_hash({kKey.low, kKey.high ^ flip}, "job"), hash);
   }
+}
+
+TEST(SipHash, of_numbers_depends_on_every_bit_of_number_and_key_and_repeats_none) {
+  const std::uint64_t hash = sip_hash(kKey, std::uint64_t{42});
+  EXPECT_EQ(sip_hash(kKey, std::uint64_t{42}), hash);
+  for (unsigned int bit = 0; bit < 64; ++bit) {
+    const std::uint64_t flip = std::uint64_t{1} << bit;
+    EXPECT_NE(sip_hash(kKey, std::uint64_t{42} ^ flip), hash);
+    EXPECT_NE(sip_hash({kKey.low ^ flip, kKey.high}, std::uint64_t{42}), hash);
+    EXPECT_NE(sip_hash({kKey.low, kKey.high ^ flip}, std::uint64_t{42}), hash);
+  }
+  std::set<std::uint64_t> seen;
+  for (std::uint64_t number = 0; number < 10'000; ++number) seen.insert(sip_hash(kKey, number));
+  EXPECT_EQ(seen.size(), 10'000U);
 }
 
 }  // namespace

@@ -83,7 +83,7 @@ MUTANTS = [
     Mutant("impatient_wait_keeps_its_place", TABLE,
            "  if (timeout.count() == 0) {\n    forget(*claim);\n    return {Outcome::kTimeout};\n",
            "  if (timeout.count() == 0) {\n    claim->in_phase_one = true;\n"
-           "    phase_one_.insert(phase_one_hash(owner, *key), claim->slot);\n"
+           "    phase_one_.insert(hash_of(owner, *key), claim->slot);\n"
            "    return {Outcome::kTimeout};\n"),
 
     # --- Leases and tokens ---
