@@ -226,12 +226,8 @@ void LockTable::start_draining(Instant now) {
 
 std::size_t LockTable::collect_idle(Instant now, Instant max_idle, std::size_t budget) {
   advance(now);
-  std::size_t collected = 0;
-  while (collected < budget && !idle_.empty() && now_ - idle_.front()->idle_since >= max_idle) {
-    drop_key(*idle_.front());
-    ++collected;
-  }
-  return collected;
+  overdue_after_ = max_idle;
+  return drop_idle(max_idle, budget);
 }
 
 // --- Finding ---
@@ -500,6 +496,7 @@ Key* LockTable::make_key(const Request& request) {
   std::string name(request.key.name);
   key_pool_.reserve_one();
   keys_.reserve(keys_.size() + 1);
+  if (overdue_after_ != kNever) drop_idle(overdue_after_, kDroppedForEachNew);
   if (options_.max_locks > 0 && counts_.keys >= options_.max_locks) {
     Key* dropped = longest_idle();
     if (dropped == nullptr) return nullptr;
@@ -514,6 +511,15 @@ Key* LockTable::make_key(const Request& request) {
   keys_.insert(key.hash, key.slot);
   ++counts_.keys;
   return &key;
+}
+
+/// Drops at most `budget` keys that have been idle for that long. Takes note if none is left.
+std::size_t LockTable::drop_idle(Instant max_idle, std::size_t budget) {
+  const auto due = [&] { return !idle_.empty() && now_ - idle_.front()->idle_since >= max_idle; };
+  std::size_t dropped = 0;
+  for (; dropped < budget && due(); ++dropped) drop_key(*idle_.front());
+  if (!due()) overdue_after_ = kNever;
+  return dropped;
 }
 
 void LockTable::drop_key(Key& key) {

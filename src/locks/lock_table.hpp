@@ -136,7 +136,9 @@ class LockTable {
   void start_draining(Instant now);
 
   /// Drops keys that have been idle for `max_idle` or longer, the longest idle first, at most
-  /// `budget` of them. Returns how many. Cost: O(what is dropped).
+  /// `budget` of them. Returns how many. If that leaves some, every key that is made from then on
+  /// drops two more first, until none is left that is due by then: however fast keys come,
+  /// collecting them does not fall behind. Cost: O(what is dropped).
   std::size_t collect_idle(Instant now, Instant max_idle, std::size_t budget);
 
   // --- Observation ---
@@ -202,6 +204,7 @@ class LockTable {
 
   // Keys.
   Key* make_key(const Request& request);
+  std::size_t drop_idle(Instant max_idle, std::size_t budget);
   void drop_key(Key& key);
   void start_idling(Key& key);
   void stop_idling(Key& key);
@@ -235,6 +238,7 @@ class LockTable {
   /// still ask for, are kept apart: only the cap on keys drops them.
   IntrusiveList<Key, &Key::in_idle> idle_;
   IntrusiveList<Key, &Key::in_idle> idle_with_spent_;
+  Instant overdue_after_ = kNever;  ///< while keys that have been idle for as long are left over
 };
 
 template <class Visitor>

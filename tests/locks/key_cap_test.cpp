@@ -182,6 +182,53 @@ TEST(CollectIdleTest, stops_at_the_first_key_that_is_not_idle_long_enough) {
   EXPECT_TRUE(t.has(kOther));
 }
 
+TEST(CollectIdleTest, what_its_budget_leaves_is_dropped_by_new_keys_two_at_a_time) {
+  TestTable t;
+  for (int i = 0; i < 10; ++i) use(t, {Kind::kLock, std::to_string(i)}, seconds(i));
+  t.now = 18s;
+  EXPECT_EQ(t.table.collect_idle(t.now, 10s, 2), 2U);  // 7 more are due
+  for (const std::size_t left : {8U - 2U + 1U, 7U - 2U + 1U, 6U - 2U + 1U, 5U - 1U + 1U, 6U, 7U}) {
+    t.hold({Kind::kSemaphore, std::to_string(left) + "." + std::to_string(++t.salt)});
+    EXPECT_EQ(t.table.counts().keys, left);
+  }
+  EXPECT_TRUE(t.has({Kind::kLock, "9"}));
+}
+
+TEST(CollectIdleTest, keys_held_and_those_not_idle_for_long_enough_are_left_alone_by_new_keys) {
+  TestTable t;
+  t.hold(kJob, {.lease = 1'000s});
+  use(t, kOther, 1s);
+  use(t, kThird, 2s);
+  t.now = 11s;
+  EXPECT_EQ(t.table.collect_idle(t.now, 10s, 0), 0U);
+  t.hold({Kind::kLock, "new"});
+  EXPECT_FALSE(t.has(kOther));
+  EXPECT_TRUE(t.has(kThird) && t.has(kJob));
+}
+
+// Half a million keys a second that are used once, collected by ticks of 50 ms whose budget is a
+// sixth of what comes.
+TEST(CollectIdleTest, keeps_up_with_keys_that_are_used_once_however_fast_they_come) {
+  constexpr std::size_t kATick = 25'000;
+  constexpr std::size_t kBudget = 4'096;
+  for (const Instant max_idle : {Instant(0), Instant(500ms)}) {
+    TestTable t({.max_locks = 0}, 10'000'000);
+    const OwnerId owner = t.owner();
+    std::size_t number = 0;
+    for (int tick = 0; tick < 40; ++tick) {
+      for (std::size_t i = 0; i < kATick; ++i) {
+        const std::string name = std::to_string(number++);
+        const KeyName key{Kind::kLock, name};
+        t.now = 50ms * tick + 50ms * i / kATick;
+        ASSERT_TRUE(t.release(key, t.hold(owner, key)));
+      }
+      t.table.collect_idle(t.now, max_idle, kBudget);
+      // What comes during the idle time and one tick, and what is being collected.
+      ASSERT_LE(t.table.counts().keys, (max_idle / 50ms + 2) * kATick) << "tick " << tick;
+    }
+  }
+}
+
 TEST(CollectIdleTest, order_of_idle_keys_survives_states_that_are_cleared_late) {
   TestTable t;
   const OwnerId owner = t.owner();

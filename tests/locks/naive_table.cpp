@@ -209,6 +209,11 @@ bool NaiveTable::make_room() {
 
 std::size_t NaiveTable::collect_idle(Instant now, Instant max_idle, std::size_t budget) {
   advance(now);
+  overdue_after_ = max_idle;
+  return drop_idle(max_idle, budget);
+}
+
+std::size_t NaiveTable::drop_idle(Instant max_idle, std::size_t budget) {
   for (std::size_t dropped = 0;; ++dropped) {
     Instant longest = kNever;
     std::vector<std::size_t> candidates;
@@ -219,6 +224,7 @@ std::size_t NaiveTable::collect_idle(Instant now, Instant max_idle, std::size_t 
       longest = std::min(longest, *key.idle_since);
       if (*key.idle_since == longest) candidates.push_back(i);
     }
+    if (candidates.empty()) overdue_after_.reset();
     if (candidates.empty() || dropped == budget) return dropped;
     // The order is open, but matters only if not all of them go.
     const bool all = candidates.size() <= budget - dropped;
@@ -267,6 +273,7 @@ Answer NaiveTable::ask(OwnerId owner, const Request& request, std::optional<seco
   if (key == nullptr || key->holders.size() < key->limit) {
     if (fences_left() == 0) return {Outcome::kNoFence};
     if (key == nullptr) {
+      if (overdue_after_) drop_idle(*overdue_after_, 2);
       if (!make_room()) return {Outcome::kMaxLocks};
       keys_.push_back({request.key.kind,
                        std::string(request.key.name),

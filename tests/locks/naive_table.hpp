@@ -140,7 +140,7 @@ class NaiveTable {
   };
 
   [[nodiscard]] auto state() const {
-    return std::tie(now_, next_fence_, fence_end_, draining_, owners_, keys_);
+    return std::tie(now_, next_fence_, fence_end_, draining_, overdue_after_, owners_, keys_);
   }
   [[nodiscard]] Key* find(const KeyName& name);
   [[nodiscard]] Claim* find_holder(const KeyName& name, const Token& token);
@@ -149,6 +149,7 @@ class NaiveTable {
 
   Answer ask(OwnerId owner, const Request& request, std::optional<std::chrono::seconds> timeout);
   bool make_room();
+  std::size_t drop_idle(Instant max_idle, std::size_t budget);
   void grant(Key& key, Claim claim);
   void close_owner(Instant now, OwnerId owner, const std::function<bool(const Claim&)>& keep);
   void settle(Key& key);
@@ -166,6 +167,7 @@ class NaiveTable {
   std::uint64_t next_fence_ = 0;
   std::uint64_t fence_end_ = 0;
   bool draining_ = false;
+  std::optional<Instant> overdue_after_;  ///< while the latest collection has left some
   std::vector<OwnerId> owners_;
   std::vector<Key> keys_;
 };

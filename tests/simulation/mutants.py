@@ -119,11 +119,10 @@ MUTANTS = [
            "  if (key != nullptr && key->limit != request.limit) return {Outcome::kLimitMismatch};\n",
            "  if (key != nullptr && key->limit < request.limit) return {Outcome::kLimitMismatch};\n"),
     Mutant("collects_what_may_be_asked_for", TABLE,
-           "  while (collected < budget && !idle_.empty() && now_ - idle_.front()->idle_since >= max_idle) {\n"
-           "    drop_key(*idle_.front());\n",
-           "  for (Key* key = longest_idle(); collected < budget && key != nullptr &&\n"
+           "  for (; dropped < budget && due(); ++dropped) drop_key(*idle_.front());\n",
+           "  for (Key* key = longest_idle(); dropped < budget && key != nullptr &&\n"
            "                                  now_ - key->idle_since >= max_idle; key = longest_idle()) {\n"
-           "    drop_key(*key);\n"),
+           "    drop_key(*key);\n    ++dropped;\n  }\n"),
 
     # --- The end of a connection, draining ---
     Mutant("keeps_what_was_granted_in_the_end", TABLE,
