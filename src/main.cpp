@@ -186,8 +186,9 @@ void warn_beyond_loopback(const config::Config& config, bool auth, const reactor
                             {"--http-rate-limit-per-ip", config.http_rate_limit_per_ip}}});
   }
   if (lines || http) {
-    warn_beyond_loopback(std::array<Cap, 2>{
-        {{"--max-locks", config.max_locks}, {"--max-waiters", config.max_waiters}}});
+    warn_beyond_loopback(std::array<Cap, 3>{{{"--max-locks", config.max_locks},
+                                             {"--max-waiters", config.max_waiters},
+                                             {"--max-claims", config.max_claims}}});
     if (auth && config.tls_cert.empty()) {
       logging::warn("auth_token_without_tls", {{"flag", "--tls-cert"}});
     }
@@ -229,15 +230,17 @@ std::optional<reactor::HttpOptions> http_options(const config::Config& config,
 int serve(const config::Config& config, std::uint64_t descriptors,
           middleware::Credentials& credentials, Reloader& reloader) {
   asio::io_context context(ASIO_CONCURRENCY_HINT_UNSAFE);
-  reactor::LockService service(
-      context,
-      {.table = {.max_locks = config.max_locks, .max_waiters = config.max_waiters},
-       .default_lease = config.default_lease_ttl,
-       .sweep_interval = config.lease_sweep_interval,
-       .gc_interval = config.gc_interval,
-       .gc_max_idle = config.gc_max_idle,
-       .release_on_disconnect = config.auto_release_on_disconnect},
-      open_fences(config));
+  reactor::LockService service(context,
+                               {.table = {.max_locks = config.max_locks,
+                                          .max_waiters = config.max_waiters,
+                                          .max_claims = config.max_claims},
+                                .default_lease = config.default_lease_ttl,
+                                .max_lease = config.max_lease_ttl,
+                                .sweep_interval = config.lease_sweep_interval,
+                                .gc_interval = config.gc_interval,
+                                .gc_max_idle = config.gc_max_idle,
+                                .release_on_disconnect = config.auto_release_on_disconnect},
+                               open_fences(config));
   systemd::ServiceManager manager;
   systemd::InheritedSockets inherited;
   reactor::Server server(

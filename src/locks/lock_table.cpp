@@ -291,6 +291,7 @@ Answer LockTable::admit(Owner& owner, const Request& request, IfBusy if_busy, Cl
   if (key == nullptr || key->holder_count < key->limit) {
     assert(key == nullptr || key->waiters.empty());
     if (fences_left() == 0) return {Outcome::kNoFence};
+    if (full_of_claims()) return {Outcome::kMaxLocks};
     if (key == nullptr) key = make_key(request);
     if (key == nullptr) return {Outcome::kMaxLocks};
     if (key->idle) stop_idling(*key);
@@ -303,6 +304,7 @@ Answer LockTable::admit(Owner& owner, const Request& request, IfBusy if_busy, Cl
   if (options_.max_waiters > 0 && key->waiter_count >= options_.max_waiters) {
     return {Outcome::kMaxWaiters};
   }
+  if (full_of_claims()) return {Outcome::kMaxLocks};
   claim = &new_claim(owner, *key, request);
   key->waiters.push_back(*claim);
   ++key->waiter_count;
@@ -322,6 +324,7 @@ Claim& LockTable::new_claim(Owner& owner, Key& key, const Request& request) {
   claim.told = 0;
   owner.claims.push_back(claim);
   ++owner.active;
+  ++counts_.claims;
   return claim;
 }
 
@@ -479,6 +482,7 @@ void LockTable::forget(Claim& claim) {
   if (owner.blocked == &claim) owner.blocked = nullptr;
   owner.claims.remove(claim);
   claim_pool_.give_back(claim);
+  --counts_.claims;
   recycle(owner);
 }
 
@@ -568,6 +572,10 @@ KeyInfo LockTable::describe(const Key& key) const {
   return info;
 }
 
+bool LockTable::full_of_claims() const {
+  return options_.max_claims > 0 && counts_.claims >= options_.max_claims;
+}
+
 std::size_t& LockTable::holders_of(Kind kind) {
   return kind == Kind::kLock ? counts_.locks_held : counts_.semaphore_holders;
 }
@@ -592,6 +600,7 @@ bool LockTable::consistent() const {
     std::uint32_t length = 0;
     for (const Claim* claim = list.front(); claim != nullptr; claim = list.next(*claim)) {
       ++length;
+      ++counted.claims;
       if (claim->state != state || claim->key != &key) return UINT32_MAX;
       if (claim->heap_place != kNoPlace) ++in_heap;
       if (claim->in_phase_one) {
@@ -619,7 +628,7 @@ bool LockTable::consistent() const {
     }
   }
   return counted.keys == counts_.keys && counted.keys == keys_.size() &&
-         counted.locks_held == counts_.locks_held &&
+         counted.claims == counts_.claims && counted.locks_held == counts_.locks_held &&
          counted.semaphore_holders == counts_.semaphore_holders &&
          counted.lock_waiters == counts_.lock_waiters &&
          counted.semaphore_waiters == counts_.semaphore_waiters &&

@@ -19,7 +19,9 @@
 // `kQueued`, and may call neither of them meanwhile.
 //
 // Where several refusals apply, the first of these is the answer: `kDraining`, `kAlreadyEnqueued`,
-// `kLimitMismatch`, `kNoFence`, `kMaxLocks`; at a busy key `kTimeout` comes before `kMaxWaiters`.
+// `kLimitMismatch`, then at a free slot `kNoFence`, `kMaxLocks`, and at a busy key `kTimeout`,
+// `kMaxWaiters`, `kMaxLocks`. `wait` makes no claim, but goes on with one that `enqueue` made: no
+// cap refuses it.
 //
 // Where memory is short, `open_owner`, `acquire` and `enqueue` throw std::bad_alloc, and change
 // nothing but the time. Nothing else allocates, so that whoever has been let in can be granted what
@@ -211,6 +213,7 @@ class LockTable {
   [[nodiscard]] Key* longest_idle() const;
   [[nodiscard]] KeyInfo describe(const Key& key) const;
 
+  [[nodiscard]] bool full_of_claims() const;
   [[nodiscard]] std::size_t& holders_of(Kind kind);
   [[nodiscard]] std::size_t& waiters_of(Kind kind);
 

@@ -46,7 +46,7 @@ enum class Outcome : std::uint8_t {
   kGranted,          ///< the caller holds the key; token and lease are set
   kQueued,           ///< the caller is in the queue
   kTimeout,          ///< not granted within the timeout; not in the queue any more
-  kMaxLocks,         ///< the table is at its cap and every key is held or queued for
+  kMaxLocks,         ///< a cap is reached: of claims, or of keys, none of them idle
   kMaxWaiters,       ///< the key's queue is at its cap
   kLimitMismatch,    ///< the semaphore exists with another limit
   kAlreadyEnqueued,  ///< this owner already has a phase-1 state for the key
@@ -107,12 +107,17 @@ struct KeyInfo {
 struct TableOptions {
   std::size_t max_locks = 1024;  ///< keys with state, locks and semaphores together
   std::size_t max_waiters = 0;   ///< for each key
-  HashKey hash_key{};            ///< secret, so that nobody can choose keys that collide
+  /// Grants, waits and phase-1 states together, those that have outlived their grants too.
+  std::size_t max_claims = 1'000'000;
+  /// Secret, so that nobody can choose keys, or grants to keep, that collide. Nothing that the
+  /// table does depends on it.
+  HashKey hash_key{};
 };
 
 /// How many of each there are now.
 struct TableCounts {
   std::size_t keys = 0;
+  std::size_t claims = 0;  ///< what `TableOptions::max_claims` bounds
   std::size_t locks_held = 0;
   std::size_t semaphore_holders = 0;
   std::size_t lock_waiters = 0;

@@ -22,7 +22,7 @@ using locks::Outcome;
 Failure failure_of(Outcome outcome) {
   switch (outcome) {
     case Outcome::kMaxLocks:
-      return {503, "max_locks", "every key is held or waited for"};
+      return {503, "max_locks", "the table is full: see --max-locks and --max-claims"};
     case Outcome::kMaxWaiters:
       return {503, "max_waiters", "the key's queue is full"};
     case Outcome::kDraining:

@@ -1,5 +1,6 @@
 #include "reactor/service_core.hpp"
 
+#include <algorithm>
 #include <new>
 #include <utility>
 
@@ -30,6 +31,14 @@ void require_memory() {
   if (memory::is_short()) throw std::bad_alloc();
 }
 
+ServiceOptions with_bounded_leases(ServiceOptions options) {
+  if (options.max_lease == std::chrono::seconds::zero()) {
+    options.max_lease = std::chrono::seconds::max();
+  }
+  options.default_lease = std::min(options.default_lease, options.max_lease);
+  return options;
+}
+
 /// The options with a secret that nobody else knows.
 locks::TableOptions keyed(locks::TableOptions options, fencing::SaltPool& salts) {
   options.hash_key = {.low = salts.next(), .high = salts.next()};
@@ -40,7 +49,7 @@ locks::TableOptions keyed(locks::TableOptions options, fencing::SaltPool& salts)
 
 ServiceCore::ServiceCore(const ServiceOptions& options, Instant now, std::uint64_t first,
                          std::uint64_t end, Fences more, fencing::SaltPool::Source salts)
-    : options_(options),
+    : options_(with_bounded_leases(options)),
       salts_(salts),
       table_(keyed(options.table, salts_), *this),
       now_(now),
@@ -138,7 +147,7 @@ bool ServiceCore::release(const KeyName& key, const locks::Token& token) {
 
 std::chrono::seconds ServiceCore::renew(const KeyName& key, const locks::Token& token,
                                         std::chrono::seconds lease) {
-  if (lease == std::chrono::seconds::zero()) lease = options_.default_lease;
+  lease = lease_for(lease);
   const bool renewed = table_.renew(now_, key, token, lease);
   after_request();
   return renewed ? lease : std::chrono::seconds::zero();
@@ -198,12 +207,15 @@ void ServiceCore::lease_expired(OwnerId owner, const KeyName& key) noexcept {
                                    {"peer", holder.peer}});
 }
 
+/// The lease that a request gets which asks for this one, or for none.
+std::chrono::seconds ServiceCore::lease_for(std::chrono::seconds asked) const {
+  return asked == std::chrono::seconds::zero() ? options_.default_lease
+                                               : std::min(asked, options_.max_lease);
+}
+
 locks::Request ServiceCore::request(const KeyName& key, std::uint32_t limit,
                                     std::chrono::seconds lease) {
-  return {.key = key,
-          .limit = limit,
-          .lease = lease == std::chrono::seconds::zero() ? options_.default_lease : lease,
-          .salt = salts_.next()};
+  return {.key = key, .limit = limit, .lease = lease_for(lease), .salt = salts_.next()};
 }
 
 /// What every change of the table may call for.

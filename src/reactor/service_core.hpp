@@ -25,6 +25,7 @@ namespace dflockd::reactor {
 struct ServiceOptions {
   locks::TableOptions table;
   std::chrono::seconds default_lease{33};  ///< for requests that name none
+  std::chrono::seconds max_lease{0};  ///< longer ones are cut to it, the default too; 0: no cap
   std::chrono::seconds sweep_interval{1};  ///< the longest time between two sweeps of the leases
   std::chrono::seconds gc_interval{5};     ///< between two collections of idle keys
   std::chrono::seconds gc_max_idle{60};    ///< how long a key may be idle
@@ -161,6 +162,7 @@ class ServiceCore : private locks::Events {
   void lease_expired(locks::OwnerId owner, const locks::KeyName& key) noexcept override;
 
   void note(locks::OwnerId owner, const locks::Answer& answer);
+  [[nodiscard]] std::chrono::seconds lease_for(std::chrono::seconds asked) const;
   locks::Request request(const locks::KeyName& key, std::uint32_t limit,
                          std::chrono::seconds lease);
   void after_request();

@@ -92,6 +92,58 @@ TEST(MaxLocks, requests_that_only_look_make_no_keys) {
   client.hold(lock("job"));
 }
 
+// --- "--max-claims: grants, waits and phase-1 places in all; over it error_max_locks" ---
+
+TEST(MaxClaims, counts_grants_waits_and_places_together) {
+  const Server server({"--max-claims", "4"});
+  Client client(server);
+  Client waiting(server);
+  Client queued(server);
+  client.hold(lock("job"));
+  client.hold(semaphore("pool", 9));
+  waiting.begin_acquire(lock("job"));
+  await_waiters(client, lock("job"), 1);
+  EXPECT_EQ(queued.enqueue(lock("job")), "queued");
+  for (const Key& key : {lock("job"), lock("new"), semaphore("pool", 9), semaphore("new", 9)}) {
+    EXPECT_EQ(client.acquire(key, 60), "error_max_locks");
+    EXPECT_EQ(client.enqueue(key), "error_max_locks");
+  }
+  EXPECT_EQ(client.acquire(lock("job"), 0), "timeout");
+}
+
+TEST(MaxClaims, leaves_what_there_is_usable) {
+  const Server server({"--max-claims", "2"});
+  Client holder(server);
+  Client queued(server);
+  const Grant grant = acquired(holder.enqueue(lock("job")));
+  EXPECT_EQ(queued.enqueue(lock("job")), "queued");
+  granted(holder.wait(lock("job"), 60));
+  EXPECT_EQ(holder.renew(lock("job"), grant.token, 60), "ok 60");
+  queued.begin_wait(lock("job"));
+  EXPECT_EQ(holder.release(lock("job"), grant.token), "ok");
+  queued.read_grant();
+  holder.hold(lock("other"));
+  EXPECT_EQ(holder.acquire(lock("third"), 0), "error_max_locks");
+}
+
+TEST(MaxClaims, makes_room_as_clients_leave) {
+  const Server server({"--max-claims", "1"});
+  Client client(server);
+  for (int i = 0; i < 3; ++i) {
+    Client holder(server);
+    holder.hold(lock("job"));
+    EXPECT_EQ(client.acquire(lock("other"), 0), "error_max_locks");
+    holder.close();
+    ASSERT_TRUE(eventually([&] { return is_idle(client, lock("job")); }));
+  }
+}
+
+TEST(MaxClaims, keys_that_are_used_once_take_none) {
+  const Server server({"--max-claims", "1", "--max-locks", "0"});
+  Client client(server);
+  for (int i = 0; i < 100; ++i) touch(client, lock("job-" + std::to_string(i)));
+}
+
 // --- "--max-waiters bounds one key's queue." ---
 
 TEST(MaxWaiters, refuses_those_beyond_it_in_either_way) {

@@ -51,6 +51,31 @@ TEST_P(HttpLocks, time_out_when_the_time_is_over) {
   EXPECT_EQ(waiters(its.lines, key("job")), 0);
 }
 
+TEST(HttpLeases, longer_ones_than_may_be_are_cut_and_the_answers_say_so) {
+  const Server server({"--max-lease-ttl", "5"}, Http::kOn);
+  HttpClient client(server);
+  const std::string session = client.open_session();
+  for (const Key& key : {lock("job"), semaphore("pool", 3)}) {
+    const Grant grant = grant_in(client.acquire(session, key, 0, 60));
+    EXPECT_EQ(grant.lease, 5);
+    EXPECT_EQ(client.renew(session, key, grant.token, 60).json().at("remaining_s"), 5);
+    EXPECT_EQ(client.renew(session, key, grant.token).json().at("remaining_s"), 5);
+    EXPECT_EQ(client.release(session, key, grant.token).status, 204);
+    EXPECT_EQ(grant_in(client.enqueue(session, key), "acquired").lease, 5);
+    EXPECT_EQ(grant_in(client.wait(session, key, 0)).lease, 5);
+  }
+}
+
+TEST(HttpClaims, beyond_the_cap_are_refused) {
+  const Server server({"--max-claims", "1"}, Http::kOn);
+  HttpClient client(server);
+  const std::string session = client.open_session();
+  EXPECT_EQ(client.acquire(session, lock("job"), 0).status, 200);
+  EXPECT_EQ(client.acquire(session, lock("other"), 0).summary(), "503 max_locks");
+  EXPECT_EQ(client.enqueue(session, lock("job")).summary(), "503 max_locks");
+  EXPECT_EQ(client.acquire(session, lock("job"), 60).summary(), "503 max_locks");
+}
+
 TEST_P(HttpLocks, have_the_default_lease_without_one_or_with_0) {
   Setting its({"--default-lease-ttl", "44"});
   EXPECT_EQ(grant_in(its.client.acquire(its.session, key("a"), 0)).lease, 44);

@@ -105,6 +105,34 @@ TEST_P(Leases, lease_of_a_waiter_starts_when_it_is_granted) {
   EXPECT_GE(Clock::now() - start, 2s) << "two leases of a second each";
 }
 
+// "--max-lease-ttl: longer leases are cut to it; the answer says what was granted"
+TEST_P(Leases, longer_ones_than_may_be_are_cut_and_the_answers_say_so) {
+  const Server server({"--max-lease-ttl", "5"});
+  Client client(server);
+  Client other(server);
+  const Grant grant = client.hold(key("job"), 60);
+  EXPECT_EQ(grant.lease, 5);
+  EXPECT_EQ(client.renew(key("job"), grant.token, 9'223'372'036), "ok 5");
+  EXPECT_EQ(client.renew(key("job"), grant.token, 5), "ok 5");
+  EXPECT_EQ(client.renew(key("job"), grant.token, 3), "ok 3");
+  EXPECT_EQ(client.renew(key("job"), grant.token), "ok 5") << "the default, 33 s, is cut, too";
+  EXPECT_EQ(other.enqueue(key("job"), 60), "queued");
+  EXPECT_EQ(client.release(key("job"), grant.token), "ok");
+  EXPECT_EQ(granted(other.wait(key("job"), 60)).lease, 5);
+  EXPECT_EQ(acquired(client.enqueue(key("other"))).lease, 5);
+  EXPECT_EQ(granted(client.wait(key("other"), 0)).lease, 5);
+  EXPECT_EQ(granted(client.acquire(key("third"), 0, 4)).lease, 4);
+}
+
+TEST_P(Leases, that_was_cut_runs_out) {
+  const Server server({"--max-lease-ttl", "1"});
+  Client client(server);
+  Client other(server);
+  client.hold(key("job"), 3'600);
+  other.begin_acquire(key("job"));
+  other.read_grant(within(3s));
+}
+
 TEST_P(Leases, default_lease_runs_out_too) {
   const Server server({"--default-lease-ttl", "1"});
   Client holder(server);

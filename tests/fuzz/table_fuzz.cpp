@@ -41,10 +41,12 @@ Setup setup_of(Bytes bytes) {
   constexpr std::array<std::size_t, 4> kMaxLocks{0, 2, 3, 1};
   constexpr std::array<std::size_t, 4> kMaxWaiters{0, 1, 3, 2};
   constexpr std::array<std::uint64_t, 4> kFences{1'000'000, 20, 0, 3};
+  constexpr std::array<std::size_t, 4> kMaxClaims{0, 8, 3, 0};
   Setup setup;
   setup.options.max_locks = pick(kMaxLocks, bytes[0]);
   setup.options.max_waiters = pick(kMaxWaiters, bytes[0] >> 2U);
   setup.fences = pick(kFences, bytes[0] >> 4U);
+  setup.options.max_claims = pick(kMaxClaims, bytes[0] >> 6U);
   return setup;
 }
 

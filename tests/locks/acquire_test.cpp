@@ -308,7 +308,7 @@ TEST(SemaphoreTest, largest_limit_works) {
 }
 
 TEST(SemaphoreTest, largest_limit_can_be_filled) {
-  TestTable t({}, 2'000'000);
+  TestTable t({.max_claims = 0}, 2'000'000);
   const Terms terms{.limit = 1'048'576};
   const OwnerId owner = t.owner();
   for (std::uint32_t i = 0; i < terms.limit; ++i) {

@@ -57,10 +57,12 @@ rc::Gen<Command> any_command() {
 
 rc::Gen<Setup> any_setup() {
   return rc::gen::apply(
-      [](std::size_t max_locks, std::size_t max_waiters, std::uint64_t fences) {
-        return Setup{{max_locks, max_waiters}, fences};
+      [](std::size_t max_locks, std::size_t max_waiters, std::size_t max_claims,
+         std::uint64_t fences) {
+        return Setup{{max_locks, max_waiters, max_claims}, fences};
       },
       rc::gen::element<std::size_t>(0, 2, 3), rc::gen::element<std::size_t>(0, 1, 3),
+      rc::gen::weightedElement<std::size_t>({{4, 0}, {1, 3}, {1, 8}}),
       rc::gen::weightedElement<std::uint64_t>({{8, 1'000'000}, {1, 0}, {2, 20}}));
 }
 

@@ -119,10 +119,11 @@ std::ostream& operator<<(std::ostream& out, const Sight& sight) {
   out << "    answer " << sight.answer << ", number " << sight.number;
   for (const Event& event : sight.events) out << "\n    " << event;
   const TableCounts& counts = sight.counts;
-  out << "\n    keys " << counts.keys << ", held " << counts.locks_held << " + "
-      << counts.semaphore_holders << ", waiters " << counts.lock_waiters << " + "
-      << counts.semaphore_waiters << ", next deadline " << sight.next_deadline.count()
-      << ", next fence " << sight.next_fence << ", left " << sight.fences_left << ", claims ";
+  out << "\n    keys " << counts.keys << ", claims " << counts.claims << ", held "
+      << counts.locks_held << " + " << counts.semaphore_holders << ", waiters "
+      << counts.lock_waiters << " + " << counts.semaphore_waiters << ", next deadline "
+      << sight.next_deadline.count() << ", next fence " << sight.next_fence << ", left "
+      << sight.fences_left << ", claims ";
   for (const bool claims : sight.has_claims) out << claims;
   for (const KeyView& key : sight.keys) {
     out << "\n    " << KeyName{key.kind, key.name} << ": limit " << key.limit << ", holders "

@@ -68,7 +68,8 @@ struct Sight {
   }
 
   static bool same_counts(const TableCounts& left, const TableCounts& right) {
-    return left.keys == right.keys && left.locks_held == right.locks_held &&
+    return left.keys == right.keys && left.claims == right.claims &&
+           left.locks_held == right.locks_held &&
            left.semaphore_holders == right.semaphore_holders &&
            left.lock_waiters == right.lock_waiters &&
            left.semaphore_waiters == right.semaphore_waiters;

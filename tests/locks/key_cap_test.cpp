@@ -140,6 +140,112 @@ TEST(MaxWaitersTest, zero_is_no_cap) {
   }
 }
 
+TEST(MaxClaimsTest, grants_waits_and_places_are_counted_together) {
+  TestTable t({.max_claims = 4});
+  t.hold(kJob);
+  t.hold(kPool, {.limit = 2});
+  EXPECT_EQ(t.acquire(t.owner(), kJob, 5s).outcome, Outcome::kQueued);
+  EXPECT_EQ(t.enqueue(t.owner(), kJob).outcome, Outcome::kQueued);
+  EXPECT_EQ(t.table.counts().claims, 4U);
+  EXPECT_EQ(t.acquire(t.owner(), kOther, 0s).outcome, Outcome::kMaxLocks) << "a new key";
+  EXPECT_EQ(t.acquire(t.owner(), kPool, 0s, {.limit = 2}).outcome, Outcome::kMaxLocks) << "a slot";
+  EXPECT_EQ(t.acquire(t.owner(), kJob, 5s).outcome, Outcome::kMaxLocks) << "a place";
+  EXPECT_EQ(t.enqueue(t.owner(), kJob).outcome, Outcome::kMaxLocks) << "a place";
+  EXPECT_EQ(t.enqueue(t.owner(), kOther).outcome, Outcome::kMaxLocks) << "a new key";
+  EXPECT_FALSE(t.has(kOther));
+}
+
+TEST(MaxClaimsTest, whatever_ends_a_claim_makes_room_for_one) {
+  TestTable t({.max_claims = 2});
+  const auto one_more = [&](const std::string& name) {
+    const KeyName key{Kind::kLock, name};
+    const OwnerId owner = t.owner();
+    EXPECT_EQ(t.acquire(owner, key, 0s, {.lease = 1'000s}).outcome, Outcome::kGranted) << name;
+    EXPECT_EQ(t.acquire(t.owner(), kThird, 0s).outcome, Outcome::kMaxLocks) << name;
+    t.close(owner);
+  };
+  const Token token = t.hold(kJob, {.lease = 20s});
+  one_more("beside it");
+  EXPECT_TRUE(t.release(kJob, token));
+  t.hold(kJob, {.lease = 20s});
+  one_more("after a release");
+
+  EXPECT_EQ(t.acquire(t.owner(), kJob, 5s).outcome, Outcome::kQueued);
+  t.advance_to(5s);
+  one_more("after a timeout");
+  const OwnerId waiting = t.owner();
+  EXPECT_EQ(t.acquire(waiting, kJob, 5s).outcome, Outcome::kQueued);
+  t.table.cancel_wait(t.now, waiting);
+  one_more("after a wait that was called off");
+  EXPECT_EQ(t.enqueue(waiting, kJob).outcome, Outcome::kQueued);
+  t.table.give_up_place(t.now, waiting, kJob);
+  one_more("after a place that was given up");
+  t.advance_to(20s);
+  EXPECT_EQ(t.table.counts().claims, 0U) << "after the end of a lease";
+}
+
+TEST(MaxClaimsTest, wait_goes_on_with_the_claim_that_enqueue_made) {
+  TestTable t({.max_claims = 2});
+  const OwnerId first = t.owner();
+  const OwnerId second = t.owner();
+  const Token token = t.enqueue(first, kJob).token;
+  EXPECT_EQ(t.enqueue(second, kJob).outcome, Outcome::kQueued);
+  EXPECT_EQ(t.wait(first, kJob, 5s).outcome, Outcome::kGranted);
+  EXPECT_EQ(t.wait(second, kJob, 5s).outcome, Outcome::kQueued);
+  EXPECT_EQ(t.table.counts().claims, 2U);
+  EXPECT_TRUE(t.release(kJob, token));
+  EXPECT_THAT(t.heard(), testing::ElementsAre(Granted(second)));
+  EXPECT_EQ(t.table.counts().claims, 1U);
+}
+
+TEST(MaxClaimsTest, state_that_has_outlived_its_grant_counts_until_wait_has_been_told) {
+  TestTable t({.max_claims = 1});
+  const OwnerId owner = t.owner();
+  t.enqueue(owner, kJob, {.lease = 1s});
+  t.advance_to(1s);
+  EXPECT_EQ(t.acquire(t.owner(), kOther, 0s).outcome, Outcome::kMaxLocks);
+  EXPECT_EQ(t.wait(owner, kJob, 0s).outcome, Outcome::kLeaseExpired);
+  EXPECT_EQ(t.acquire(t.owner(), kOther, 0s).outcome, Outcome::kGranted);
+}
+
+TEST(MaxClaimsTest, fresh_enqueue_takes_the_place_of_a_state_that_has_outlived_its_grant) {
+  TestTable t({.max_claims = 1});
+  const OwnerId owner = t.owner();
+  t.enqueue(owner, kJob, {.lease = 1s});
+  t.advance_to(1s);
+  EXPECT_EQ(t.enqueue(owner, kJob).outcome, Outcome::kGranted);
+}
+
+TEST(MaxClaimsTest, other_refusals_come_first) {
+  TestTable t({.max_waiters = 1, .max_claims = 2}, 1);
+  const OwnerId waiting = t.owner();
+  t.hold(kPool, {.limit = 1});
+  EXPECT_EQ(t.enqueue(waiting, kPool).outcome, Outcome::kQueued);
+  EXPECT_EQ(t.acquire(t.owner(), kJob, 0s).outcome, Outcome::kNoFence);
+  EXPECT_EQ(t.acquire(t.owner(), kPool, 0s).outcome, Outcome::kTimeout);
+  EXPECT_EQ(t.acquire(t.owner(), kPool, 5s).outcome, Outcome::kMaxWaiters);
+  EXPECT_EQ(t.acquire(t.owner(), kPool, 5s, {.limit = 2}).outcome, Outcome::kLimitMismatch);
+  EXPECT_EQ(t.enqueue(waiting, kPool).outcome, Outcome::kAlreadyEnqueued);
+  t.table.start_draining(t.now);
+  EXPECT_EQ(t.acquire(t.owner(), kPool, 5s).outcome, Outcome::kDraining);
+}
+
+TEST(MaxClaimsTest, refusal_drops_no_idle_key) {
+  TestTable t({.max_locks = 2, .max_claims = 1});
+  use(t, kOther, 1s);
+  t.hold(kJob);
+  EXPECT_EQ(t.acquire(t.owner(), kThird, 0s).outcome, Outcome::kMaxLocks);
+  EXPECT_TRUE(t.has(kOther));
+}
+
+TEST(MaxClaimsTest, zero_is_no_cap) {
+  TestTable t({.max_claims = 0}, 2'000'000);
+  const OwnerId owner = t.owner();
+  for (int i = 0; i < 1'000'001; ++i) {
+    ASSERT_EQ(t.acquire(owner, kPool, 0s, {.limit = 1'048'576}).outcome, Outcome::kGranted);
+  }
+}
+
 TEST(CollectIdleTest, drops_keys_at_the_bound_exactly) {
   TestTable t;
   use(t, kJob, 5s);

@@ -207,6 +207,10 @@ bool NaiveTable::make_room() {
   return true;
 }
 
+bool NaiveTable::full_of_claims() const {
+  return options_.max_claims != 0 && counts().claims >= options_.max_claims;
+}
+
 std::size_t NaiveTable::collect_idle(Instant now, Instant max_idle, std::size_t budget) {
   advance(now);
   overdue_after_ = max_idle;
@@ -272,6 +276,7 @@ Answer NaiveTable::ask(OwnerId owner, const Request& request, std::optional<seco
   if (key != nullptr && key->limit != request.limit) return {Outcome::kLimitMismatch};
   if (key == nullptr || key->holders.size() < key->limit) {
     if (fences_left() == 0) return {Outcome::kNoFence};
+    if (full_of_claims()) return {Outcome::kMaxLocks};
     if (key == nullptr) {
       if (overdue_after_) drop_idle(*overdue_after_, 2);
       if (!make_room()) return {Outcome::kMaxLocks};
@@ -292,6 +297,7 @@ Answer NaiveTable::ask(OwnerId owner, const Request& request, std::optional<seco
   if (options_.max_waiters != 0 && key->queue.size() >= options_.max_waiters) {
     return {Outcome::kMaxWaiters};
   }
+  if (full_of_claims()) return {Outcome::kMaxLocks};
   claim.told = 0;
   if (timeout) claim.deadline = after(*timeout);
   key->queue.push_back(claim);
@@ -465,6 +471,7 @@ TableCounts NaiveTable::counts() const {
     const bool lock = key.kind == Kind::kLock;
     (lock ? counts.locks_held : counts.semaphore_holders) += key.holders.size();
     (lock ? counts.lock_waiters : counts.semaphore_waiters) += key.queue.size();
+    counts.claims += key.holders.size() + key.queue.size() + key.spent.size();
   }
   return counts;
 }

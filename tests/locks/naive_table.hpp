@@ -149,6 +149,7 @@ class NaiveTable {
 
   Answer ask(OwnerId owner, const Request& request, std::optional<std::chrono::seconds> timeout);
   bool make_room();
+  [[nodiscard]] bool full_of_claims() const;
   std::size_t drop_idle(Instant max_idle, std::size_t budget);
   void grant(Key& key, Claim claim);
   void close_owner(Instant now, OwnerId owner, const std::function<bool(const Claim&)>& keep);

@@ -118,7 +118,7 @@ const char* name_of(Op op) {
 
 void showValue(const Setup& setup, std::ostream& out) {
   out << "max_locks " << setup.options.max_locks << ", max_waiters " << setup.options.max_waiters
-      << ", fences " << setup.fences;
+      << ", max_claims " << setup.options.max_claims << ", fences " << setup.fences;
 }
 
 void showValue(const Command& command, std::ostream& out) {

@@ -357,6 +357,7 @@ void Oracle::carry_out(ConnectionId id, const std::vector<std::string>& lines) {
   }
   const bool may_have_lease = letter == 'l' || letter == 'e' || letter == 'n';
   if (may_have_lease && at < words.size()) take(lease, 1, kMaxSeconds);
+  if (rules_.max_lease > 0) lease = std::min(lease, rules_.max_lease);
   if (!good || at < words.size()) return expect(id, "error");
 
   switch (letter) {
@@ -395,6 +396,7 @@ void Oracle::acquire(ConnectionId id, const Name& name, std::uint32_t limit, std
   }
   if (found == keys_.end() || found->second.holders.size() < limit) {
     if (fences_left_ == 0) return expect(id, "error");
+    if (full_of_claims()) return expect(id, "error_max_locks");
     if (found == keys_.end()) {
       if (!make_room()) return expect(id, "error_max_locks");
       found = keys_.emplace(name, Key{.limit = limit}).first;
@@ -409,6 +411,7 @@ void Oracle::acquire(ConnectionId id, const Name& name, std::uint32_t limit, std
   if (rules_.max_waiters > 0 && key.queue.size() >= rules_.max_waiters) {
     return expect(id, "error_max_waiters");
   }
+  if (full_of_claims()) return expect(id, "error_max_locks");
   if (timeout) {
     claim.blocked = streams_.at(id).blocked = true;
     claim.deadline = after(now_, *timeout);
@@ -466,6 +469,14 @@ void Oracle::renew(ConnectionId id, const Name& name, std::string_view token, st
   if (held == found->second.holders.end()) return expect(id, "error");
   held->deadline = after(now_, lease);
   expect(id, "ok " + std::to_string(lease));
+}
+
+bool Oracle::full_of_claims() const {
+  std::size_t claims = 0;
+  for (const auto& [name, key] : keys_) {
+    claims += key.holders.size() + key.queue.size() + key.spent.size();
+  }
+  return rules_.max_claims > 0 && claims >= rules_.max_claims;
 }
 
 /// Drops the key that has been idle for longest if there are as many as there may be.

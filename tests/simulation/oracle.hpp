@@ -33,6 +33,8 @@ class Violation : public std::runtime_error {
 struct Rules {
   std::size_t max_locks = 0;
   std::size_t max_waiters = 0;
+  std::size_t max_claims = 0;
+  std::int64_t max_lease = 0;       ///< seconds
   std::int64_t default_lease = 33;  ///< seconds
   bool release_on_disconnect = true;
   Time gc_interval{0};
@@ -151,6 +153,7 @@ class Oracle {
   void wait(ConnectionId id, const Name& name, std::int64_t timeout);
   void release(ConnectionId id, const Name& name, std::string_view token);
   void renew(ConnectionId id, const Name& name, std::string_view token, std::int64_t lease);
+  [[nodiscard]] bool full_of_claims() const;
   [[nodiscard]] bool make_room();
 
   void leave(ConnectionId id, std::string_view unsent, bool release_all);

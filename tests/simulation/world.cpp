@@ -64,6 +64,8 @@ Rules World::draw_rules() {
   };
   return {.max_locks = cap(40, 6),
           .max_waiters = cap(client_count_ > kLarge ? 10 : 30, 4),
+          .max_claims = random_.percent(20) ? random_.between(1, 2 * client_count_) : 0,
+          .max_lease = random_.percent(20) ? static_cast<std::int64_t>(random_.between(1, 40)) : 0,
           .default_lease = static_cast<std::int64_t>(random_.between(1, 40)),
           .release_on_disconnect = !random_.percent(45),
           .gc_interval = std::chrono::seconds(random_.between(1, 20)),
@@ -73,8 +75,11 @@ Rules World::draw_rules() {
 reactor::ServiceOptions World::options() const {
   using std::chrono::duration_cast;
   using std::chrono::seconds;
-  return {.table = {.max_locks = rules_.max_locks, .max_waiters = rules_.max_waiters},
+  return {.table = {.max_locks = rules_.max_locks,
+                    .max_waiters = rules_.max_waiters,
+                    .max_claims = rules_.max_claims},
           .default_lease = seconds(rules_.default_lease),
+          .max_lease = seconds(rules_.max_lease),
           .sweep_interval = 1s,
           .gc_interval = duration_cast<seconds>(rules_.gc_interval),
           .gc_max_idle = duration_cast<seconds>(rules_.gc_max_idle),
@@ -656,12 +661,13 @@ std::string World::where() const {
 /// Says what the seed has made.
 void World::introduce() const {
   const auto number = [](auto value) { return static_cast<unsigned long long>(value); };
-  std::fprintf(
-      trace_,
-      "clients %llu, pace %llu ms, max locks %llu, max waiters %llu, default lease %llu s%s\n",
-      number(client_count_), number(pace_ / 1ms), number(rules_.max_locks),
-      number(rules_.max_waiters), number(rules_.default_lease),
-      rules_.release_on_disconnect ? "" : ", grants outlive connections");
+  std::fprintf(trace_,
+               "clients %llu, pace %llu ms, max locks %llu, max waiters %llu, max claims %llu, "
+               "default lease %llu s, longest %llu s%s\n",
+               number(client_count_), number(pace_ / 1ms), number(rules_.max_locks),
+               number(rules_.max_waiters), number(rules_.max_claims), number(rules_.default_lease),
+               number(rules_.max_lease),
+               rules_.release_on_disconnect ? "" : ", grants outlive connections");
   if (has_fence_file_) {
     std::fprintf(trace_, "fences %llu at a time, the disk takes %llu ms%s%s\n", number(fence_step_),
                  number(disk_latency_ / 1ms), disk_fails_ ? " or fails" : "",
