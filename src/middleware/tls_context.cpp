@@ -14,6 +14,9 @@
 #include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
+
+#include "base/tls.hpp"
 
 #include "base/small_file.hpp"
 #include "base/text.hpp"
@@ -32,7 +35,11 @@ constexpr long kSessionLifetimeS = 3600;
 struct OpenSslDeleter {
   void operator()(BIO* bio) const { BIO_free(bio); }
   void operator()(X509* certificate) const { X509_free(certificate); }
+  void operator()(X509_NAME* name) const { X509_NAME_free(name); }
   void operator()(EVP_PKEY* key) const { EVP_PKEY_free(key); }
+  void operator()(STACK_OF(X509_NAME) * names) const {
+    sk_X509_NAME_pop_free(names, X509_NAME_free);
+  }
 };
 template <class T>
 using Owned = std::unique_ptr<T, OpenSslDeleter>;
@@ -144,19 +151,10 @@ CertificateInfo describe(const X509* certificate) {
 }
 
 void set_rules(SSL_CTX* context) {
-  constexpr const char* kSuites12 =
-      "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
-      "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
-      "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305";
-  constexpr const char* kSuites13 =
-      "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
-  require(SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) == 1);
-  require(SSL_CTX_set_cipher_list(context, kSuites12) == 1);
-  require(SSL_CTX_set_ciphersuites(context, kSuites13) == 1);
+  require(base::set_tls_rules(context));
   // A stream that ends without a close_notify is a peer that left, as without TLS: every request
   // says itself where it ends, so that nobody gains by cutting one off.
-  SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
-                                   SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA |
+  SSL_CTX_set_options(context, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA |
                                    SSL_OP_IGNORE_UNEXPECTED_EOF);
   SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                                 SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
@@ -192,19 +190,42 @@ void use_key(SSL_CTX* context, const std::filesystem::path& path) {
   if (SSL_CTX_use_PrivateKey(context, key.get()) != 1) file.refuse(openssl_reason());
 }
 
+/// Who issues what `trusted` vouches for: itself, if it is an authority.
+const X509_NAME* issuer_by(X509* trusted) {
+  return X509_check_ca(trusted) > 0 ? X509_get_subject_name(trusted)
+                                    : X509_get_issuer_name(trusted);
+}
+
+/// Tells clients whose certificates are asked for. They need not be told, and are not if the list
+/// would be longer than they read.
+void announce_issuers(SSL_CTX* context, const std::vector<Owned<X509>>& trusted) {
+  constexpr std::size_t kLongestList = base::kMaxHandshakeMessage / 2;
+  Owned<STACK_OF(X509_NAME)> names(sk_X509_NAME_new_null());
+  require(names != nullptr);
+  std::size_t size = 0;
+  for (const Owned<X509>& certificate : trusted) {
+    Owned<X509_NAME> name(X509_NAME_dup(issuer_by(certificate.get())));
+    require(name != nullptr);
+    size += static_cast<std::size_t>(i2d_X509_NAME(name.get(), nullptr)) + 2;
+    require(sk_X509_NAME_push(names.get(), name.get()) > 0);
+    static_cast<void>(name.release());
+  }
+  if (size <= kLongestList) SSL_CTX_set_client_CA_list(context, names.release());
+}
+
 /// Demands certificates of clients. Returns the authorities' fingerprints.
 std::vector<std::string> verify_clients(SSL_CTX* context, const std::filesystem::path& path) {
   PemFile file(kClientCa, path);
   X509_STORE* const store = SSL_CTX_get_cert_store(context);
   std::vector<std::string> fingerprints;
-  while (const Owned<X509> authority = file.next_certificate()) {
-    if (X509_STORE_add_cert(store, authority.get()) != 1 ||
-        SSL_CTX_add_client_CA(context, authority.get()) != 1) {
-      file.refuse(openssl_reason());
-    }
+  std::vector<Owned<X509>> trusted;
+  while (Owned<X509> authority = file.next_certificate()) {
+    if (X509_STORE_add_cert(store, authority.get()) != 1) file.refuse(openssl_reason());
     fingerprints.push_back(fingerprint(authority.get()));
+    trusted.push_back(std::move(authority));
   }
-  if (fingerprints.empty()) file.refuse("no certificate in PEM format is in it");
+  if (trusted.empty()) file.refuse("no certificate in PEM format is in it");
+  announce_issuers(context, trusted);
   SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
   return fingerprints;
 }

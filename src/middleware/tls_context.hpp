@@ -1,6 +1,6 @@
 // What TLS connections have in common: certificate, key, the authorities that client certificates
-// are checked against, and what is spoken: TLS 1.2 and 1.3 (RFC 5246, RFC 8446), ephemeral keys and
-// authenticated encryption only, no renegotiation, no compression, sessions resumed by tickets.
+// are checked against, and what is spoken: TLS 1.2 and 1.3 (RFC 5246, RFC 8446) by the rules of
+// `base/tls.hpp`, sessions resumed by tickets.
 //
 //   const TlsContext context = TlsContext::load({.certificate = "server.crt", .key =
 //   "server.key"}); Ssl connection = context.accept();

@@ -13,6 +13,8 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 
+#include "base/tls.hpp"
+
 namespace dflockd::middleware {
 
 namespace {
@@ -28,7 +30,56 @@ bool is_would_block(int error) {
   return error == EAGAIN || error == EWOULDBLOCK;
 }
 
+/// An error of OpenSSL's, as it would have found it itself.
+std::error_code tls_error(int reason) {
+  return {static_cast<int>(ERR_PACK(ERR_LIB_SSL, 0, reason)), asio::error::get_ssl_category()};
+}
+
+/// The reason of an error of OpenSSL's; 0 for another.
+int tls_reason(const std::error_code& error) {
+  if (error.category() != asio::error::get_ssl_category()) return 0;
+  return ERR_GET_REASON(static_cast<unsigned long>(static_cast<unsigned int>(error.value())));
+}
+
 }  // namespace
+
+bool HandshakeSizes::admit(std::string_view received) {
+  constexpr std::uint8_t kHandshake = 22;
+  while (!received.empty()) {
+    if (record_left_ == 0) {
+      record_[record_size_++] = static_cast<std::uint8_t>(received.front());
+      received.remove_prefix(1);
+      if (record_size_ < record_.size()) continue;
+      record_size_ = 0;
+      record_left_ = static_cast<std::uint16_t>(record_[3] << 8U | record_[4]);
+      continue;
+    }
+    const std::string_view content = received.substr(0, record_left_);
+    if (record_[0] == kHandshake && !admit_content(content)) return false;
+    record_left_ = static_cast<std::uint16_t>(record_left_ - content.size());
+    received.remove_prefix(content.size());
+  }
+  return true;
+}
+
+bool HandshakeSizes::admit_content(std::string_view content) {
+  while (!content.empty()) {
+    if (message_left_ > 0) {
+      const std::string_view part = content.substr(0, message_left_);
+      message_left_ -= static_cast<std::uint32_t>(part.size());
+      content.remove_prefix(part.size());
+      continue;
+    }
+    message_[message_size_++] = static_cast<std::uint8_t>(content.front());
+    content.remove_prefix(1);
+    if (message_size_ < message_.size()) continue;
+    message_size_ = 0;
+    message_left_ =
+        static_cast<std::uint32_t>(message_[1] << 16U | message_[2] << 8U | message_[3]);
+    if (message_left_ > base::kMaxHandshakeMessage) return false;
+  }
+  return true;
+}
 
 struct TlsStream::Transport {
   static TlsStream& stream(BIO* bio) { return *static_cast<TlsStream*>(BIO_get_data(bio)); }
@@ -42,6 +93,7 @@ struct TlsStream::Transport {
         received = ::recv(self.socket_.native_handle(), space, static_cast<std::size_t>(size), 0);
       } while (received < 0 && errno == EINTR);
       if (received > 0) self.slice_ += static_cast<std::size_t>(received);
+      if (received > 0 && !self.admit({space, static_cast<std::size_t>(received)})) return -1;
       // As in receive_buffer.hpp: a short reception has emptied the socket.
       self.drained_ = received < 0 ? is_would_block(errno)
                                    : received > 0 && (received < size || self.slice_ >= kReadSlice);
@@ -117,22 +169,46 @@ net::Awaitable TlsStream::handshake(std::error_code& error) {
     begin_receiving();
     ERR_clear_error();
     error = outcome(SSL_do_handshake(ssl_.get()));
+    // It may be one of our clients that was not told of TLS. Others would see garbage.
+    if (tls_reason(error) == SSL_R_WRONG_VERSION_NUMBER) send_alert(SSL_AD_PROTOCOL_VERSION);
     if (error != asio::error::would_block) co_return;
     co_await wait(error);
     if (error) co_return;
   }
 }
 
+/// Whether handshake messages in `received` are short enough; sets `transport_error_` if not. What
+/// OpenSSL decrypts it bounds itself.
+bool TlsStream::admit(std::string_view received) {
+  heard_ = true;
+  if (SSL_is_init_finished(ssl_.get()) == 1) return true;
+  if (SSL_version(ssl_.get()) == TLS1_2_VERSION) return true;  // agreed on, so there was the hello
+  if (sizes_.admit(received)) return true;
+  transport_error_ = tls_error(SSL_R_EXCESSIVE_MESSAGE_SIZE);
+  send_alert(SSL_AD_ILLEGAL_PARAMETER);
+  return false;
+}
+
+/// Says why there is no handshake where OpenSSL has said nothing, in the clear.
+void TlsStream::send_alert(std::uint8_t alert) {
+  if (BIO_number_written(SSL_get_wbio(ssl_.get())) > 0) return;
+  const std::array<std::uint8_t, 7> record{21, 3, 1, 0, 2, SSL3_AL_FATAL, alert};
+  ::send(socket_.native_handle(), record.data(), record.size(), MSG_NOSIGNAL);
+}
+
 std::string TlsStream::why(const std::error_code& error) {
   if (error == asio::error::eof) return "the peer left";
-  if (error.category() != asio::error::get_ssl_category()) return error.message();
-  const auto code = static_cast<unsigned long>(static_cast<unsigned int>(error.value()));
-  switch (ERR_GET_REASON(code)) {
+  switch (tls_reason(error)) {
+    case 0:
+      return error.message();
     case SSL_R_HTTP_REQUEST:
     case SSL_R_HTTPS_PROXY_REQUEST:
     case SSL_R_WRONG_VERSION_NUMBER:
       return "plain text where TLS was expected";
+    case SSL_R_EXCESSIVE_MESSAGE_SIZE:
+      return "a handshake message is over 16 KiB long";
     default: {
+      const auto code = static_cast<unsigned long>(static_cast<unsigned int>(error.value()));
       const char* const reason = ERR_reason_error_string(code);
       return reason != nullptr ? reason : "unknown";
     }
@@ -181,6 +257,7 @@ std::size_t TlsStream::read_buffered(std::span<char> space, std::error_code& err
     ERR_clear_error();
     error = outcome(SSL_read_ex(ssl_.get(), space.data() + size, space.size() - size, &more));
     size += more;
+    if (more > 0) base::note_data(ssl_.get());
   } while (!error && size < space.size() && SSL_has_pending(ssl_.get()) == 1);
   if (size > 0) error.clear();  // it comes again
   return size;
@@ -255,6 +332,7 @@ std::error_code TlsStream::outcome(int result) {
     case SSL_ERROR_ZERO_RETURN:
       return asio::error::eof;
     case SSL_ERROR_SYSCALL:
+      if (base::was_cut_off(ssl_.get())) transport_error_ = tls_error(SSL_R_UNEXPECTED_MESSAGE);
       failure_ = transport_error_ ? transport_error_ : asio::error::eof;
       return failure_;
     default: {

@@ -11,7 +11,9 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -24,6 +26,24 @@
 #include "net/net.hpp"
 
 namespace dflockd::middleware {
+
+/// Finds the messages of a handshake in what has been received before there are keys, to refuse one
+/// that is announced to be too long: OpenSSL would make room for 128 KB of ClientHello at once.
+class HandshakeSizes {
+ public:
+  /// False if too long a message begins in `received`.
+  [[nodiscard]] bool admit(std::string_view received);
+
+ private:
+  bool admit_content(std::string_view content);
+
+  std::array<std::uint8_t, 5> record_{};   ///< the header of a record: its type, version and length
+  std::array<std::uint8_t, 4> message_{};  ///< the header of a message: its type and length
+  std::uint8_t record_size_ = 0;           ///< how much of it there is
+  std::uint8_t message_size_ = 0;
+  std::uint16_t record_left_ = 0;  ///< of its content
+  std::uint32_t message_left_ = 0;
+};
 
 class TlsStream {
  public:
@@ -53,6 +73,9 @@ class TlsStream {
 
   /// Why a handshake failed, for the log.
   [[nodiscard]] static std::string why(const std::error_code& error);
+
+  /// Whether the peer has sent anything.
+  [[nodiscard]] bool has_heard() const { return heard_; }
 
   /// Interrupted by cancelling; may return nothing and `would_block` where only a part of a record
   /// has come, since that may have swallowed an interruption.
@@ -92,11 +115,15 @@ class TlsStream {
                               net::into(error));
   }
   std::error_code outcome(int result);
+  bool admit(std::string_view received);
+  void send_alert(std::uint8_t alert);
 
   net::Socket socket_;
   Ssl ssl_;
   std::error_code transport_error_;  ///< the socket's last
   std::error_code failure_;          ///< why nothing more can be sent or received
+  HandshakeSizes sizes_;
+  bool heard_ = false;  ///< the peer has sent something
   bool wants_write_ = false;
   bool delivering_ = false;  ///< has read, and gives others their turn before it returns that
   bool drained_ = false;     ///< nothing is to be received, unless the socket says so again

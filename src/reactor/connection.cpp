@@ -92,11 +92,13 @@ typename Connection<Stream>::Next Connection<Stream>::handle_requests() {
   replies.clear();
   if (timed_out_) return refuse("read_timeout");
   if (answered_) take_answer(replies);
+  if (!greeted_ && speaks_tls()) return refuse("tls");
   while (!blocked_) {
     const protocol::Frame frame = framer_.next(input_.unread());
     if (frame.status == protocol::FrameStatus::kIncomplete) return Next::kReceive;
     if (frame.status == protocol::FrameStatus::kTooLong) return refuse("line_too_long");
 
+    greeted_ = true;
     const protocol::Request request = protocol::parse(frame.lines);
     if (must_authenticate(request)) {
       const bool is_auth = request.command == protocol::Command::kAuth;
@@ -124,6 +126,13 @@ typename Connection<Stream>::Next Connection<Stream>::handle_requests() {
     if (is_stats) return Next::kSendStats;
   }
   return input_.full() ? refuse("too_much_sent_ahead") : Next::kReceive;
+}
+
+/// Whether the peer begins a TLS handshake where nobody answers it, and would wait.
+template <class Stream>
+bool Connection<Stream>::speaks_tls() const {
+  constexpr std::string_view kHandshake = "\x16\x03";
+  return input_.unread().starts_with(kHandshake);
 }
 
 /// The first request on a connection must, if a secret is demanded, and every `auth` after it.

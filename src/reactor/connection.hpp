@@ -83,6 +83,7 @@ class Connection final : public StreamConnection<Stream>, private Waiter {
   void wait_over(const locks::Answer& answer) noexcept override;
 
   Next handle_requests();
+  [[nodiscard]] bool speaks_tls() const;
   [[nodiscard]] bool must_authenticate(const protocol::Request& request) const;
   [[nodiscard]] bool authenticate(const protocol::Request& request, std::string_view argument);
   Next refuse(const char* why);
@@ -114,6 +115,7 @@ class Connection final : public StreamConnection<Stream>, private Waiter {
   StatsReporter::Asker* asker_ = nullptr;  ///< while it waits for a report
   std::uint8_t blocked_label_ = 0;         ///< of the request that waits, for the metrics
   bool authenticated_;                     ///< or need not
+  bool greeted_ = false;                   ///< has sent a request
   bool blocked_ = false;                   ///< a request waits for its answer
   bool answered_ = false;                  ///< and it is there, not sent yet
   bool left_ = false;                      ///< its owner is closed

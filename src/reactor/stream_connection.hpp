@@ -56,14 +56,15 @@ class StreamConnection : public Watched {
   /// Who is at the other end.
   [[nodiscard]] virtual const OwnerInfo& info() const = 0;
 
-  /// The TLS handshake, which must be over within the read timeout. False if it failed.
+  /// The TLS handshake, which must be over within the read timeout. False if it failed. A peer that
+  /// leaves before its first byte, such as a load balancer's probe, just leaves.
   net::AwaitableOf<bool> shake_hands() requires Stream::kBeginsWithHandshake {
     std::error_code error;
     suspended_in_ = Suspension::kShakingHands;
     co_await stream_.handshake(error);
     suspended_in_ = Suspension::kNone;
     service_.refresh_clock();
-    if (error && !ended_) {
+    if (error && !ended_ && stream_.has_heard()) {  // who has said nothing was no client: a probe
       server_.warn(Server::Complaint::kHandshake, info(), stream_.why(error));
       ending_ = "tls_handshake_failed";
     }

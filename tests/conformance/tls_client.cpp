@@ -34,6 +34,9 @@ Context make_context(const TlsOptions& options) {
   if (!options.suites.empty()) {
     require(SSL_CTX_set_ciphersuites(context.get(), options.suites.c_str()) == 1);
   }
+  if (!options.groups.empty()) {
+    require(SSL_CTX_set1_groups_list(context.get(), options.groups.c_str()) == 1);
+  }
   if (options.trusted != nullptr) {
     SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER, nullptr);
     require(X509_STORE_add_cert(SSL_CTX_get_cert_store(context.get()),

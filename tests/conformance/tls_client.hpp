@@ -38,6 +38,7 @@ struct TlsOptions {
   int max_version = TLS1_3_VERSION;
   std::string ciphers{};  ///< of TLS 1.2; empty: OpenSSL's choice
   std::string suites{};   ///< of TLS 1.3
+  std::string groups{};   ///< the first of which is what the hello has a key for
   Session session{};      ///< to resume
 };
 

@@ -1,12 +1,12 @@
-// What the TLS connections of a load have in common: TLS 1.2 or 1.3, and how the server's
-// certificate is verified. Built once from the options and never changed.
+// What the TLS connections of a load have in common: the rules of base/tls.hpp, and how the
+// server's certificate is verified. Built once from the options and never changed.
 #pragma once
 
 #include <memory>
-#include <string>
 
 #include <openssl/ssl.h>
 
+#include "base/tls.hpp"
 #include "cli/bench/options.hpp"
 
 namespace dflockd::bench {
@@ -36,7 +36,7 @@ class TlsContext {
   void verify(const Options& options);
 
   Owned<SSL_CTX> context_;
-  std::string server_name_;  ///< what the server is told that it is called; empty for an address
+  base::TlsName server_name_;  ///< whom its certificate must be for
 };
 
 }  // namespace dflockd::bench

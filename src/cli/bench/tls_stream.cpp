@@ -112,6 +112,7 @@ std::size_t TlsStream::take(std::span<char> space, std::error_code& error) {
     ERR_clear_error();
     error = outcome(SSL_read_ex(ssl_.get(), space.data() + size, space.size() - size, &more));
     size += more;
+    if (more > 0) base::note_data(ssl_.get());
   } while (!error && size < space.size() && has_unread());
   if (size > 0) error.clear();  // it comes again
   return size;

@@ -1,0 +1,113 @@
+#include "base/tls.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <memory>
+
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <openssl/x509_vfy.h>
+
+namespace dflockd::base {
+namespace {
+
+/// Where an `SSL` counts its peer's messages without data: the slot is the counter.
+int counter() {
+  static const int kIndex = SSL_get_ex_new_index(0, nullptr, nullptr, nullptr, nullptr);
+  return kIndex;
+}
+
+std::intptr_t messages_without_data(const SSL* ssl) {
+  return reinterpret_cast<std::intptr_t>(SSL_get_ex_data(ssl, counter()));
+}
+
+void set_messages_without_data(SSL* ssl, std::intptr_t count) {
+  SSL_set_ex_data(ssl, counter(),
+                  reinterpret_cast<void*>(count));  // NOLINT(performance-no-int-to-ptr)
+}
+
+/// OpenSSL calls it as a handshake goes on, and for each of its messages that comes later.
+void on_progress(const SSL* observed, int where, int result) {
+  auto* const ssl = const_cast<SSL*>(observed);  // NOLINT(cppcoreguidelines-pro-type-const-cast)
+  if (where == SSL_CB_HANDSHAKE_DONE) return set_messages_without_data(ssl, -1);  // its end follows
+  const bool is_message = (where & SSL_CB_EXIT) != 0 && result == 1;
+  const bool is_refused_renegotiation = where == SSL_CB_WRITE_ALERT;
+  if (!is_message && !is_refused_renegotiation) return;
+  if (SSL_is_init_finished(ssl) != 1) return;
+  set_messages_without_data(ssl, messages_without_data(ssl) + 1);
+  // OpenSSL returns then, and does not go on with what it has received.
+  if (was_cut_off(ssl)) SSL_set_shutdown(ssl, SSL_get_shutdown(ssl) | SSL_RECEIVED_SHUTDOWN);
+}
+
+/// `host` as inet_ntop(3) writes it, if it is an address; else empty.
+std::string address_text(std::string host) {
+  if (host.find(':') != std::string::npos) host.resize(std::min(host.find('%'), host.size()));
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_NUMERICHOST;
+  addrinfo* found = nullptr;
+  if (::getaddrinfo(host.c_str(), nullptr, &hints, &found) != 0) return {};
+  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owner(found, &::freeaddrinfo);
+  const void* const bytes =
+      found->ai_family == AF_INET6
+          ? static_cast<const void*>(&reinterpret_cast<sockaddr_in6*>(found->ai_addr)->sin6_addr)
+          : &reinterpret_cast<sockaddr_in*>(found->ai_addr)->sin_addr;
+  std::array<char, INET6_ADDRSTRLEN> text{};
+  ::inet_ntop(found->ai_family, bytes, text.data(), text.size());
+  return text.data();
+}
+
+}  // namespace
+
+bool set_tls_rules(SSL_CTX* context) {
+  constexpr const char* kSuites12 =
+      "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
+      "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
+      "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305";
+  constexpr const char* kSuites13 =
+      "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
+  SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+  SSL_CTX_set_max_cert_list(context, static_cast<long>(kMaxHandshakeMessage));
+  SSL_CTX_set_info_callback(context, &on_progress);
+  return counter() >= 0 && SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) == 1 &&
+         SSL_CTX_set_cipher_list(context, kSuites12) == 1 &&
+         SSL_CTX_set_ciphersuites(context, kSuites13) == 1 &&
+         SSL_CTX_set1_groups_list(context, "X25519:P-256:P-384") == 1 &&
+         X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(context), X509_V_FLAG_PARTIAL_CHAIN) == 1;
+}
+
+void note_data(SSL* ssl) {
+  if (messages_without_data(ssl) != 0) set_messages_without_data(ssl, 0);
+}
+
+bool was_cut_off(const SSL* ssl) {
+  return messages_without_data(ssl) > kMaxMessagesWithoutData;
+}
+
+std::optional<TlsName> tls_name(std::string_view host) {
+  if (host.empty() || host.front() == '.' || host.find('\0') != std::string_view::npos) return {};
+  std::string name(host);
+  if (name.front() == '[' && name.back() == ']') name = name.substr(1, name.size() - 2);
+  if (std::string address = address_text(name); !address.empty()) {
+    return TlsName{.text = std::move(address), .is_address = true};
+  }
+  if (name.back() == '.') name.pop_back();
+  return TlsName{.text = std::move(name), .is_address = false};
+}
+
+bool demand_name(SSL_CTX* context, const TlsName& name) {
+  X509_VERIFY_PARAM* const rules = SSL_CTX_get0_param(context);
+  return name.is_address
+             ? X509_VERIFY_PARAM_set1_ip_asc(rules, name.text.c_str()) == 1
+             : X509_VERIFY_PARAM_set1_host(rules, name.text.data(), name.text.size()) == 1;
+}
+
+bool announce_name(SSL* ssl, const TlsName& name) {
+  return name.is_address || SSL_set_tlsext_host_name(ssl, name.text.c_str()) == 1;
+}
+
+}  // namespace dflockd::base
