@@ -14,6 +14,7 @@
 #include <openssl/bio.h>
 #include <openssl/err.h>
 
+#include "base/tls.hpp"
 #include "client/failure.hpp"
 #include "client/fork.hpp"
 
@@ -96,21 +97,37 @@ void Channel::shake_hands(const TlsOptions& options, const std::string& host,
 
 std::string_view Channel::call(std::string_view request, const Limits& limits,
                                std::size_t longest) {
-  send(request, limits);
+  try {
+    send(request, limits);
+  } catch (const Failure& failure) {
+    if (failure.code() != errc::connection || !hears_refusal(limits)) throw;
+  }
   return read_line(limits, longest);
 }
 
-bool Channel::is_quiet() noexcept {
+/// After the server has hung up: whether the next line says that it wants another secret. Throws
+/// `Failure` (`errc::tls`) if it has refused the handshake.
+bool Channel::hears_refusal(const Limits& limits) {
+  try {
+    const std::string_view line = read_line(limits, detail::kLongestAnswer);
+    taken_ = 0;  // it is read again
+    return detail::read_ok(line) == errc::auth;
+  } catch (const Failure& failure) {
+    if (failure.code() == errc::tls) throw;
+    return false;
+  }
+}
+
+void Channel::expect_quiet() {
   std::array<char, 4096> bytes;  // NOLINT(cppcoreguidelines-pro-type-member-init): overwritten
   const ssize_t received = ::recv(socket_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT);
-  if (received < 0) return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
-  if (received == 0 || tls_ == nullptr) return false;
+  if (received < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return;
+  if (received <= 0 || tls_ == nullptr) fail_closed();
   // Under TLS there is more than what the server says, such as tickets for later sessions.
-  if (BIO_write(incoming_, bytes.data(), static_cast<int>(received)) <= 0) return false;
-  ERR_clear_error();
+  if (BIO_write(incoming_, bytes.data(), static_cast<int>(received)) <= 0) throw std::bad_alloc();
   std::size_t size = 0;
-  const int result = SSL_read_ex(tls_.get(), bytes.data(), bytes.size(), &size);
-  return SSL_get_error(tls_.get(), result) == SSL_ERROR_WANT_READ;
+  if (!decrypt(bytes.data(), bytes.size(), size)) return;
+  fail_closed();  // what the server says to whom it leaves is no answer
 }
 
 std::string_view Channel::abandon(const Limits& limits) noexcept {
@@ -152,8 +169,10 @@ void Channel::send_bytes(std::string_view bytes, const Limits& limits) {
 void Channel::flush(const Limits& limits) {
   char* bytes = nullptr;
   const long size = BIO_get_mem_data(outgoing_, &bytes);
+  // Emptied also if it cannot be sent: what the server said before it hung up is still read.
+  const auto empty = [](BIO* bio) { BIO_reset(bio); };
+  const std::unique_ptr<BIO, decltype(empty)> emptied(outgoing_, empty);
   if (size > 0) send_bytes({bytes, static_cast<std::size_t>(size)}, limits);
-  BIO_reset(outgoing_);
 }
 
 std::size_t Channel::receive_bytes(char* space, std::size_t size, const Limits& limits) {
@@ -168,6 +187,23 @@ std::size_t Channel::receive_bytes(char* space, std::size_t size, const Limits& 
   }
 }
 
+/// Decrypts some of what has arrived. False if that is no whole record of data.
+bool Channel::decrypt(char* space, std::size_t capacity, std::size_t& size) {
+  ERR_clear_error();
+  const int result = SSL_read_ex(tls_.get(), space, capacity, &size);
+  switch (SSL_get_error(tls_.get(), result)) {
+    case SSL_ERROR_NONE:
+      base::note_data(tls_.get());
+      return true;
+    case SSL_ERROR_WANT_READ:
+      return false;
+    case SSL_ERROR_ZERO_RETURN:
+      fail_closed();
+    default:
+      throw Failure(errc::tls, tls_reason(tls_.get()));
+  }
+}
+
 void Channel::receive(const Limits& limits) {
   std::array<char, 16'384> bytes;  // NOLINT(cppcoreguidelines-pro-type-member-init): overwritten
   if (tls_ == nullptr) {
@@ -175,16 +211,11 @@ void Channel::receive(const Limits& limits) {
     return;
   }
   for (;;) {
-    ERR_clear_error();
     std::size_t size = 0;
-    const int result = SSL_read_ex(tls_.get(), bytes.data(), bytes.size(), &size);
-    if (result == 1) {
+    if (decrypt(bytes.data(), bytes.size(), size)) {
       received_.append(bytes.data(), size);
       return;
     }
-    const int error = SSL_get_error(tls_.get(), result);
-    if (error == SSL_ERROR_ZERO_RETURN) fail_closed();
-    if (error != SSL_ERROR_WANT_READ) throw Failure(errc::tls, tls_reason(tls_.get()));
     flush(limits);  // such as the answer to a change of keys
     size = receive_bytes(bytes.data(), bytes.size(), limits);
     if (BIO_write(incoming_, bytes.data(), static_cast<int>(size)) <= 0) throw std::bad_alloc();
@@ -196,6 +227,9 @@ std::string_view Channel::read_line(const Limits& limits, std::size_t longest) {
   taken_ = 0;
   std::size_t seen = 0;
   for (;;) {
+    if (tls_ == nullptr && detail::is_tls_alert(received_)) {
+      throw Failure(errc::tls, "the server speaks TLS only");
+    }
     const std::size_t end = received_.find('\n', seen);
     const std::size_t size = std::min(end, received_.size());
     if (size > longest) throw Failure(errc::protocol, "the server's answer is too long");

@@ -30,9 +30,9 @@ class Channel {
   std::string_view call(std::string_view request, const Limits& limits,
                         std::size_t longest = detail::kLongestAnswer);
 
-  /// Whether the server has neither closed an idle channel nor said anything unasked on it. Never
-  /// waits.
-  [[nodiscard]] bool is_quiet() noexcept;
+  /// Throws `Failure` if the server has closed an idle channel, or said anything unasked on it:
+  /// `errc::connection`, or `tls` if it has refused the handshake. Never waits.
+  void expect_quiet();
 
   /// Tells the server that nobody waits for the answer any more, and returns the line that it had
   /// sent already, or nothing. Never throws; gives up when `limits` say so.
@@ -48,6 +48,8 @@ class Channel {
   void flush(const Limits& limits);
   /// Adds what arrives to `received_`, at least one byte, or throws.
   void receive(const Limits& limits);
+  bool decrypt(char* space, std::size_t capacity, std::size_t& size);
+  bool hears_refusal(const Limits& limits);
   std::size_t receive_bytes(char* space, std::size_t size, const Limits& limits);
   std::string_view read_line(const Limits& limits, std::size_t longest);
 

@@ -51,9 +51,11 @@ class Connection::Impl {
     if (!channel_ || generation_ != client::fork_generation()) {
       throw Failure(errc::connection, "the connection is closed");
     }
-    if (!channel_->is_quiet()) {  // what the server says to whom it leaves is no answer
+    try {
+      channel_->expect_quiet();
+    } catch (const Failure&) {
       channel_.reset();
-      throw Failure(errc::connection, "the server closed the connection");
+      throw;
     }
     const auto deadline =
         client::later(client::later(Clock::now(), timeout), options_.response_timeout);

@@ -57,6 +57,16 @@ LockOptions checked(LockOptions options, int limit) {
   return options;
 }
 
+/// Whether the server has neither closed an idle channel nor said anything unasked on it.
+bool is_quiet(Channel& channel) noexcept {
+  try {
+    channel.expect_quiet();
+    return true;
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
 /// The failure that a refusal is.
 Failure refusal(std::error_code error, std::string_view line) {
   const auto code = static_cast<errc>(error.value());
@@ -435,7 +445,7 @@ Contender::Impl::Answer Contender::Impl::ask(const Limits& limits, const std::st
                                              Again again) {
   const bool was_idle = channel_ && Clock::now() - last_used_ > kQuiet;
   if (channel_ && again == Again::kYes &&
-      (peer_->is_gone() || (was_idle && !channel_->is_quiet()))) {
+      (peer_->is_gone() || (was_idle && !is_quiet(*channel_)))) {
     disconnect();
   }
   for (;;) {

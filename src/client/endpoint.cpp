@@ -22,6 +22,13 @@ bool is_port(std::string_view text) {
 
 }  // namespace
 
+bool is_host(std::string_view host) {
+  const auto is_foreign = [](unsigned char byte) {
+    return byte <= ' ' || byte == 0x7f || byte == '/' || byte == '@';
+  };
+  return !host.empty() && host.front() != '.' && std::none_of(host.begin(), host.end(), is_foreign);
+}
+
 std::string Endpoint::text() const {
   const bool brackets = host.find(':') != std::string::npos;
   return (brackets ? '[' + host + ']' : host) + ':' + port;
@@ -43,7 +50,7 @@ Endpoint parse_endpoint(std::string_view server) {
     if (rest.find(':', 1) != std::string_view::npos) refuse(server, "has more than one colon");
   }
   if (host.empty()) refuse(server, "has no host");
-  if (host.find_first_of(" \t\r\n/@") != std::string_view::npos) refuse(server, "is no host");
+  if (!is_host(host)) refuse(server, "is no host");
   if (rest.empty()) return {.host = std::string(host), .port = std::string(kDefaultPort)};
   if (rest.front() != ':' || !is_port(rest.substr(1))) {
     refuse(server, "has no port from 1 to 65535");

@@ -9,6 +9,9 @@ namespace dflockd::client {
 /// The port of a server that is given without one.
 inline constexpr std::string_view kDefaultPort = "6388";
 
+/// Whether `host` may be a name or an address.
+[[nodiscard]] bool is_host(std::string_view host);
+
 struct Endpoint {
   std::string host;  ///< a name or an address, without brackets
   std::string port;  ///< 1 to 65535, decimal

@@ -22,6 +22,7 @@
 #include <asio/write.hpp>
 #include <dflockd/detail/wire.hpp>
 
+#include "base/tls.hpp"
 #include "client/failure.hpp"
 #include "client/renewer.hpp"
 #include "client/socket.hpp"
@@ -45,6 +46,10 @@ constexpr milliseconds kLongestPause{1'000};
 bool ends_earlier(const std::shared_ptr<Renewal>& a, const std::shared_ptr<Renewal>& b) {
   // cppcheck-suppress mismatchingContainerExpression ; these are ends in time
   return a->end() < b->end();
+}
+
+auto into(std::error_code& error) {
+  return asio::redirect_error(asio::use_awaitable, error);
 }
 
 }  // namespace
@@ -79,7 +84,7 @@ class Lane::Link {
   /// Without TLS. `error` says so if it was cut, too.
   asio::awaitable<void> connect(const Address& address, std::error_code& error) {
     socket_.assign(address.protocol(), open_socket(address.protocol().family()).release());
-    co_await socket_.async_connect(address, asio::redirect_error(asio::use_awaitable, error));
+    co_await socket_.async_connect(address, into(error));
     if (!error && !socket_.is_open()) error = asio::error::operation_aborted;
     std::error_code ignored;
     if (error) socket_.close(ignored);
@@ -87,26 +92,37 @@ class Lane::Link {
 
   asio::awaitable<void> shake_hands() {
     if (tls_ == nullptr) co_return;
-    co_await tls_->async_handshake(asio::ssl::stream_base::client, asio::use_awaitable);
+    std::error_code error;
+    co_await tls_->async_handshake(asio::ssl::stream_base::client, into(error));
+    expect_success(error);
   }
 
   asio::awaitable<void> write(std::string_view text) {
-    if (tls_ != nullptr) {
-      co_await asio::async_write(*tls_, asio::buffer(text), asio::use_awaitable);
+    std::error_code error;
+    if (tls_ == nullptr) {
+      co_await asio::async_write(socket_, asio::buffer(text), into(error));
     } else {
-      co_await asio::async_write(socket_, asio::buffer(text), asio::use_awaitable);
+      co_await asio::async_write(*tls_, asio::buffer(text), into(error));
     }
+    if (!error) co_return;
+    std::string_view said;  // the server may have refused the handshake before it hung up
+    if (tls_ != nullptr) co_await read_line(said);
+    expect_success(error);
   }
 
   /// Sets `line` to the next line; it lives until the next call.
   asio::awaitable<void> read_line(std::string_view& line) {
     received_.erase(0, taken_);
+    taken_ = 0;
     auto space = asio::dynamic_buffer(received_, detail::kLongestAnswer * kBatch);
+    std::error_code error;
     if (tls_ != nullptr) {
-      taken_ = co_await asio::async_read_until(*tls_, space, '\n', asio::use_awaitable);
+      taken_ = co_await asio::async_read_until(*tls_, space, '\n', into(error));
     } else {
-      taken_ = co_await asio::async_read_until(socket_, space, '\n', asio::use_awaitable);
+      taken_ = co_await asio::async_read_until(socket_, space, '\n', into(error));
     }
+    expect_success(error);
+    if (tls_ != nullptr) base::note_data(tls_->native_handle());
     line = std::string_view(received_).substr(0, taken_ - 1);
   }
 
@@ -118,6 +134,16 @@ class Lane::Link {
   }
 
  private:
+  /// Throws for an error of the connection, in the words of the channel.
+  void expect_success(const std::error_code& error) const {
+    if (!error) return;
+    if (error.category() == asio::error::get_ssl_category()) {
+      const auto code = static_cast<unsigned long>(static_cast<unsigned int>(error.value()));
+      throw Failure(errc::tls, tls_reason(tls_->native_handle(), code));
+    }
+    throw std::system_error(error);
+  }
+
   asio::posix::stream_descriptor look_up_done_;
   std::optional<asio::ssl::context> context_;
   Socket socket_;
@@ -163,7 +189,7 @@ asio::awaitable<void> Lane::run() {
     pausing_ = true;
     watchdog_.expires_after(pause);
     std::error_code ignored;
-    co_await watchdog_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    co_await watchdog_.async_wait(into(ignored));
     pausing_ = false;
     pause = std::clamp(pause * 2, kFirstPause, kLongestPause);
   }

@@ -1,25 +1,19 @@
 #include "client/tls.hpp"
 
-#include <array>
-
-#include <arpa/inet.h>
-
 #include <openssl/err.h>
 #include <openssl/x509_vfy.h>
 
+#include "base/tls.hpp"
 #include "client/failure.hpp"
 
 namespace dflockd::client {
 namespace {
 
-bool is_address(const std::string& host) {
-  std::array<unsigned char, sizeof(in6_addr)> address{};
-  return ::inet_pton(AF_INET, host.c_str(), address.data()) == 1 ||
-         ::inet_pton(AF_INET6, host.c_str(), address.data()) == 1;
-}
-
-std::string expected_name(const TlsOptions& options, const std::string& host) {
-  return options.server_name.empty() ? host : options.server_name;
+base::TlsName expected_name(const TlsOptions& options, const std::string& host) {
+  const std::string& name = options.server_name.empty() ? host : options.server_name;
+  auto expected = base::tls_name(name);
+  if (!expected) throw Failure(errc::invalid_argument, in_quotes(name) + " is no name of a server");
+  return *std::move(expected);
 }
 
 /// For what only fails when memory is short or OpenSSL is broken.
@@ -34,51 +28,85 @@ void require_file(bool succeeded, const char* option, const std::string& file) {
   }
 }
 
+/// What the server's alert says; `code` is OpenSSL's for it.
+std::string refusal(SSL* ssl, unsigned long code, int alert) {
+  constexpr std::string_view kBefore = " alert ";  // "tlsv13 alert certificate required"
+  const char* const known = ERR_reason_error_string(code);
+  std::string_view text = known != nullptr ? known : "alert of a kind that OpenSSL does not know";
+  if (const auto at = text.find(kBefore); at != text.npos) text.remove_prefix(at + kBefore.size());
+  switch (alert) {
+    case SSL_AD_HANDSHAKE_FAILURE: {
+      // What TLS 1.2 says to who shows no certificate.
+      const unsigned char* types = nullptr;
+      const bool was_asked = ssl != nullptr && SSL_get0_certificate_types(ssl, &types) > 0;
+      if (!was_asked || SSL_get_certificate(ssl) != nullptr) break;
+      return "the server refused the certificate: certificate required";
+    }
+    case SSL_AD_BAD_CERTIFICATE:
+    case SSL_AD_UNSUPPORTED_CERTIFICATE:
+    case SSL_AD_CERTIFICATE_REVOKED:
+    case SSL_AD_CERTIFICATE_EXPIRED:
+    case SSL_AD_CERTIFICATE_UNKNOWN:
+    case SSL_AD_UNKNOWN_CA:
+    case SSL_AD_ACCESS_DENIED:
+    case SSL_AD_CERTIFICATE_REQUIRED:
+      return std::string("the server refused the certificate: ").append(text);
+    default:
+      break;
+  }
+  return std::string("the server refused the connection: ").append(text);
+}
+
 }  // namespace
 
-TlsContext make_tls_context(const TlsOptions& options, const std::string& host) {
-  TlsContext owner(SSL_CTX_new(TLS_client_method()));
-  SSL_CTX* const context = owner.get();
-  require(context != nullptr);
-  require(SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) == 1);
+void prepare_tls(SSL_CTX* context, const TlsOptions& options, const std::string& host) {
+  require(base::set_tls_rules(context));
   SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nullptr);
-
-  const std::string name = expected_name(options, host);
-  X509_VERIFY_PARAM* const rules = SSL_CTX_get0_param(context);
-  require(is_address(name) ? X509_VERIFY_PARAM_set1_ip_asc(rules, name.c_str()) == 1
-                           : X509_VERIFY_PARAM_set1_host(rules, name.data(), name.size()) == 1);
+  require(base::demand_name(context, expected_name(options, host)));
   if (options.ca_file.empty()) {
     require(SSL_CTX_set_default_verify_paths(context) == 1);
   } else {
     require_file(SSL_CTX_load_verify_file(context, options.ca_file.c_str()) == 1, "tls.ca_file",
                  options.ca_file);
   }
-  if (!options.cert_file.empty()) {
-    require_file(SSL_CTX_use_certificate_chain_file(context, options.cert_file.c_str()) == 1,
-                 "tls.cert_file", options.cert_file);
-    require_file(
-        SSL_CTX_use_PrivateKey_file(context, options.key_file.c_str(), SSL_FILETYPE_PEM) == 1,
-        "tls.key_file", options.key_file);
-  }
-  return owner;
+  if (options.cert_file.empty()) return;
+  require_file(SSL_CTX_use_certificate_chain_file(context, options.cert_file.c_str()) == 1,
+               "tls.cert_file", options.cert_file);
+  require_file(
+      SSL_CTX_use_PrivateKey_file(context, options.key_file.c_str(), SSL_FILETYPE_PEM) == 1,
+      "tls.key_file", options.key_file);
+}
+
+TlsContext make_tls_context(const TlsOptions& options, const std::string& host) {
+  TlsContext context(SSL_CTX_new(TLS_client_method()));
+  require(context != nullptr);
+  prepare_tls(context.get(), options, host);
+  return context;
 }
 
 void announce_name(SSL* ssl, const TlsOptions& options, const std::string& host) {
-  const std::string name = expected_name(options, host);
-  if (!is_address(name)) require(SSL_set_tlsext_host_name(ssl, name.c_str()) == 1);
+  require(base::announce_name(ssl, expected_name(options, host)));
 }
 
-std::string tls_reason(const SSL* ssl) {
+std::string tls_reason(SSL* ssl) {
   const unsigned long code = ERR_peek_last_error();
   ERR_clear_error();
+  return tls_reason(ssl, code);
+}
+
+std::string tls_reason(SSL* ssl, unsigned long code) {
   const int reason = ERR_GET_REASON(code);
   if (ssl != nullptr && reason == SSL_R_CERTIFICATE_VERIFY_FAILED) {
     return std::string("the server's certificate is not trusted: ") +
            X509_verify_cert_error_string(SSL_get_verify_result(ssl));
   }
+  if (ssl != nullptr && base::was_cut_off(ssl)) return "the server sends messages without data";
   if (reason == SSL_R_WRONG_VERSION_NUMBER) return "the server does not speak TLS";
   if (ERR_SYSTEM_ERROR(code)) return std::generic_category().message(reason);
+  if (reason > SSL_AD_REASON_OFFSET && ERR_GET_LIB(code) == ERR_LIB_SSL) {
+    return refusal(ssl, code, reason - SSL_AD_REASON_OFFSET);
+  }
   const char* const text = ERR_reason_error_string(code);
   return text != nullptr ? text : "OpenSSL does not say why";
 }

@@ -1,8 +1,20 @@
 // Locks over TLS: renewed over TLS too, and refused where the server is not who it should be.
 
 #include <csignal>
+#include <future>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <dflockd/lock.hpp>
+#include <openssl/ssl.h>
 
 #include "../conformance/tls_server.hpp"
 #include "fixture.hpp"
@@ -12,7 +24,55 @@ namespace {
 
 using conformance::Authority;
 using conformance::Directory;
+using conformance::Identity;
 using conformance::TlsServer;
+
+/// Accepts one connection, demands a certificate, and resets the connection of who shows none, with
+/// the alert in it.
+class RefusingServer {
+ public:
+  explicit RefusingServer(const Identity& identity) {
+    ::bind(listener_, reinterpret_cast<sockaddr*>(&address_), sizeof address_);
+    ::listen(listener_, 1);
+    socklen_t size = sizeof address_;
+    ::getsockname(listener_, reinterpret_cast<sockaddr*>(&address_), &size);
+    thread_ = std::jthread([this, identity] { serve(identity); });
+  }
+  ~RefusingServer() { ::close(listener_); }
+  RefusingServer(const RefusingServer&) = delete;
+  RefusingServer& operator=(const RefusingServer&) = delete;
+
+  [[nodiscard]] std::string address() const {
+    return "127.0.0.1:" + std::to_string(ntohs(address_.sin_port));
+  }
+  /// Until it has refused.
+  void wait() { done_.get_future().wait(); }
+
+ private:
+  void serve(const Identity& identity) {
+    const std::unique_ptr<SSL_CTX, void (*)(SSL_CTX*)> context(SSL_CTX_new(TLS_server_method()),
+                                                               SSL_CTX_free);
+    SSL_CTX_use_certificate(context.get(), identity.certificate.get());
+    SSL_CTX_use_PrivateKey(context.get(), identity.key.get());
+    SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
+    const std::unique_ptr<SSL, void (*)(SSL*)> ssl(SSL_new(context.get()), SSL_free);
+    const int socket = ::accept(listener_, nullptr, nullptr);
+    const int on = 1;  // or a reset would leave the alert unsent
+    ::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    SSL_set_fd(ssl.get(), socket);
+    SSL_accept(ssl.get());
+    const linger at_once{.l_onoff = 1, .l_linger = 0};
+    ::setsockopt(socket, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    ::close(socket);
+    done_.set_value();
+  }
+
+  const int listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address_{
+      .sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_zero = {}};
+  std::promise<void> done_;
+  std::jthread thread_;
+};
 
 class Tls : public testing::Test {
  protected:
@@ -84,15 +144,17 @@ TEST_F(Tls, plain_text_server) {
 
 TEST_F(Tls, tls_server_and_plain_text_client) {
   TlsServer server;
-  EXPECT_EQ(code_of([&](auto& error) { Lock(lock_options(address_of(server))).acquire(error); }),
-            errc::connection);
+  const LockOptions plain = lock_options(address_of(server));
+  EXPECT_EQ(code_of([&](auto& error) { Lock(plain).acquire(error); }), errc::tls);
+  EXPECT_EQ(message_of([&] { Lock(plain).acquire(); }),
+            address_of(server) + ": cannot acquire \"job\": the server speaks TLS only");
 }
 
 TEST_F(Tls, client_certificate) {
   const Authority clients("Clients");
   TlsServer server({"--tls-client-ca", directory_.write("clients.pem", clients.pem())});
   LockOptions mutual = options(server);
-  EXPECT_TRUE(code_of([&](auto& error) { Lock(mutual).acquire(error); })) << "none was shown";
+  EXPECT_EQ(code_of([&](auto& error) { Lock(mutual).acquire(error); }), errc::tls) << "none shown";
   const auto files =
       directory_.write("client", clients.issue(conformance::client_request("worker")));
   mutual.tls->cert_file = files.certificate;
@@ -103,6 +165,142 @@ TEST_F(Tls, client_certificate) {
   Lock other(mutual);
   EXPECT_FALSE(other.acquire_for(2s)) << "renewed with the certificate";
 }
+
+/// A server that demands certificates, and clients whose certificates it refuses.
+class Refused : public Tls {
+ protected:
+  struct Case {
+    const char* reason;
+    dflockd::TlsOptions tls;
+  };
+
+  [[nodiscard]] std::vector<Case> cases() const {
+    conformance::Request expired = conformance::client_request("expired");
+    expired.valid_until = std::chrono::minutes(-1);
+    return {
+        {"certificate required", showing("none", {})},
+        {"unknown ca",
+         showing("stranger", Authority("Stranger").issue(conformance::client_request("stranger")))},
+        {"certificate expired", showing("expired", clients_.issue(expired))},
+        {"unsupported certificate", showing("server", clients_.issue())}};
+  }
+
+  [[nodiscard]] dflockd::TlsOptions showing(const char* name,
+                                            const std::optional<Identity>& identity) const {
+    dflockd::TlsOptions tls{.ca_file = authority_file(server_.authority)};
+    if (!identity) return tls;
+    const auto files = directory_.write(name, *identity);
+    tls.cert_file = files.certificate;
+    tls.key_file = files.key;
+    return tls;
+  }
+
+  Authority clients_{"Clients"};
+  TlsServer server_{{"--tls-client-ca", directory_.write("clients.pem", clients_.pem())}};
+};
+
+// In TLS 1.3 the client is done before the server has looked at its certificate: the alert comes
+// before the request is sent, or instead of its answer, or with the end of the connection.
+TEST_F(Refused, certificate_is_an_error_of_tls_always_and_says_why) {
+  for (const Case& refused : cases()) {
+    const std::string expected =
+        std::string("the server refused the certificate: ") + refused.reason;
+    LockOptions of_lock = lock_options(address_of(server_));
+    of_lock.tls = refused.tls;
+    ConnectionOptions options{.server = address_of(server_), .tls = refused.tls};
+    for (int i = 0; i < 30; ++i) {
+      const auto pause = std::chrono::milliseconds(i % 3);  // where the alert comes first
+      const std::string by_connection = message_of([&] {
+        Connection connection(options);
+        std::this_thread::sleep_for(pause);
+        connection.ping();
+      });
+      EXPECT_NE(by_connection.find(expected), std::string::npos) << by_connection;
+      const std::string by_lock = message_of([&] { Lock(of_lock).acquire(); });
+      EXPECT_NE(by_lock.find(expected), std::string::npos) << by_lock;
+      options.auth_token = i % 2 == 0 ? "secret" : "";
+    }
+    Connection connection(options);
+    EXPECT_EQ(code_of([&](auto& error) { connection.ping(error); }), errc::tls);
+    EXPECT_EQ(code_of([&](auto& error) { Lock(of_lock).acquire(error); }), errc::tls);
+  }
+}
+
+// A reset that comes before the request is sent.
+TEST_F(Refused, certificate_is_an_error_of_tls_if_the_server_resets_the_connection) {
+  for (int i = 0; i < 10; ++i) {
+    RefusingServer refusing(server_.identity);
+    ConnectionOptions options{.server = refusing.address(), .tls = showing("none", {})};
+    options.auth_token = "secret";
+    options.tls->server_name = "localhost";
+    const std::string message = message_of([&] {
+      Connection connection(options);
+      refusing.wait();
+      connection.ping();
+    });
+    EXPECT_NE(message.find("certificate required"), std::string::npos) << message;
+  }
+}
+
+// --- Names ---
+
+TEST_F(Tls, name_is_written_as_people_write_it) {
+  TlsServer server({}, {.names = "DNS:lockd.test,IP:127.0.0.1,IP:::1,DNS:localhost"});
+  LockOptions named = options(server);
+  for (const char* name : {"lockd.test", "lockd.test.", "LockD.Test.", "127.0.0.1", "::1", "[::1]",
+                           "0:0::1", "::1%lo"}) {
+    named.tls->server_name = name;
+    EXPECT_EQ(code_of([&](auto& error) { Lock(named).acquire(error); }), std::error_code()) << name;
+  }
+  for (const char* name : {"lockd.test..", "test.", "127.0.0.2", "::2%lo", "127.0.0.1.test"}) {
+    named.tls->server_name = name;
+    EXPECT_EQ(code_of([&](auto& error) { Lock(named).acquire(error); }), errc::tls) << name;
+  }
+}
+
+// OpenSSL takes an empty name for any, and one that begins with a dot for all that end with it.
+TEST_F(Tls, name_that_is_none_is_refused) {
+  TlsServer server({}, {.names = "DNS:lockd.test"});
+  LockOptions named = options(server);
+  for (const std::string& name :
+       {std::string("."), std::string(".test"), std::string("lockd.test\0.evil", 15),
+        std::string("\0", 1), std::string("lockd test"), std::string("lockd.test\n")}) {
+    named.tls->server_name = name;
+    EXPECT_NE(message_of([&] { Lock job(named); }).find("expected a name or an address"),
+              std::string::npos);
+  }
+}
+
+TEST_F(Tls, file_with_a_nul_in_its_name_is_refused) {
+  TlsServer server;
+  LockOptions cut = options(server);
+  cut.tls->ca_file += std::string("\0.pem", 5);
+  EXPECT_NE(message_of([&] { Lock job(cut); }).find("has a NUL in its name"), std::string::npos);
+}
+
+// --- "an intermediate or a leaf in --tls-ca is trusted as it stands" ---
+
+TEST_F(Tls, trust_file_with_an_intermediate_or_a_leaf_is_enough) {
+  const Authority middle = Authority("Root").intermediate("Middle");
+  const Identity own = middle.issue();
+  const auto files = directory_.write("own", own);
+  const Server server({"--tls-cert", files.certificate, "--tls-key", files.key});
+  LockOptions trusting = lock_options(address_of(server));
+  Identity leaf = own;
+  leaf.chain.clear();
+  for (const std::string& trusted : {middle.pem(), leaf.certificate_pem()}) {
+    trusting.tls = dflockd::TlsOptions{.ca_file = directory_.write("trusted.pem", trusted)};
+    EXPECT_EQ(code_of([&](auto& error) { Lock(trusting).acquire(error); }), std::error_code());
+    trusting.tls->server_name = "other.test";
+    EXPECT_EQ(code_of([&](auto& error) { Lock(trusting).acquire(error); }), errc::tls);
+  }
+  leaf = middle.issue();
+  leaf.chain.clear();
+  trusting.tls = dflockd::TlsOptions{.ca_file = directory_.write("x.pem", leaf.certificate_pem())};
+  EXPECT_EQ(code_of([&](auto& error) { Lock(trusting).acquire(error); }), errc::tls);
+}
+
+// --- A secret, a wait ---
 
 TEST_F(Tls, with_a_secret) {
   TlsServer server({"--auth-token", "open sesame"});

@@ -33,7 +33,6 @@
 #include <asio/read_until.hpp>
 #include <asio/ssl/context.hpp>
 #include <asio/ssl/error.hpp>
-#include <asio/ssl/host_name_verification.hpp>
 #include <asio/ssl/stream.hpp>
 #include <asio/steady_timer.hpp>
 #include <asio/strand.hpp>
@@ -156,18 +155,11 @@ class Link {
 
   /// Gets ready to speak TLS; reads the files.
   void prepare(const TlsOptions& options, const std::string& host, std::error_code& error) {
-    const std::string& name = options.server_name.empty() ? host : options.server_name;
     context_.emplace(asio::ssl::context::tls_client);
-    prepare_context(options, error);
+    error = prepare_tls(context_->native_handle(), options, host);
     if (error) return;
     tls_.emplace(socket_, *context_);
-    tls_->set_verify_callback(asio::ssl::host_name_verification(name), error);
-    if (error) return;
-    std::error_code no_address;
-    asio::ip::make_address(name, no_address);
-    if (no_address && SSL_set_tlsext_host_name(tls_->native_handle(), name.c_str()) != 1) {
-      error = errc::tls;
-    }
+    error = announce_name(tls_->native_handle(), options, host);
   }
 
   /// Calls `call` with what to read from and write to.
@@ -209,28 +201,11 @@ class Link {
     std::string line = received_.substr(0, size - 1);
     received_.erase(0, size);
     answered_ = true;
+    if (tls_) note_data(tls_->native_handle());
     return line;
   }
 
  private:
-  void prepare_context(const TlsOptions& options, std::error_code& error) {
-    if (SSL_CTX_set_min_proto_version(context_->native_handle(), TLS1_2_VERSION) != 1) {
-      error = errc::tls;
-      return;
-    }
-    context_->set_verify_mode(asio::ssl::verify_peer, error);
-    if (error) return;
-    if (options.ca_file.empty()) {
-      context_->set_default_verify_paths(error);
-    } else {
-      context_->load_verify_file(options.ca_file, error);
-    }
-    if (error || options.cert_file.empty()) return;
-    context_->use_certificate_chain_file(options.cert_file, error);
-    if (error) return;
-    context_->use_private_key_file(options.key_file, asio::ssl::context::pem, error);
-  }
-
   asio::ip::tcp::resolver resolver_;
   asio::steady_timer share_;
   std::optional<asio::ssl::context> context_;
@@ -444,6 +419,10 @@ class Session : public std::enable_shared_from_this<Session> {
     give_up(error == errc::auth || line == "error" ? errc::auth : errc::protocol);
   }
 
+  void read_farewell(const std::string& line) {
+    give_up(read_ok(line) == errc::auth ? errc::auth : errc::connection);
+  }
+
   void read_answer(const std::string& line) {
     const std::error_code error = running_->read(line);
     if (error == errc::protocol || error == errc::auth) {
@@ -464,7 +443,8 @@ class Session : public std::enable_shared_from_this<Session> {
   }
 
   void sent(const std::error_code& error, std::size_t /*size*/) {
-    if (error) return give_up(meaning(error));
+    // A server that hangs up may have said why: that it refuses the certificate, or the secret.
+    if (error) next_step_ = &Session::read_farewell;
     link_->with_stream([this](auto& stream) {
       asio::async_read_until(stream, asio::dynamic_buffer(link_->received(), longest_ + 1), '\n',
                              unless_given_up(&Session::received));
@@ -473,7 +453,10 @@ class Session : public std::enable_shared_from_this<Session> {
 
   void received(const std::error_code& error, std::size_t size) {
     if (error == asio::error::not_found) return give_up(errc::protocol);  // too long
-    if (error) return give_up(meaning(error));
+    if (error) {
+      const bool wants_tls = !link_->tls() && is_tls_alert(link_->received());
+      return give_up(wants_tls ? errc::tls : meaning(error));
+    }
     (this->*next_step_)(link_->take_line(size));
   }
 

@@ -58,6 +58,11 @@ DFLOCKD_API void append_stats(std::string& out);
 /// Of stats: sets `json`, which points into `line`.
 [[nodiscard]] DFLOCKD_API std::error_code read_stats(std::string_view line, std::string_view& json);
 
+/// Whether what a server says to a client without TLS is that it speaks TLS only.
+[[nodiscard]] constexpr bool is_tls_alert(std::string_view said) noexcept {
+  return said.starts_with("\x15\x03");
+}
+
 // Throw `Error` (`errc::invalid_argument`) for what is not allowed.
 DFLOCKD_API void check_key(std::string_view key);
 DFLOCKD_API void check_token(std::string_view token);
