@@ -3,6 +3,8 @@
 #include <utility>
 #include <vector>
 
+#include <gmock/gmock.h>
+
 #include "fixture.hpp"
 
 namespace dflockd::config {
@@ -155,6 +157,28 @@ TEST_F(TomlTest, bytes_that_toml_does_not_allow_are_refused) {
   EXPECT_EQ(start(std::string_view("host = \"a\0b\"", 12)), ":1:10: not ");
   EXPECT_EQ(start("\nhost = \"a\rb\""), ":2:10: not ");
   EXPECT_EQ(start("host = \"caf\xe9\""), ":1:11: not ");
+}
+
+TEST_F(TomlTest, characters_beyond_ascii_are_refused_where_toml_has_none) {
+  for (const std::string character : {"\u00e9", "\u00a0", "\u048c", "\u0641", "\u1680", "\u2003",
+                                      "\u20ac", "\u3042", "\uac00", "\U0001f512"}) {
+    for (const auto& [before, after] :
+         std::vector<std::pair<std::string, std::string>>{{"", ""},
+                                                          {"", "port = 1"},
+                                                          {"po", "rt = 1"},
+                                                          {"port", " = 1"},
+                                                          {"port =", "1"},
+                                                          {"port = ", ""},
+                                                          {"port = 1", ""},
+                                                          {"port = 1 ", "\n"},
+                                                          {"[", "]"},
+                                                          {"[a]", ""}}) {
+      EXPECT_THAT(complaint(before + character + after), testing::HasSubstr(": not TOML"))
+          << before + character + after;
+    }
+    EXPECT_EQ(read("port = 1 # " + character).port, 1);
+    EXPECT_EQ(read("fence-state-file = '" + character + "'").fence_state_file, character);
+  }
 }
 
 TEST_F(TomlTest, path_with_a_nul_is_refused) {
