@@ -255,8 +255,9 @@ struct Allowed {
     return from_to("an integer", 0, std::numeric_limits<std::uint16_t>::max());
   }
   std::string operator()(const Host& kind) {
-    return std::string("an IPv4 or IPv6 address or a host name, without a port") +
-           (kind.may_be_empty ? ", or nothing" : "");
+    std::string text = "an IPv4 or IPv6 address or a host name, without a port";
+    if (kind.may_be_empty) text += ", or nothing";
+    return text;
   }
   std::string operator()(const Path&) { return "the path of a file"; }
   std::string operator()(const Token&) {
