@@ -2,10 +2,11 @@
 
 #include <algorithm>
 #include <chrono>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include <fmt/format.h>
+
+#include "http/message.hpp"
 
 namespace dflockd::reactor {
 
@@ -18,11 +19,6 @@ constexpr std::size_t kStep = 64;
 /// and the rest.
 constexpr std::size_t kPiece = 64UL * 1024;
 constexpr std::size_t kLongestElement = 2048;
-
-/// A JSON string. Bytes that are not valid UTF-8 become U+FFFD.
-std::string json_string(std::string_view text) {
-  return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
 
 /// Seconds, to the millisecond.
 double seconds(locks::Instant time) {
@@ -52,7 +48,7 @@ bool StatsReport::read_slice() {
 
 void StatsReport::add(const locks::KeyInfo& key) {
   const bool is_lock = key.key.kind == locks::Kind::kLock;
-  const std::string name = json_string(key.key.name);
+  const std::string name = http::to_json_string(key.key.name);
   if (key.holders == 0) {
     fmt::format_to(element_of(is_lock ? kIdleLocks : kIdleSemaphores),
                    R"({{"key":{},"idle_s":{:.3f}}})", name, seconds(key.idle));
