@@ -1,5 +1,5 @@
 # A thin front for the CMake presets. `make run` and `make test` are all that a new machine needs.
-.PHONY: help build debug run test asan tsan coverage simulate history soak fuzz bench format format-check tidy cppcheck openapi-lint promtool doxygen install package package-test package-boot-test clean
+.PHONY: help build debug run test test-debian12 test-debian13 asan tsan coverage simulate history soak fuzz bench format format-check tidy cppcheck openapi-lint promtool doxygen install package package-test package-boot-test clean
 
 PREFIX ?= /usr/local
 ARGS ?=
@@ -12,7 +12,7 @@ DEPS = packaging/install-deps.sh
 SOURCES = $(shell git ls-files -co --exclude-standard '*.cpp' '*.hpp')
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z0-9-]*\)[ :].*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 build: ## build everything into build/release
 	@$(DEPS)
@@ -24,11 +24,20 @@ debug: ## build everything into build/debug, unoptimised
 	@cmake --preset debug
 	@cmake --build --preset debug
 
-run: build ## start the daemon; flags go into ARGS, as in make run ARGS="--port 7000"
+# Only what is run, into the build directory that all is built into. Where nothing is to be done
+# nothing is said but what the daemon says.
+run: ## build the daemon and dflockctl and start it; flags go into ARGS, as in make run ARGS="--port 7000"
+	@$(DEPS) run
+	@[ -e build/release/build.ninja ] || cmake --preset run
+	@ninja -C build/release -n dflockd dflockctl | grep -q '^ninja: no work' || cmake --build --preset run
 	@exec build/release/dflockd $(ARGS)
 
 test: build ## run every test
 	@ctest --preset release
+
+test-debian12 test-debian13: test-debian%: ## build and run every test in a fresh Debian 12 or 13
+	@$(DEPS) root
+	@tests/packaging/fresh_root.sh $* $(ARGS)
 
 asan: build ## run every test under AddressSanitizer and UndefinedBehaviorSanitizer
 	@cmake --preset asan
@@ -62,7 +71,7 @@ simulate: ## live through SEEDS simulated worlds, 1000 by default, from seed FRO
 
 fuzz: ## feed each parser, the lock table and the fence file for SECONDS, 60 by default; or TARGET only
 	@$(DEPS) fuzz
-	@cmake --preset fuzz
+	@cmake --preset fuzz $(if $(wildcard /usr/bin/clang++-16),,-DCMAKE_CXX_COMPILER=clang++-19)
 	@cmake --build --preset fuzz
 	@tests/fuzz/run --seconds $(SECONDS) $(TARGET)
 

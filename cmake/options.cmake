@@ -1,16 +1,14 @@
 # The package is compiled with the flags of the release build, and takes its objects instead.
 if(DFLOCKD_CCACHE)
-  find_program(CCACHE ccache)
-  if(CCACHE)
-    set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_DIR=${PROJECT_SOURCE_DIR}/build/ccache
-                                    CCACHE_DEPEND=1 CCACHE_NOHASHDIR=1 ${CCACHE})
-  endif()
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${PROJECT_SOURCE_DIR}/cmake/compile)
 endif()
 
 # What every target of the project is compiled with. Link `dflockd_options` first.
 add_library(dflockd_options INTERFACE)
 target_include_directories(dflockd_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
-target_compile_options(dflockd_options INTERFACE -Wall -Wextra -Wpedantic -Wconversion -Wshadow)
+if(PROJECT_IS_TOP_LEVEL)
+  target_compile_options(dflockd_options INTERFACE -Wall -Wextra -Wpedantic -Wconversion -Wshadow)
+endif()
 target_compile_definitions(dflockd_options INTERFACE DFLOCKD_VERSION="${PROJECT_VERSION}")
 
 if(DFLOCKD_WARNINGS_AS_ERRORS)
@@ -33,7 +31,10 @@ if(DFLOCKD_FUZZ)
 endif()
 
 # Standalone asio: header-only, and marked as a system header so that our warnings stay ours.
+find_path(DFLOCKD_ASIO asio.hpp REQUIRED)
+mark_as_advanced(DFLOCKD_ASIO)
 add_library(dflockd_asio INTERFACE)
+target_include_directories(dflockd_asio SYSTEM INTERFACE ${DFLOCKD_ASIO})
 # Whether asio 1.22 finds std::aligned_alloc depends on what was included before it, and then files
 # disagree on how to free memory; so none of them uses it.
 target_compile_definitions(dflockd_asio INTERFACE ASIO_STANDALONE ASIO_NO_DEPRECATED
@@ -44,6 +45,20 @@ target_link_libraries(dflockd_asio INTERFACE Threads::Threads)
 function(dflockd_room name)
   add_library(dflockd_${name} STATIC ${ARGN})
   target_link_libraries(dflockd_${name} PUBLIC dflockd_options)
+endfunction()
+
+# dflockd_headers(OWNER HEADERS... [FOR TARGETS...]) has headers parsed once for all sources of a target and of
+# others that are compiled alike. A source includes what it uses all the same: the sanitizers' builds
+# precompile nothing, and fail otherwise.
+function(dflockd_headers owner)
+  if(DFLOCKD_SANITIZE)
+    return()
+  endif()
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" FOR)
+  target_precompile_headers(${owner} PRIVATE ${arg_UNPARSED_ARGUMENTS})
+  foreach(target IN LISTS arg_FOR)
+    target_precompile_headers(${target} REUSE_FROM ${owner})
+  endforeach()
 endfunction()
 
 # dflockd_full_of_templates(TARGET) marks what would take twice as long to compile if it were optimised
@@ -57,7 +72,9 @@ endfunction()
 # dflockd_command_line(SOURCE...) marks files of this directory that include CLI11 or toml++. To optimise
 # it takes longer than all the rest of such a file, for what runs once.
 function(dflockd_command_line)
-  set_source_files_properties(${ARGN} PROPERTIES COMPILE_OPTIONS $<IF:$<BOOL:${DFLOCKD_SANITIZE}>,-O0,-Og>)
+  set_source_files_properties(${ARGN} PROPERTIES
+    COMPILE_OPTIONS $<IF:$<BOOL:${DFLOCKD_SANITIZE}>,-O0,-Og>
+    SKIP_PRECOMPILE_HEADERS ON)  # which is optimised
 endfunction()
 
 # dflockd_test(NAME SOURCES...) declares a GoogleTest program and registers each of its cases, so

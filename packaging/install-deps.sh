@@ -1,8 +1,9 @@
 #!/bin/sh
-# Installs the Debian 12 packages that are missing, and does nothing when all are there.
-# Usage: packaging/install-deps.sh [lint | coverage | fuzz | bench | openapi | metrics | doxygen | package | package-boot]
+# Installs the packages of Debian 12 or 13 that are missing, and does nothing, silently, when all are there.
+# Usage: packaging/install-deps.sh [run | lint | coverage | fuzz | history | bench | openapi | metrics | doxygen | package | package-boot | root]
 #   (nothing)     what building and testing needs
-#   lint          and clang-format, clang-tidy and cppcheck
+#   run           only what building the server and dflockctl needs, for `make run`
+#   lint          and clang-format, where there is the one that decides, clang-tidy and cppcheck
 #   coverage      and gcovr, for `make coverage`
 #   fuzz          and clang with libFuzzer, for `make fuzz`
 #   history       and ip, for the network namespaces of `make history`
@@ -12,13 +13,18 @@
 #   doxygen       and Doxygen
 #   package       and what `make package-test` checks the package with
 #   package-boot  and what `make package-boot-test` boots it with
+#   root          only what makes the roots of `make test-debian12` and `make test-debian13`
 set -eu
 
-packages="build-essential ccache cmake ninja-build pkg-config git python3
-  openssl libasio-dev libcli11-dev libtomlplusplus-dev libspdlog-dev libfmt-dev libssl-dev libsystemd-dev
-  nlohmann-json3-dev libhttp-parser-dev prometheus-cpp-dev
-  zlib1g-dev libgtest-dev libgmock-dev librapidcheck-dev
-  curl jq netcat-openbsd"
+run="g++ cmake ninja-build libasio-dev libcli11-dev libtomlplusplus-dev libspdlog-dev libfmt-dev
+  libssl-dev libsystemd-dev nlohmann-json3-dev libhttp-parser-dev prometheus-cpp-dev"
+packages="$run build-essential ccache pkg-config git python3 openssl
+  libgtest-dev libgmock-dev librapidcheck-dev curl jq netcat-openbsd"
+
+command -v apt-get >/dev/null || {
+  echo "install-deps.sh: no apt-get; install what corresponds to these and run make with DEPS=true:" $packages >&2
+  exit 1
+}
 
 as_root() {
   if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
@@ -41,11 +47,20 @@ get_promtool() {
   mv usr/bin/promtool "$tools"
 }
 
+# What differs between the releases: Debian 13 has no clang-format 14, which decides how sources look.
+release=$(. /etc/os-release && echo "${VERSION_CODENAME-}")
+clang=19
+[ "$release" != bookworm ] || clang=16
+
 case "${1-}" in
   '') ;;
-  lint) packages="$packages clang-format-14 clang-tidy-22 cppcheck" ;;
+  run) packages=$run ;;
+  lint)
+    packages="$packages clang-tidy-22 cppcheck"
+    [ "$release" != bookworm ] || packages="$packages clang-format-14"
+    ;;
   coverage) packages="$packages gcovr" ;;
-  fuzz) packages="$packages clang-16 libclang-rt-16-dev" ;;
+  fuzz) packages="$packages clang-$clang libclang-rt-$clang-dev" ;;
   history) packages="$packages iproute2" ;;
   bench) packages="$packages redis-server memcached stunnel4 nginx-light wrk util-linux" ;;
   openapi)
@@ -59,16 +74,19 @@ case "${1-}" in
   doxygen) packages="$packages doxygen" ;;
   package) packages="$packages lintian mandoc man-db systemd zsh fish util-linux" ;;
   package-boot) packages="$packages mmdebstrap systemd-container" ;;
+  root) packages="mmdebstrap" ;;
   *)
-    echo "install-deps.sh: '$1' is not allowed; expected lint, coverage, fuzz, history, bench, openapi, metrics, doxygen, package or package-boot" >&2
+    echo "install-deps.sh: '$1' is not allowed; expected run, lint, coverage, fuzz, history, bench, openapi, metrics, doxygen, package, package-boot or root" >&2
     exit 2
     ;;
 esac
 
+# One question for all; what dpkg does not know is missing from its answer.
+# shellcheck disable=SC2086 # a list of words is what is wanted
+installed=$(dpkg-query -W -f '${db:Status-Status} ${Package} ' $packages 2>/dev/null || true)
 missing=
 for package in $packages; do
-  status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
-  [ "$status" = installed ] || missing="$missing $package"
+  case " $installed" in *" installed $package "*) ;; *) missing="$missing $package" ;; esac
 done
 [ -n "$missing" ] || exit 0
 
