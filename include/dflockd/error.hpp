@@ -33,7 +33,8 @@ enum class errc {
   draining,          ///< the server is about to stop and grants nothing more
   protocol,          ///< the server refused the request, or what answers is no dflockd
   connection,        ///< no connection, it was lost, or the server does not answer
-  tls,               ///< no trusted TLS connection: wrong name, unknown CA, plain text
+  tls,               ///< no trusted TLS connection: wrong name, unknown CA, a certificate that the
+                     ///< server refused, plain text on one side
   invalid_argument,  ///< an option or argument that is not allowed; the message says what is
   canceled,          ///< stopped by its `std::stop_token`, or by `close`
 };

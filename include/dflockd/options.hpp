@@ -13,15 +13,18 @@
 
 namespace dflockd {
 
-/// How to speak TLS. The server's certificate is always verified; TLS 1.2 at least.
+/// How to speak TLS. The server's certificate is always verified; TLS 1.2 at least, elliptic groups
+/// only.
 struct TlsOptions {
-  /// A PEM file with the authorities to trust. Empty: those of the system.
+  /// A PEM file with what to trust, as it stands: roots, intermediates, the server's own
+  /// certificate. Empty: the authorities of the system.
   std::string ca_file{};
   /// A PEM file with a client certificate (and its chain), and one with its key, for servers that
   /// demand one (`--tls-client-ca`). Both or neither.
   std::string cert_file{};
   std::string key_file{};
   /// The name (or address) that the certificate must be for. Empty: the host that is connected to.
+  /// A final dot and the zone of an address do not count.
   std::string server_name{};
 };
 
