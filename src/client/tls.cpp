@@ -3,6 +3,7 @@
 #include <openssl/err.h>
 #include <openssl/x509_vfy.h>
 
+#include "base/small_file.hpp"
 #include "base/tls.hpp"
 #include "client/failure.hpp"
 
@@ -22,10 +23,14 @@ void require(bool succeeded) {
 }
 
 void require_file(bool succeeded, const char* option, const std::string& file) {
-  if (!succeeded) {
-    throw Failure(errc::tls, std::string(option) + " " + in_quotes(file) +
-                                 " cannot be used: " + tls_reason(nullptr));
+  if (succeeded) return;
+  std::string why = "cannot use " + in_quotes(file) + ": " + tls_reason(nullptr);
+  try {
+    base::check_readable(file);  // of what cannot be read, OpenSSL says "system lib"
+  } catch (const base::FileError& error) {
+    why = error.what();
   }
+  throw Failure(errc::tls, why + " (" + option + ")");
 }
 
 /// What the server's alert says; `code` is OpenSSL's for it.

@@ -127,12 +127,19 @@ TEST_F(Tls, certificate_of_another_authority_is_refused) {
 
 TEST_F(Tls, file_that_cannot_be_used_is_named) {
   TlsServer server;
-  LockOptions missing = options(server);
-  missing.tls->ca_file = directory_ / "missing.pem";
-  const std::string message = message_of([&] { Lock(missing).acquire(); });
-  EXPECT_NE(message.find("tls.ca_file \"" + missing.tls->ca_file + "\" cannot be used: "),
-            std::string::npos)
-      << message;
+  const auto refusal_of = [&](const std::string& file) {
+    LockOptions with = options(server);
+    with.tls->ca_file = file;
+    return message_of([&] { Lock(with).acquire(); });
+  };
+  const std::string missing = directory_ / "missing.pem";
+  EXPECT_THAT(refusal_of(missing),
+              testing::HasSubstr("cannot read \"" + missing +
+                                 "\": No such file or directory (tls.ca_file)"));
+  EXPECT_THAT(refusal_of("/tmp"),
+              testing::HasSubstr("cannot read \"/tmp\": Is a directory (tls.ca_file)"));
+  const std::string empty = directory_.write("empty.pem", "");
+  EXPECT_THAT(refusal_of(empty), testing::HasSubstr("cannot use \"" + empty + "\": "));
 }
 
 TEST_F(Tls, plain_text_server) {
