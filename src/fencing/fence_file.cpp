@@ -20,6 +20,9 @@ using SlotPair = std::array<std::optional<Slot>, kSlotCount>;
 
 constexpr std::string_view kFreshStart =
     "if the system's clock is right, move the file away: fences then start from the clock";
+constexpr std::string_view kLetUsCreateIt =
+    "remove it and let the server create the file: a container needs its directory mounted, not "
+    "the file; fences then start from the system's clock";
 constexpr std::string_view kCheckDisk = "check the disk and its free space, then start again";
 
 /// A state file by its name, and how to get at it.
@@ -169,6 +172,9 @@ void check_kind_and_size(const Place& place, const Descriptor& file) {
   if (!S_ISREG(status.st_mode)) {
     refuse(place, "is not a regular file", "name a file of its own for each server");
   }
+  if (status.st_size == 0) {
+    refuse(place, "is empty, as a mount or touch(1) makes it", kLetUsCreateIt);
+  }
   if (status.st_size != static_cast<off_t>(kFileSize)) {
     refuse(place,
            "is damaged or something else: it has " + std::to_string(status.st_size) +
@@ -234,20 +240,20 @@ std::uint64_t first_unused(const Place& place, const SlotPair& slots) {
 }  // namespace
 
 FenceFile FenceFile::open(const std::filesystem::path& path, std::uint64_t at_least,
-                          std::uint64_t step, FileOps& ops) {
-  assert(step > 0);
+                          const FenceSteps& steps, FileOps& ops) {
+  assert(steps.first > 0 && steps.most > 0);
   const Place place{path, ops};
   // Checked before a file can be created that would refuse every later start.
-  raised_or_refuse(place, at_least, step);
+  raised_or_refuse(place, at_least, steps.first);
 
-  Descriptor descriptor = open_or_create(place, at_least, step);
+  Descriptor descriptor = open_or_create(place, at_least, steps.most);
   check_kind_and_size(place, descriptor);
   lock(place, descriptor);
   sync_directory(place);
 
   const SlotPair slots = read_slots(place, descriptor);
   const std::uint64_t first = std::max(first_unused(place, slots), at_least);
-  const std::uint64_t end = raised_or_refuse(place, first, step);
+  const std::uint64_t end = raised_or_refuse(place, first, steps.first);
 
   // What was read of the newer slot may not be on the disk: whoever wrote it may have ended before
   // the sync, or the sync failed. Until it is, the older slot is the one to keep. With one damaged
@@ -255,7 +261,7 @@ FenceFile FenceFile::open(const std::filesystem::path& path, std::uint64_t at_le
   const std::size_t newest_at = newest(slots);
   const bool both_intact = slots[0] && slots[1];
   const std::size_t kept_at = both_intact ? 1 - newest_at : newest_at;
-  FenceFile file(ops, std::move(descriptor), *slots[newest_at], kept_at, step);
+  FenceFile file(ops, std::move(descriptor), *slots[newest_at], kept_at, steps.most);
   for (std::size_t stored = 0; stored < kSlotCount; ++stored) {
     if (const std::error_code error = file.store(end)) {
       refuse(place, "cannot write it", error, kCheckDisk);
@@ -275,11 +281,13 @@ void FenceFile::check(const std::filesystem::path& path, FileOps& ops) {
 }
 
 FenceFile::FenceFile(FileOps& ops, Descriptor file, const Slot& newest, std::size_t kept_at,
-                     std::uint64_t step)
-    : ops_(&ops), file_(std::move(file)), newest_(newest), kept_at_(kept_at), step_(step) {}
+                     std::uint64_t most)
+    : ops_(&ops), file_(std::move(file)), newest_(newest), kept_at_(kept_at), most_(most) {}
 
-std::error_code FenceFile::reserve() {
-  const std::optional<std::uint64_t> end = raised(range_.end, step_);
+std::error_code FenceFile::reserve(std::uint64_t step) {
+  assert(step > 0);
+  // The slot that is kept promises no more.
+  const std::optional<std::uint64_t> end = raised(range_.end, std::min(step, most_));
   if (!end) return std::make_error_code(std::errc::value_too_large);
   if (const std::error_code error = store(*end)) return error;
   range_.end = *end;
@@ -292,7 +300,7 @@ std::error_code FenceFile::reserve() {
 /// still to write.
 std::error_code FenceFile::store(std::uint64_t limit) {
   assert(file_.valid() && limit >= newest_.limit);
-  const Slot slot{.sequence = newest_.sequence + 1, .limit = limit, .step = step_};
+  const Slot slot{.sequence = newest_.sequence + 1, .limit = limit, .step = most_};
   const std::size_t number = 1 - kept_at_;
   std::error_code error = write_all(*ops_, file_.get(), encode(slot), slot_offset(number));
   if (!error) error = sync(*ops_, file_.get());

@@ -3,20 +3,28 @@
 //
 //   FenceFile file = FenceFile::open(path, wall_clock_in_nanoseconds);
 //   FenceFile::Range fences = file.range();        // grant these; before they run out:
-//   if (!file.reserve()) fences.end = file.range().end;
+//   if (!file.reserve(step)) fences.end = file.range().end;
 //
 // The file holds a limit in each of two checksummed slots (`fence_slot.hpp` has the layout),
 // written in turn, each write synced before the next. Whatever interrupts a write leaves the other
 // slot, also if a write before it was interrupted: `open` begins with the newer slot, which may be
 // known to the system and not be on the disk.
 //
-// Why no fence comes twice: fences are granted below the newer slot's limit only. In operation the
-// slots' limits never differ by more than the step written in either, because `open` raises both to
-// the same limit and `reserve` raises the older one to one step above the other. So
+// Why no fence comes twice: fences are granted below the newer slot's limit only, once it is
+// synced. How many a reservation takes may vary; the step in a slot bounds it. It is not what was
+// reserved with that slot but the most that may come next, written before that comes. So in
+// operation the slots' limits never differ by more than the step written in either: `open` raises
+// both to the same limit, with the most that `reserve` will take as their step, and `reserve`
+// raises the older one to at most that above the other. Therefore
 //   - with both slots intact, every fence granted was below the greater of their limits;
 //   - with one intact, whichever it is, every fence granted was below its limit plus its step;
 //   - with none, nothing is known, and `open` refuses the file rather than start afresh.
-// Fences that were reserved and not granted are skipped. Nobody misses them: there are 2^64.
+// Until `open` has raised both slots, it has granted nothing, and what earlier runs granted is
+// bounded by what they wrote: by the slot that it keeps until the other is synced, with the step of
+// that run, which may be another. A reservation that failed may be on the disk all the same, with a
+// limit above that of the next attempt: nothing was granted from it, and it is within the step of
+// the slot kept. Fences that were reserved and not granted are skipped. Nobody misses them: there
+// are 2^64.
 //
 // Not thread-safe: one thread at a time.
 #pragma once
@@ -40,6 +48,15 @@ class FenceFileError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// How many fences to reserve.
+struct FenceSteps {
+  static constexpr std::uint64_t kFirst = std::uint64_t{1} << 21;
+  static constexpr std::uint64_t kMost = std::uint64_t{1} << 26;
+
+  std::uint64_t first = kFirst;  ///< by `FenceFile::open`; at least 1
+  std::uint64_t most = kMost;    ///< by `FenceFile::reserve` at a time; at least 1
+};
+
 class FenceFile {
  public:
   /// Fences from `first` up to, not including, `end`.
@@ -48,10 +65,7 @@ class FenceFile {
     std::uint64_t end = 0;
   };
 
-  /// How many fences are reserved at a time unless told otherwise.
-  static constexpr std::uint64_t kDefaultStep = std::uint64_t{1} << 20;
-
-  /// Opens the file for this process alone and durably reserves `step` (> 0) fences, none below
+  /// Opens the file for this process alone and durably reserves `steps.first` fences, none below
   /// `at_least`, none that an earlier run can have granted. Blocks for a few fsync(2) calls.
   ///
   /// A missing file is created with mode 0600, whole or not at all: it is written under a temporary
@@ -65,7 +79,7 @@ class FenceFile {
   /// 1, or if an operation fails: permissions, missing directory, full disk, I/O error. After an
   /// error the file is usable as before. `ops` must outlive the object.
   [[nodiscard]] static FenceFile open(const std::filesystem::path& path, std::uint64_t at_least,
-                                      std::uint64_t step = kDefaultStep,
+                                      const FenceSteps& steps = {},
                                       FileOps& ops = FileOps::system());
 
   /// Looks at an existing file without locking or changing it, and throws FenceFileError if `open`
@@ -79,15 +93,16 @@ class FenceFile {
   /// anew; fences were passed over, none was lost.
   [[nodiscard]] bool was_damaged() const { return was_damaged_; }
 
-  /// Raises the end of the range durably by one step. Blocks for one fsync(2). On an error the
-  /// range stays as it is, and a later call tries again: whatever the system reported (ENOSPC,
-  /// EIO), or EOVERFLOW when fences would pass 2^64 - 1.
-  [[nodiscard]] std::error_code reserve();
+  /// Raises the end of the range durably by `step` (at least 1), or by the most that `open` was
+  /// given. Blocks for one fsync(2). On an error the range stays as it is, and a later call tries
+  /// again: whatever the system reported (ENOSPC, EIO), or EOVERFLOW when fences would pass 2^64 -
+  /// 1. What it throws, if OpenSSL or the system has no memory, is such an error too.
+  [[nodiscard]] std::error_code reserve(std::uint64_t step);
 
  private:
   /// `newest` is what the newest slot says; `store` leaves the slot at `kept_at` alone.
   FenceFile(FileOps& ops, Descriptor file, const Slot& newest, std::size_t kept_at,
-            std::uint64_t step);
+            std::uint64_t most);
 
   [[nodiscard]] std::error_code store(std::uint64_t limit);
 
@@ -95,7 +110,7 @@ class FenceFile {
   Descriptor file_;
   Slot newest_;
   std::size_t kept_at_;  ///< the slot that is certainly on the disk
-  std::uint64_t step_;
+  std::uint64_t most_;   ///< that is reserved at a time
   Range range_;
   bool was_damaged_ = false;
 };

@@ -2,6 +2,7 @@
 
 #include <cassert>
 #include <cerrno>
+#include <new>
 #include <utility>
 
 #include <signal.h>
@@ -39,12 +40,13 @@ FenceReserver::FenceReserver(FenceFile file) : file_(std::move(file)), notify_(m
   thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
 }
 
-void FenceReserver::request() {
+void FenceReserver::request(std::uint64_t step) {
+  assert(step > 0);
   if (busy_) return;
   busy_ = true;
   {
     const std::lock_guard lock(mutex_);
-    requested_ = true;
+    requested_ = step;
   }
   requested_changed_.notify_one();
 }
@@ -59,12 +61,25 @@ std::optional<FenceReserver::Result> FenceReserver::take_result() {
   return std::exchange(result_, std::nullopt);
 }
 
+/// Whatever goes wrong is an error of this reservation only. Nothing in it changes before its end.
+std::error_code FenceReserver::reserve(std::uint64_t step) noexcept {
+  try {
+    return file_.reserve(step);
+  } catch (const std::system_error& error) {
+    return error.code();
+  } catch (const std::bad_alloc&) {
+    return std::make_error_code(std::errc::not_enough_memory);
+  } catch (...) {
+    return std::make_error_code(std::errc::state_not_recoverable);
+  }
+}
+
 void FenceReserver::run(const std::stop_token& stop) {
   std::unique_lock lock(mutex_);
-  while (requested_changed_.wait(lock, stop, [this] { return requested_; })) {
-    requested_ = false;
+  while (requested_changed_.wait(lock, stop, [this] { return requested_ > 0; })) {
+    const std::uint64_t step = std::exchange(requested_, 0);
     lock.unlock();
-    const std::error_code error = file_.reserve();
+    const std::error_code error = reserve(step);
     lock.lock();
     result_ = Result{.error = error, .end = file_.range().end};
     [[maybe_unused]] const int signalled = ::eventfd_write(notify_.get(), 1);

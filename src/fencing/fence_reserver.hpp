@@ -4,7 +4,7 @@
 //   FenceFile file = FenceFile::open(path, now);
 //   table.reserve_fences(file.range().first, file.range().end);
 //   FenceReserver reserver(std::move(file));
-//   reserver.request();                                  // when few fences are left
+//   reserver.request(step);                              // when few fences are left
 //   // ... poll reserver.notify_fd() for reading; when it is readable:
 //   if (const auto result = reserver.take_result()) use(*result);
 //
@@ -30,7 +30,7 @@ class FenceReserver {
  public:
   /// How a reservation ended.
   struct Result {
-    std::error_code error;  ///< unset on success; else what `FenceFile::reserve` reported
+    std::error_code error;  ///< unset on success; else what `FenceFile::reserve` reported or threw
     std::uint64_t end = 0;  ///< fences below it may be granted; as before if there was an error
   };
 
@@ -41,8 +41,8 @@ class FenceReserver {
   /// Waits for the reservation asked for, if there is one, and releases the file.
   ~FenceReserver() = default;
 
-  /// Asks for one more step of fences. Does nothing while busy.
-  void request();
+  /// Asks for `step` (at least 1) more fences; see `FenceFile::reserve`. Does nothing while busy.
+  void request(std::uint64_t step);
 
   /// True from a request until its result has been taken.
   [[nodiscard]] bool busy() const { return busy_; }
@@ -56,6 +56,7 @@ class FenceReserver {
 
  private:
   void run(const std::stop_token& stop);
+  [[nodiscard]] std::error_code reserve(std::uint64_t step) noexcept;
 
   bool busy_ = false;  ///< the owner's
   FenceFile file_;     ///< the background thread's
@@ -63,7 +64,7 @@ class FenceReserver {
 
   std::mutex mutex_;  ///< never held while the disk works
   std::condition_variable_any requested_changed_;
-  bool requested_ = false;        ///< guarded by `mutex_`
+  std::uint64_t requested_ = 0;   ///< how many fences; guarded by `mutex_`
   std::optional<Result> result_;  ///< guarded by `mutex_`
 
   std::jthread thread_;  ///< last, so that it ends before what it uses

@@ -1,8 +1,10 @@
 #include "fencing/fence_slot.hpp"
 
 #include <algorithm>
-#include <stdexcept>
+#include <string>
+#include <system_error>
 
+#include <openssl/err.h>
 #include <openssl/evp.h>
 
 namespace dflockd::fencing {
@@ -24,11 +26,31 @@ std::uint64_t load(std::span<const std::byte, kSlotSize> bytes, std::size_t at) 
   return value;
 }
 
+/// OpenSSL has failed and does not say why. None of its own codes.
+constexpr int kUnexplained = 1;
+
+/// OpenSSL's error codes, as they are in its queue.
+class OpensslCategory : public std::error_category {
+ public:
+  [[nodiscard]] const char* name() const noexcept override { return "OpenSSL"; }
+  [[nodiscard]] std::string message(int code) const override {
+    const char* const reason = ::ERR_reason_error_string(static_cast<unsigned int>(code));
+    return std::string("OpenSSL cannot compute SHA-256: ") + (reason ? reason : "no reason given");
+  }
+};
+
+[[noreturn]] void throw_openssl_error() {
+  static const OpensslCategory category;
+  const auto code = static_cast<int>(::ERR_peek_last_error());
+  ::ERR_clear_error();
+  throw std::system_error(code == 0 ? kUnexplained : code, category);  // 0 would be no error
+}
+
 Checksum checksum_of(std::span<const std::byte, kSlotSize> bytes) {
   Checksum checksum;
   if (EVP_Digest(bytes.data(), kChecksumAt, reinterpret_cast<unsigned char*>(checksum.data()),
                  nullptr, EVP_sha256(), nullptr) != 1) {
-    throw std::runtime_error("OpenSSL cannot compute a SHA-256 checksum");
+    throw_openssl_error();
   }
   return checksum;
 }

@@ -9,7 +9,8 @@
 //        8     8  format version, 1
 //       16     8  sequence, one greater with every slot written: the greater one is the newer
 //       24     8  limit: fences below it may have been granted, none from it on
-//       32     8  step: how far at most the other slot's limit may be above this one's
+//       32     8  step: how far at most the other slot's limit may be above this one's, now or once
+//                 it is written again; not how many fences were reserved with this one
 //       40    32  checksum, the SHA-256 of the 40 bytes before it
 //
 // Free functions without state: safe to call from any thread.
@@ -64,7 +65,7 @@ using SlotBytes = std::array<std::byte, kSlotSize>;
   return number * kBlockSize;
 }
 
-/// The bytes of a slot. Throws std::runtime_error if OpenSSL has no SHA-256.
+/// The bytes of a slot. Throws std::system_error if OpenSSL cannot compute SHA-256.
 [[nodiscard]] SlotBytes encode(const Slot& slot);
 
 /// The slot in these bytes, or nothing if magic or checksum is wrong: a torn or damaged slot, or

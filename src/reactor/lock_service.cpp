@@ -56,8 +56,8 @@ net::Awaitable LockService::run_timer() {
   }
 }
 
-void LockService::reserve_fences() {
-  reserver_->request();
+void LockService::reserve_fences(std::uint64_t count) {
+  reserver_->request(count);
 }
 
 /// Takes in what the reserver's thread has done.

@@ -58,7 +58,7 @@ class LockService final : public ServiceCore {
 
   void look_for_suspend();
   void set_timer(locks::Instant deadline) override;
-  void reserve_fences() override;
+  void reserve_fences(std::uint64_t count) override;
   net::Awaitable run_timer();
   net::Awaitable collect_reservations();
 

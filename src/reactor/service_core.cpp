@@ -19,10 +19,6 @@ using locks::OwnerId;
 /// How many idle keys are collected at a time: about a millisecond's work.
 constexpr std::size_t kCollectAtOnce = 4096;
 
-/// The reserve that is left when more is asked for: half of what one reservation gives, so that an
-/// fsync may take as long as half a million grants.
-constexpr std::uint64_t kLowReserve = fencing::FenceFile::kDefaultStep / 2;
-
 /// How long to leave the disk alone after a reservation that failed.
 constexpr Instant kReservationPause = std::chrono::milliseconds(100);
 
@@ -113,6 +109,7 @@ Answer ServiceCore::enqueue(OwnerId owner, const KeyName& key, std::uint32_t lim
                             std::chrono::seconds lease) {
   require_memory();
   const Answer answer = table_.enqueue(now_, owner, request(key, limit, lease));
+  if (answer.outcome == locks::Outcome::kNoFence) note_refusal();
   after_request();
   return answer;
 }
@@ -124,13 +121,25 @@ Answer ServiceCore::wait(OwnerId owner, const KeyName& key, std::chrono::seconds
   return answer;
 }
 
-/// Takes note of how long a grant takes.
+/// Takes note of how long a grant takes, and of one that is refused for want of a fence.
 void ServiceCore::note(OwnerId owner, const Answer& answer) {
   if (answer.outcome == locks::Outcome::kGranted) {
     metrics_.grant_wait.observe_none();
   } else if (answer.outcome == locks::Outcome::kQueued) {
     owners_[owner.index].waits_since = now_;
+  } else if (answer.outcome == locks::Outcome::kNoFence) {
+    note_refusal();
   }
+}
+
+/// Says that there are no fences left, once until there are some again.
+void ServiceCore::note_refusal() noexcept {
+  if (out_of_fences_since_) return;
+  out_of_fences_since_ = now_;
+  const locks::Instant waited = reserving_ ? now_ - reserving_since_ : locks::Instant(0);
+  logging::error("fences_ran_out",
+                 {{"reserving", reserving_},
+                  {"reserving_for_s", std::chrono::floor<std::chrono::seconds>(waited)}});
 }
 
 metrics::LockMetrics ServiceCore::metrics() const {
@@ -162,6 +171,7 @@ void ServiceCore::tick() {
       table_.collect_idle(now_, options_.gc_max_idle, kCollectAtOnce) < kCollectAtOnce) {
     last_collection_ = now_;  // a full slice is followed by another at the next tick
   }
+  fence_demand_.note(now_, table_.grants());
   after_request();
 }
 
@@ -177,8 +187,13 @@ void ServiceCore::on_timer() {
 }
 
 void ServiceCore::take_reservation(const fencing::FenceReserver::Result& result) {
+  reserving_ = false;
   if (!result.error) {
     table_.reserve_fences(table_.next_fence(), result.end);
+    if (!out_of_fences_since_) return;
+    const locks::Instant out = now_ - *std::exchange(out_of_fences_since_, std::nullopt);
+    logging::info("fences_available",
+                  {{"refused_for_s", std::chrono::floor<std::chrono::seconds>(out)}});
     return;
   }
   next_reservation_ = now_ + kReservationPause;
@@ -193,6 +208,8 @@ void ServiceCore::wait_over(OwnerId owner, const Answer& answer) noexcept {
   const OwnerEntry& entry = owners_[owner.index];
   if (answer.outcome == locks::Outcome::kGranted) {
     metrics_.grant_wait.observe(now_ - entry.waits_since);
+  } else if (answer.outcome == locks::Outcome::kNoFence) {
+    note_refusal();
   }
   if (entry.waiter != nullptr) entry.waiter->wait_over(answer);
 }
@@ -221,9 +238,11 @@ locks::Request ServiceCore::request(const KeyName& key, std::uint32_t limit,
 /// What every change of the table may call for.
 void ServiceCore::after_request() {
   if (table_.next_deadline() < armed_for_) arm_timer();
-  if (more_fences_ == Fences::kCanBeReserved && table_.fences_left() < kLowReserve &&
-      now_ >= next_reservation_) {
-    reserve_fences();
+  if (table_.fences_left() < fence_demand_.low_water() && !reserving_ &&
+      more_fences_ == Fences::kCanBeReserved && now_ >= next_reservation_) {
+    reserving_ = true;
+    reserving_since_ = now_;
+    reserve_fences(fence_demand_.step());
   }
 }
 

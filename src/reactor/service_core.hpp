@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "fencing/fence_demand.hpp"
 #include "fencing/fence_reserver.hpp"
 #include "fencing/salt_pool.hpp"
 #include "locks/lock_table.hpp"
@@ -147,9 +148,9 @@ class ServiceCore : private locks::Events {
   /// `on_timer` is to be called at `deadline`, and at no time that was set before.
   virtual void set_timer(locks::Instant deadline) = 0;
 
-  /// One more step of fences is to be reserved, unless that is under way; `take_reservation`
-  /// follows.
-  virtual void reserve_fences() = 0;
+  /// So many more fences are to be reserved; `take_reservation` follows, and until then this is not
+  /// called again.
+  virtual void reserve_fences(std::uint64_t count) = 0;
 
  private:
   struct OwnerEntry {
@@ -162,6 +163,7 @@ class ServiceCore : private locks::Events {
   void lease_expired(locks::OwnerId owner, const locks::KeyName& key) noexcept override;
 
   void note(locks::OwnerId owner, const locks::Answer& answer);
+  void note_refusal() noexcept;
   [[nodiscard]] std::chrono::seconds lease_for(std::chrono::seconds asked) const;
   locks::Request request(const locks::KeyName& key, std::uint32_t limit,
                          std::chrono::seconds lease);
@@ -179,6 +181,10 @@ class ServiceCore : private locks::Events {
   locks::Instant last_collection_;
 
   const Fences more_fences_;
+  fencing::FenceDemand fence_demand_;
+  bool reserving_ = false;
+  locks::Instant reserving_since_{0};
+  std::optional<locks::Instant> out_of_fences_since_;
   locks::Instant next_reservation_{0};  ///< not before, after one that failed
   logging::RateLimited failed_reservations_;
   metrics::LockMetrics metrics_;

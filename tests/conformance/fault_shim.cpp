@@ -3,7 +3,8 @@
 //   DFLOCKD_SHIM_FILE, DFLOCKD_SHIM_FLAG   while the file FLAG exists, writing or syncing the file
 //                                          FILE fails, with ENOSPC if FLAG is empty, else with EIO;
 //                                          if it holds "hang", syncing lasts until FLAG is gone;
-//                                          if a number, so many milliseconds longer
+//                                          if a number, so many milliseconds longer;
+//                                          if "hash", OpenSSL computes no digest instead
 //   DFLOCKD_SHIM_CLOCK_OFFSET              seconds by which the wall clock is wrong
 //   DFLOCKD_SHIM_SUSPENDED                 a file with the seconds for which the machine has been
 //                                          suspended, if it is there
@@ -51,7 +52,7 @@ Function* next(const char* name) {
   return reinterpret_cast<Function*>(::dlsym(RTLD_NEXT, name));
 }
 
-enum class Fault { kNone, kFull, kBroken, kHanging, kSlow };
+enum class Fault { kNone, kFull, kBroken, kHanging, kSlow, kNoDigest };
 
 /// What is wrong with the file FILE now, and by how many milliseconds it is slow.
 struct Disk {
@@ -68,7 +69,9 @@ Disk disk() {
   ::close(file);
   if (size <= 0) return {Fault::kFull};
   if (const long slow_ms = std::atol(word.data()); slow_ms > 0) return {Fault::kSlow, slow_ms};
-  return {std::string_view(word.data()) == "hang" ? Fault::kHanging : Fault::kBroken};
+  const std::string_view said(word.data());
+  if (said == "hash") return {Fault::kNoDigest};
+  return {said == "hang" ? Fault::kHanging : Fault::kBroken};
 }
 
 bool is_the_file(int descriptor) {
@@ -163,6 +166,14 @@ int fdatasync(int descriptor) {
   static auto* const real = next<int(int)>("fdatasync");
   wait_for_disk(descriptor);
   return fails(descriptor) ? -1 : real(descriptor);
+}
+
+int EVP_Digest(const void* bytes, size_t size, unsigned char* digest, unsigned int* digest_size,
+               const void* type, void* engine) {
+  using Function = int(const void*, size_t, unsigned char*, unsigned int*, const void*, void*);
+  static auto* const real = next<Function>("EVP_Digest");
+  if (disk().fault == Fault::kNoDigest) return 0;
+  return real(bytes, size, digest, digest_size, type, engine);
 }
 
 int clock_gettime(clockid_t clock, timespec* time) noexcept {

@@ -214,6 +214,21 @@ TEST_F(FenceFile, that_is_empty_or_something_else_is_refused_and_left_alone) {
   }
 }
 
+// As `touch` leaves it, or a container's mount of a file that was not there.
+TEST_F(FenceFile, that_is_empty_is_recognised_at_the_start_and_by_the_check) {
+  write_file(file_, "");
+  for (const bool checks : {false, true}) {
+    Launch launched = launch();
+    if (checks) launched.flags.emplace_back("--check-config");
+    Process refused(launched);
+    EXPECT_NE(refused.wait_for_exit(), 0);
+    for (const char* const said : {file_.c_str(), "is empty", "remove it", "mount"}) {
+      EXPECT_NE(refused.log().find(said), std::string::npos) << said << ": " << refused.log();
+    }
+    EXPECT_EQ(read_file(file_), "");
+  }
+}
+
 // "--check-config validates everything (files too)"
 TEST_F(FenceFile, is_looked_at_by_the_check_and_left_alone) {
   Launch check = launch();
@@ -266,7 +281,7 @@ TEST_F(FenceFile, on_a_disk_that_filled_up_later_is_refused_and_repeats_no_fence
 TEST_F(FenceFile, fences_go_on_increasing_when_a_reservation_is_used_up) {
   {
     const Server server(launch());
-    const Taken taken = take_fences(server, kSanitized ? 100'000 : 1'200'000);
+    const Taken taken = take_fences(server, kSanitized ? 100'000 : 2'300'000);
     ASSERT_EQ(taken.refusal, "");
     last_fence_ = taken.last_fence;
   }

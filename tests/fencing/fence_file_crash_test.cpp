@@ -24,6 +24,7 @@ namespace {
 
 constexpr std::uint64_t kNow = 1'700'000'000'000'000'000;
 constexpr std::uint64_t kStep = 1000;
+constexpr FenceSteps kSteps{.first = kStep, .most = kStep};
 
 /// Thrown by an operation in which the power goes.
 struct PowerCut {};
@@ -53,9 +54,9 @@ TEST(FenceFileCrash, power_cut_at_any_byte_of_a_creation_leaves_the_whole_file_o
   for (std::size_t cut = 0; cut < bytes_in_all; cut += (cut % kBlockSize < kSlotSize ? 1 : 8)) {
     const StateDirectory directory;
     OpsUntilPowerCut failing(cut);
-    EXPECT_THROW(std::ignore = FenceFile::open(directory.file(), kNow, kStep, failing), PowerCut);
+    EXPECT_THROW(std::ignore = FenceFile::open(directory.file(), kNow, kSteps, failing), PowerCut);
     EXPECT_EQ(std::filesystem::exists(directory.file()), cut >= kFileSize) << cut;
-    EXPECT_GE(FenceFile::open(directory.file(), kNow, kStep, ops).range().first, kNow) << cut;
+    EXPECT_GE(FenceFile::open(directory.file(), kNow, kSteps, ops).range().first, kNow) << cut;
   }
 }
 
@@ -65,11 +66,12 @@ TEST(FenceFileCrash, power_cut_at_any_byte_of_an_opening_never_lowers_a_fence) {
   for (const std::uint64_t clock_step : {std::uint64_t{0}, 1'000'000 * kStep}) {
     std::uint64_t now = kNow;
     for (std::size_t cut = 0; cut < kSlotCount * kSlotSize; ++cut) {
-      const auto granted = FenceFile::open(directory.file(), now, kStep, ops).range();
+      const auto granted = FenceFile::open(directory.file(), now, kSteps, ops).range();
       now += clock_step;
       OpsUntilPowerCut failing(cut);
-      EXPECT_THROW(std::ignore = FenceFile::open(directory.file(), now, 1, failing), PowerCut);
-      EXPECT_GE(FenceFile::open(directory.file(), 0, 1, ops).range().first, granted.end) << cut;
+      EXPECT_THROW(std::ignore = FenceFile::open(directory.file(), now, {1, 1}, failing), PowerCut);
+      EXPECT_GE(FenceFile::open(directory.file(), 0, {1, 1}, ops).range().first, granted.end)
+          << cut;
     }
   }
 }
@@ -80,13 +82,15 @@ TEST(FenceFileCrash, power_cut_at_any_byte_of_a_reservation_never_lowers_a_fence
   for (std::size_t reservations = 0; reservations < 3; ++reservations) {
     for (std::size_t cut = 0; cut < kSlotSize; ++cut) {
       OpsUntilPowerCut failing(kSlotCount * kSlotSize + reservations * kSlotSize + cut);
-      std::ignore = FenceFile::open(directory.file(), 0, kStep, ops);
-      auto file = std::make_unique<FenceFile>(FenceFile::open(directory.file(), 0, kStep, failing));
-      for (std::size_t i = 0; i < reservations; ++i) ASSERT_FALSE(file->reserve());
-      EXPECT_THROW(std::ignore = file->reserve(), PowerCut);
+      std::ignore = FenceFile::open(directory.file(), 0, kSteps, ops);
+      auto file =
+          std::make_unique<FenceFile>(FenceFile::open(directory.file(), 0, kSteps, failing));
+      // The steps grow: the last is the first that a slot may be missing for.
+      for (std::size_t i = 0; i < reservations; ++i) ASSERT_FALSE(file->reserve(kStep >> (9 - i)));
+      EXPECT_THROW(std::ignore = file->reserve(kStep), PowerCut);
       const std::uint64_t end = file->range().end;
       file.reset();
-      const auto range = FenceFile::open(directory.file(), 0, kStep, ops).range();
+      const auto range = FenceFile::open(directory.file(), 0, kSteps, ops).range();
       EXPECT_GE(range.first, end) << cut;
       EXPECT_LE(range.first, end + kStep) << cut;
     }
@@ -110,7 +114,7 @@ TEST(FenceFileCrash, power_cut_at_any_byte_of_an_opening_after_one_that_was_kill
   ScriptedOps ops;
   for (std::size_t cut = 0; cut < kSlotSize; ++cut) {
     const StateDirectory directory;
-    const auto granted = FenceFile::open(directory.file(), kNow, kStep, ops).range();
+    const auto granted = FenceFile::open(directory.file(), kNow, kSteps, ops).range();
     const std::string synced = directory.read();
     ScriptedOps killed;  // between a write and its sync
     killed.fault = [&killed](const std::string&) {
@@ -118,11 +122,12 @@ TEST(FenceFileCrash, power_cut_at_any_byte_of_an_opening_after_one_that_was_kill
           killed.calls, [](const std::string& call) { return call.starts_with("pwrite"); });
       return has_written && killed.calls.back() == "fsync" ? EIO : 0;
     };
-    EXPECT_THROW(std::ignore = FenceFile::open(directory.file(), 0, kStep, killed), FenceFileError);
+    EXPECT_THROW(std::ignore = FenceFile::open(directory.file(), 0, kSteps, killed),
+                 FenceFileError);
     OpsUntilPowerCut failing(cut);
-    EXPECT_THROW(std::ignore = FenceFile::open(directory.file(), 0, kStep, failing), PowerCut);
+    EXPECT_THROW(std::ignore = FenceFile::open(directory.file(), 0, kSteps, failing), PowerCut);
     directory.write(half_written(synced, directory.read()));
-    EXPECT_GE(FenceFile::open(directory.file(), 0, kStep, ops).range().first, granted.end) << cut;
+    EXPECT_GE(FenceFile::open(directory.file(), 0, kSteps, ops).range().first, granted.end) << cut;
   }
 }
 
@@ -218,7 +223,7 @@ class UnreliableDisk : public FileOps {
 class Life {
  public:
   explicit Life(std::uint64_t seed) : random_(seed) {
-    end_ = FenceFile::open(directory_.file(), kNow, 1, quiet_).range().end;
+    end_ = FenceFile::open(directory_.file(), kNow, {1, 1}, quiet_).range().end;
     disk_.emplace(directory_, random_);
   }
 
@@ -244,27 +249,29 @@ class Life {
  private:
   bool reserve() {
     const FenceFile::Range before = file_->range();
-    const std::error_code error = file_->reserve();
+    const std::uint64_t step = 1 + random_() % (one_in(random_, 4) ? 2 * most_ : most_);
+    const std::error_code error = file_->reserve(step);
     EXPECT_TRUE(!error || disk_->fault_happened);
     EXPECT_EQ(file_->range().first, before.first);
-    EXPECT_EQ(file_->range().end, error ? before.end : before.end + step_);
+    EXPECT_EQ(file_->range().end, error ? before.end : before.end + std::min(step, most_));
     end_ = file_->range().end;
     reserved += error ? 0 : 1;
     return true;
   }
 
   bool open() {
-    step_ = 1 + random_() % 1000;
+    const std::uint64_t first = 1 + random_() % 1000;
+    most_ = 1 + random_() % 1000;
     const std::uint64_t now = one_in(random_, 3) ? end_ + random_() % 1'000'000 : random_() % end_;
     try {
-      file_.emplace(FenceFile::open(directory_.file(), now, step_, *disk_));
+      file_.emplace(FenceFile::open(directory_.file(), now, {first, most_}, *disk_));
     } catch (const FenceFileError& error) {
       EXPECT_TRUE(disk_->fault_happened || disk_->both_slots_damaged()) << error.what();
       return !disk_->both_slots_damaged();
     }
     EXPECT_GE(file_->range().first, end_);
     EXPECT_GE(file_->range().first, now);
-    EXPECT_EQ(file_->range().end, file_->range().first + step_);
+    EXPECT_EQ(file_->range().end, file_->range().first + first);
     end_ = file_->range().end;
     ++opened;
     return true;
@@ -275,7 +282,7 @@ class Life {
   ScriptedOps quiet_;
   std::optional<UnreliableDisk> disk_;
   std::optional<FenceFile> file_;
-  std::uint64_t step_ = 1;
+  std::uint64_t most_ = 1;
   std::uint64_t end_ = 0;  ///< the end of all fences that may have been granted
 };
 

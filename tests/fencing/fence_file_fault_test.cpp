@@ -28,11 +28,12 @@ using testing::SizeIs;
 
 constexpr std::uint64_t kNow = 1'700'000'000'000'000'000;
 constexpr std::uint64_t kStep = 1000;
+constexpr FenceSteps kSteps{.first = kStep, .most = kStep};
 
 class FenceFileFaultTest : public testing::TestWithParam<int> {
  protected:
   [[nodiscard]] FenceFile open(std::uint64_t at_least = kNow) {
-    return FenceFile::open(directory_.file(), at_least, kStep, ops_);
+    return FenceFile::open(directory_.file(), at_least, kSteps, ops_);
   }
 
   /// How many operations `open` takes.
@@ -62,13 +63,13 @@ TEST_P(FenceFileFaultTest, creation_that_fails_anywhere_leaves_no_other_file_and
     ScriptedOps ops;
     ops.fail_call(failing, GetParam());
     if (ops_.calls[failing] == "unlink") {  // the file is good all the same, and complete
-      EXPECT_EQ(FenceFile::open(directory_.file(), kNow, kStep, ops).range().first, kNow);
+      EXPECT_EQ(FenceFile::open(directory_.file(), kNow, kSteps, ops).range().first, kNow);
       EXPECT_THAT(directory_.names(), AllOf(SizeIs(2), Contains("fences")));
       for (const auto& name : directory_.names()) std::filesystem::remove(directory_.path() / name);
       continue;
     }
     try {
-      std::ignore = FenceFile::open(directory_.file(), kNow, kStep, ops);
+      std::ignore = FenceFile::open(directory_.file(), kNow, kSteps, ops);
       FAIL() << "the failure went unnoticed";
     } catch (const FenceFileError& error) {
       EXPECT_THAT(error.what(), AllOf(HasSubstr(directory_.file()), HasSubstr(why)));
@@ -86,8 +87,8 @@ TEST_P(FenceFileFaultTest, opening_that_fails_anywhere_can_be_retried_and_repeat
     SCOPED_TRACE("operation " + ops_.calls.at(failing) + ", number " + std::to_string(failing));
     ScriptedOps ops;
     ops.fail_call(failing, GetParam());
-    EXPECT_THROW(std::ignore = FenceFile::open(directory_.file(), 0, kStep, ops), FenceFileError);
-    const FenceFile file = FenceFile::open(directory_.file(), 0, kStep, ops);
+    EXPECT_THROW(std::ignore = FenceFile::open(directory_.file(), 0, kSteps, ops), FenceFileError);
+    const FenceFile file = FenceFile::open(directory_.file(), 0, kSteps, ops);
     EXPECT_GE(file.range().first, end);
     EXPECT_LE(file.range().first, end + kStep);
     end = file.range().end;
@@ -102,14 +103,14 @@ TEST_P(FenceFileFaultTest, a_reservation_that_fails_changes_nothing_and_retries_
     for (std::size_t failing = 0; failing < 2; ++failing) {
       ops_.calls.clear();
       ops_.fail_call(failing, GetParam());
-      const std::error_code error = file.reserve();
+      const std::error_code error = file.reserve(kStep);
       EXPECT_EQ(error, std::error_code(GetParam(), std::generic_category()));
       EXPECT_EQ(file.range().end, end);
       if (failing == 0) first_try = ops_.calls.front();
       EXPECT_EQ(ops_.calls.front(), first_try);
     }
     ops_.calls.clear();
-    EXPECT_FALSE(file.reserve());
+    EXPECT_FALSE(file.reserve(kStep));
     EXPECT_THAT(ops_.calls, testing::ElementsAre(first_try, "fsync"));
     EXPECT_EQ(file.range().end, end + kStep);
   }
@@ -120,12 +121,12 @@ TEST_P(FenceFileFaultTest, a_write_that_stops_half_way_leaves_the_other_slot_and
     std::optional<FenceFile> file = open(0);
     ops_.longest_transfer = 1;
     ops_.fail_call(written, GetParam());
-    EXPECT_EQ(file->reserve(), std::error_code(GetParam(), std::generic_category()));
+    EXPECT_EQ(file->reserve(kStep), std::error_code(GetParam(), std::generic_category()));
     ops_.longest_transfer = kFileSize;
     const std::uint64_t end = file->range().end;
     EXPECT_TRUE(slot_in(directory_.read(), 0) || slot_in(directory_.read(), 1));
     if (written % 2 == 0) {
-      EXPECT_FALSE(file->reserve());
+      EXPECT_FALSE(file->reserve(kStep));
       EXPECT_EQ(file->range().end, end + kStep);
     }
     const std::uint64_t granted = file->range().end;
@@ -147,7 +148,7 @@ TEST_F(FenceFileFaultTest, transfers_of_one_byte_and_interruptions_are_carried_o
   std::uint64_t end = 0;
   {
     FenceFile file = open();
-    EXPECT_FALSE(file.reserve());
+    EXPECT_FALSE(file.reserve(kStep));
     end = file.range().end;
     EXPECT_EQ(end, kNow + 2 * kStep);
   }
@@ -158,7 +159,7 @@ TEST_F(FenceFileFaultTest, transfers_of_one_byte_and_interruptions_are_carried_o
 TEST_F(FenceFileFaultTest, a_disk_that_takes_or_gives_nothing_is_an_io_error) {
   FenceFile file = open();
   ops_.longest_transfer = 0;
-  EXPECT_EQ(file.reserve(), std::errc::io_error);
+  EXPECT_EQ(file.reserve(kStep), std::errc::io_error);
   { const FenceFile closed = std::move(file); }
   EXPECT_THROW(std::ignore = open(), FenceFileError);
 }

@@ -33,17 +33,18 @@ using testing::Not;
 constexpr std::uint64_t kNow = 1'700'000'000'000'000'000;
 constexpr std::uint64_t kMax = std::numeric_limits<std::uint64_t>::max();
 constexpr std::uint64_t kStep = 1000;
+constexpr FenceSteps kSteps{.first = kStep, .most = kStep};
 
 class FenceFileTest : public testing::Test {
  protected:
   [[nodiscard]] FenceFile open(std::uint64_t at_least = kNow, std::uint64_t step = kStep) {
-    return FenceFile::open(directory_.file(), at_least, step, ops_);
+    return FenceFile::open(directory_.file(), at_least, {step, step}, ops_);
   }
 
   /// What `open` says when it refuses the file at `path`.
   [[nodiscard]] std::string refusal(const std::filesystem::path& path, std::uint64_t now = kNow) {
     try {
-      const FenceFile file = FenceFile::open(path, now, kStep, ops_);
+      const FenceFile file = FenceFile::open(path, now, kSteps, ops_);
     } catch (const FenceFileError& error) {
       return error.what();
     }
@@ -84,7 +85,7 @@ mode_t mode_of(const std::filesystem::path& path) {
 // --- Files that are refused ---
 
 TEST_F(FenceFileTest, an_empty_file_is_refused) {
-  expect_damaged("", "0 bytes");
+  expect_damaged("", "is empty, as a mount or touch(1) makes it; remove it");
 }
 
 TEST_F(FenceFileTest, a_file_of_another_size_is_refused) {
@@ -142,7 +143,7 @@ TEST_F(FenceFileTest, a_second_server_is_refused_until_the_first_is_gone) {
   FenceFile moved = std::move(*first);
   first.reset();
   expect_refused(bytes, "another server is using it");
-  EXPECT_FALSE(moved.reserve());
+  EXPECT_FALSE(moved.reserve(kStep));
   { const FenceFile last = std::move(moved); }
   EXPECT_EQ(open().range().first, kNow + 2 * kStep);
 }
@@ -204,7 +205,7 @@ TEST_F(FenceFileTest, a_file_created_meanwhile_by_another_server_is_not_overwrit
 TEST_F(FenceFileTest, a_name_without_a_directory_is_a_file_in_the_current_one) {
   const auto before = std::filesystem::current_path();
   std::filesystem::current_path(directory_.path());
-  std::ignore = FenceFile::open("fences", kNow, kStep, ops_);
+  std::ignore = FenceFile::open("fences", kNow, kSteps, ops_);
   std::filesystem::current_path(before);
   EXPECT_THAT(directory_.names(), ElementsAre("fences"));
 }
@@ -213,11 +214,11 @@ TEST_F(FenceFileTest, the_system_itself_creates_opens_and_reserves) {
   {
     FenceFile file = FenceFile::open(directory_.file(), kNow);
     EXPECT_EQ(file.range().first, kNow);
-    EXPECT_FALSE(file.reserve());
-    EXPECT_EQ(file.range().end, kNow + 2 * FenceFile::kDefaultStep);
+    EXPECT_FALSE(file.reserve(kStep));
+    EXPECT_EQ(file.range().end, kNow + FenceSteps::kFirst + kStep);
   }
   const FenceFile file = FenceFile::open(directory_.file(), kNow);
-  EXPECT_EQ(file.range().first, kNow + 2 * FenceFile::kDefaultStep);
+  EXPECT_EQ(file.range().first, kNow + FenceSteps::kFirst + kStep);
   EXPECT_THAT(directory_.names(), ElementsAre("fences"));
 }
 
@@ -259,7 +260,7 @@ TEST_F(FenceFileTest, opening_makes_both_slots_durable_newer_first) {
 TEST_F(FenceFileTest, a_reservation_writes_the_older_slot_and_syncs_once) {
   FenceFile file = open();
   ops_.calls.clear();
-  for (int i = 0; i < 4; ++i) ASSERT_FALSE(file.reserve());
+  for (int i = 0; i < 4; ++i) ASSERT_FALSE(file.reserve(kStep));
   EXPECT_THAT(ops_.calls, ElementsAre("pwrite 4096", "fsync", "pwrite 0", "fsync",  //
                                       "pwrite 4096", "fsync", "pwrite 0", "fsync"));
 }
@@ -267,17 +268,55 @@ TEST_F(FenceFileTest, a_reservation_writes_the_older_slot_and_syncs_once) {
 TEST_F(FenceFileTest, each_reservation_raises_the_end_by_one_step) {
   FenceFile file = open();
   for (std::uint64_t i = 1; i <= 10'000; ++i) {
-    ASSERT_FALSE(file.reserve());
+    ASSERT_FALSE(file.reserve(kStep));
     ASSERT_EQ(file.range().end, kNow + (i + 1) * kStep);
   }
   EXPECT_EQ(file.range().first, kNow);
 }
 
+TEST_F(FenceFileTest, a_reservation_takes_what_it_is_told_up_to_the_most_that_the_slots_promise) {
+  FenceFile file = FenceFile::open(directory_.file(), kNow, {.first = 10, .most = kStep}, ops_);
+  std::uint64_t end = kNow + 10;
+  for (const std::uint64_t step : {std::uint64_t{1}, kStep, std::uint64_t{7}, kStep + 1, kMax}) {
+    ASSERT_FALSE(file.reserve(step));
+    end += std::min(step, kStep);
+    EXPECT_EQ(file.range().end, end);
+    for (const std::size_t number : {0U, 1U}) {
+      const Slot slot = *slot_in(directory_.read(), number);
+      EXPECT_GE(slot.limit + slot.step, end) << "if it were the only one left";
+      EXPECT_EQ(slot.step, kStep);
+    }
+  }
+}
+
+// As an earlier version of the server left it, which reserved 2^20 at a time.
+TEST_F(FenceFileTest, slots_with_other_steps_are_taken_at_their_word_until_they_are_written_again) {
+  constexpr std::uint64_t kTheirs = std::uint64_t{1} << 20;
+  const Slot newer{.sequence = 2, .limit = kNow + kTheirs, .step = kTheirs};
+  const Slot older{.sequence = 1, .limit = kNow, .step = kTheirs};
+  const std::string lost(kSlotSize, '\0');
+  const std::string both = image_of(older, newer);
+  for (const bool newer_lost : {false, true}) {
+    std::string image = both;
+    image.replace(newer_lost ? slot_offset(1) : 0, kSlotSize, lost);
+    directory_.write(image);
+    EXPECT_EQ(open(0, 1).range().first, kNow + kTheirs * (newer_lost ? 1 : 2));
+  }
+  directory_.write(both);
+  FenceFile file = FenceFile::open(directory_.file(), 0, {.first = 1, .most = 16 * kTheirs}, ops_);
+  EXPECT_EQ(file.range().first, kNow + kTheirs);
+  ASSERT_FALSE(file.reserve(16 * kTheirs));
+  for (const std::size_t number : {0U, 1U}) {
+    const Slot slot = *slot_in(directory_.read(), number);
+    EXPECT_GE(slot.limit + slot.step, file.range().end);
+  }
+}
+
 TEST_F(FenceFileTest, a_reservation_beyond_64_bits_fails_and_changes_nothing) {
   FenceFile file = open(kMax - 2 * kStep);
-  ASSERT_FALSE(file.reserve());
+  ASSERT_FALSE(file.reserve(kStep));
   const std::string bytes = directory_.read();
-  EXPECT_EQ(file.reserve(), std::errc::value_too_large);
+  EXPECT_EQ(file.reserve(kStep), std::errc::value_too_large);
   EXPECT_EQ(file.range().end, kMax);
   EXPECT_EQ(directory_.read(), bytes);
 }
@@ -289,7 +328,7 @@ TEST_F(FenceFileTest, no_step_of_the_clock_over_restarts_lowers_a_fence) {
     const std::uint64_t now = kNow - 1'000'000 + random() % 2'000'000;
     FenceFile file = open(now, 1 + random() % 5000);
     ASSERT_EQ(file.range().first, std::max(now, end));
-    for (auto i = random() % 3; i > 0; --i) ASSERT_FALSE(file.reserve());
+    for (auto i = random() % 3; i > 0; --i) ASSERT_FALSE(file.reserve(kStep));
     end = file.range().end;
   }
 }
@@ -301,7 +340,7 @@ TEST_F(FenceFileTest, a_flipped_byte_anywhere_in_a_slot_never_lowers_a_fence_and
       FenceFile::Range granted;
       {
         FenceFile file = open();
-        for (std::uint64_t i = 0; i < reservations; ++i) ASSERT_FALSE(file.reserve());
+        for (std::uint64_t i = 0; i < reservations; ++i) ASSERT_FALSE(file.reserve(kStep));
         granted = file.range();
       }
       directory_.flip(slot_offset(byte / kSlotSize) + byte % kSlotSize);
@@ -325,7 +364,7 @@ TEST_F(FenceFileTest, a_symbolic_link_to_a_file_is_followed) {
   std::ignore = open();
   const auto link = directory_.path() / "link";
   std::filesystem::create_symlink(directory_.file(), link);
-  EXPECT_EQ(FenceFile::open(link, 0, kStep, ops_).range().first, kNow + kStep);
+  EXPECT_EQ(FenceFile::open(link, 0, kSteps, ops_).range().first, kNow + kStep);
   EXPECT_TRUE(std::filesystem::is_symlink(link));
 }
 

@@ -1,12 +1,15 @@
 #include "fencing/fence_reserver.hpp"
 
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <functional>
 #include <future>
 #include <memory>
+#include <new>
 #include <optional>
+#include <stdexcept>
 #include <system_error>
 #include <thread>
 #include <tuple>
@@ -26,6 +29,7 @@ namespace {
 
 constexpr std::uint64_t kNow = 1'700'000'000'000'000'000;
 constexpr std::uint64_t kStep = 1000;
+constexpr FenceSteps kSteps{.first = kStep, .most = kStep};
 
 /// Operations whose fsync(2) is what the test makes of it. Set before the reserver starts.
 class OpsWithSync : public FileOps {
@@ -38,7 +42,7 @@ class FenceReserverTest : public testing::Test {
  protected:
   /// A reserver on a new file; `on_sync` is for its reservations, not for opening the file.
   std::unique_ptr<FenceReserver> start(std::function<int()> on_sync = [] { return 0; }) {
-    FenceFile file = FenceFile::open(directory_.file(), kNow, kStep, ops_);
+    FenceFile file = FenceFile::open(directory_.file(), kNow, kSteps, ops_);
     end_ = file.range().end;
     ops_.on_sync = std::move(on_sync);
     return std::make_unique<FenceReserver>(std::move(file));
@@ -72,7 +76,7 @@ TEST_F(FenceReserverTest, nothing_happens_unasked) {
 TEST_F(FenceReserverTest, a_result_arrives_once_through_the_descriptor) {
   const auto reserver = start();
   for (std::uint64_t i = 1; i <= 100; ++i) {
-    reserver->request();
+    reserver->request(kStep);
     EXPECT_TRUE(reserver->busy());
     const auto result = await_result(*reserver);
     EXPECT_FALSE(result.error);
@@ -90,12 +94,12 @@ TEST_F(FenceReserverTest, requests_while_busy_are_one_request) {
     released.wait();
     return ++syncs, 0;
   });
-  for (int i = 0; i < 10; ++i) reserver->request();
+  for (int i = 0; i < 10; ++i) reserver->request(kStep);
   EXPECT_TRUE(reserver->busy());
   EXPECT_FALSE(reserver->take_result());
   release.set_value();
   EXPECT_TRUE(readable(*reserver, 60'000));
-  reserver->request();  // still busy: the result has not been taken
+  reserver->request(kStep);  // still busy: the result has not been taken
   EXPECT_EQ(await_result(*reserver).end, end_ + kStep);
   EXPECT_EQ(syncs, 1);
   EXPECT_FALSE(reserver->busy());
@@ -109,10 +113,10 @@ TEST_F(FenceReserverTest, a_slow_disk_does_not_hold_up_the_caller) {
     release.get_future().wait();
     return 0;
   });
-  reserver->request();
+  reserver->request(kStep);
   syncing.get_future().wait();
   EXPECT_TRUE(reserver->busy());
-  reserver->request();
+  reserver->request(kStep);
   EXPECT_FALSE(reserver->take_result());
   EXPECT_FALSE(readable(*reserver));
   release.set_value();
@@ -124,17 +128,50 @@ TEST_F(FenceReserverTest, a_failure_is_reported_and_the_next_request_tries_again
   const auto reserver = start([&] { return (errno = error) == 0 ? 0 : -1; });
   for (const int failure : {EIO, ENOSPC}) {
     error = failure;
-    reserver->request();
+    reserver->request(kStep);
     const auto result = await_result(*reserver);
     EXPECT_EQ(result.error, std::error_code(failure, std::generic_category()));
     EXPECT_EQ(result.end, end_);
     EXPECT_FALSE(reserver->busy());
   }
   error = 0;
-  reserver->request();
+  reserver->request(kStep);
   const auto result = await_result(*reserver);
   EXPECT_FALSE(result.error);
   EXPECT_EQ(result.end, end_ + kStep);
+}
+
+TEST_F(FenceReserverTest, an_exception_is_an_error_of_that_reservation_only) {
+  std::function<void()> fail;
+  const auto reserver = start([&] { return fail(), 0; });
+  const std::array<std::pair<std::function<void()>, std::error_code>, 3> failures{{
+      {[] { throw std::bad_alloc(); }, std::make_error_code(std::errc::not_enough_memory)},
+      {[] { throw std::system_error(EIO, std::generic_category()); },
+       std::error_code(EIO, std::generic_category())},
+      {[] { throw std::runtime_error("something else"); },
+       std::make_error_code(std::errc::state_not_recoverable)},
+  }};
+  for (const auto& [failure, error] : failures) {
+    fail = failure;
+    reserver->request(kStep);
+    const auto result = await_result(*reserver);
+    EXPECT_EQ(result.error, error);
+    EXPECT_EQ(result.end, end_);
+  }
+  fail = [] {};
+  reserver->request(kStep);
+  const auto result = await_result(*reserver);
+  EXPECT_FALSE(result.error);
+  EXPECT_EQ(result.end, end_ + kStep);
+}
+
+TEST_F(FenceReserverTest, each_request_says_how_many) {
+  const auto reserver = start();
+  for (const std::uint64_t step : {std::uint64_t{1}, kStep, std::uint64_t{5}}) {
+    reserver->request(step);
+    end_ += step;
+    EXPECT_EQ(await_result(*reserver).end, end_);
+  }
 }
 
 TEST_F(FenceReserverTest, destruction_waits_for_a_sync_under_way) {
@@ -147,14 +184,14 @@ TEST_F(FenceReserverTest, destruction_waits_for_a_sync_under_way) {
     synced = true;
     return 0;
   });
-  reserver->request();
+  reserver->request(kStep);
   syncing.get_future().wait();
   std::thread disk([&] { release.set_value(); });
   reserver.reset();
   EXPECT_TRUE(synced);
   disk.join();
   ops_.on_sync = [] { return 0; };
-  EXPECT_EQ(FenceFile::open(directory_.file(), 0, kStep, ops_).range().first, end_ + kStep);
+  EXPECT_EQ(FenceFile::open(directory_.file(), 0, kSteps, ops_).range().first, end_ + kStep);
 }
 
 TEST_F(FenceReserverTest, destruction_at_any_moment_finishes_what_was_asked_for) {
@@ -164,10 +201,10 @@ TEST_F(FenceReserverTest, destruction_at_any_moment_finishes_what_was_asked_for)
     ASSERT_EQ(end_, reserved + kStep);
     const int requests = i % 3;
     if (requests > 1) {
-      reserver->request();
+      reserver->request(kStep);
       std::ignore = await_result(*reserver);
     }
-    if (requests > 0) reserver->request();
+    if (requests > 0) reserver->request(kStep);
     reserved = end_ + static_cast<std::uint64_t>(requests) * kStep;
   }
 }
@@ -182,7 +219,7 @@ TEST_F(FenceReserverTest, the_thread_leaves_signals_to_others) {
     }
     return 0;
   });
-  reserver->request();
+  reserver->request(kStep);
   EXPECT_FALSE(await_result(*reserver).error);
   EXPECT_EQ(open_signals, 0);
   sigset_t mine;

@@ -61,7 +61,7 @@ std::uint64_t any_number(std::uint8_t choice) {
 }
 
 std::uint64_t any_step(std::uint8_t choice) {
-  constexpr std::array<std::uint64_t, 4> kSteps{FenceFile::kDefaultStep, 1, 7,
+  constexpr std::array<std::uint64_t, 4> kSteps{std::uint64_t{1} << 20, 1, 7,
                                                 std::uint64_t{1} << 62};
   return pick(kSteps, choice);
 }
@@ -147,11 +147,11 @@ class Life {
     switch (what % 8) {
       case 0:
       case 1:
-        open(any_number(how), any_step(what >> 4U));
+        open(any_number(how), {any_step(what >> 4U), any_step(what >> 6U)});
         break;
       case 2:
       case 3:
-        reserve();
+        reserve(any_step(how) + (how >> 6U));
         break;
       case 4:
         what < 0x80 ? end() : cut_power(how);
@@ -174,7 +174,7 @@ class Life {
   void finish() {
     end();
     disk_.restart();
-    open(0, 1);
+    open(0, {1, 1});
   }
 
  private:
@@ -201,7 +201,8 @@ class Life {
     return content;
   }
 
-  void open(std::uint64_t at_least, std::uint64_t step) {
+  void open(std::uint64_t at_least, const FenceSteps& steps) {
+    const std::uint64_t step = steps.first;
     end();
     const std::optional<std::string> before = disk_.content();
     const Meaning meaning = before ? meaning_of(*before) : Meaning{true, true, false, at_least};
@@ -210,7 +211,7 @@ class Life {
     const std::size_t faults = disk_.noticeable_faults();
     check(meaning.readable || !must_be_readable_, "what was written is never all damaged");
     try {
-      file_.emplace(FenceFile::open(SimulatedDisk::kPath, at_least, step, disk_));
+      file_.emplace(FenceFile::open(SimulatedDisk::kPath, at_least, steps, disk_));
     } catch (const FenceFileError& error) {
       const std::string_view what = error.what();
       check(what.find('\n') == what.npos && what.find(SimulatedDisk::kPath) != what.npos,
@@ -219,7 +220,7 @@ class Life {
       check(possible || disk_.content() == before, "what cannot be used is left as it is");
       return;
     }
-    step_ = step;
+    most_ = steps.most;
     check(possible, "what cannot be used is refused");
     check(file_->range().first == first, "the first fence is the first that can be");
     check(file_->range().end == first + step, "one step is reserved");
@@ -231,22 +232,29 @@ class Life {
     must_be_readable_ = true;
   }
 
-  void reserve() {
+  void reserve(std::uint64_t asked) {
     if (!file_) return;
     const FenceFile::Range before = file_->range();
     const std::size_t faults = disk_.noticeable_faults();
-    const std::error_code error = file_->reserve();
+    const std::uint64_t step = std::min(asked, most_);
+    const std::error_code error = file_->reserve(asked);
     const FenceFile::Range& after = file_->range();
     check(after.first == before.first, "the first fence stays");
     if (error) {
       check(after.end == before.end, "nothing is reserved if it failed");
-      const bool none_left = before.end > kMost - step_;
+      const bool none_left = before.end > kMost - step;
       check(none_left == (error == std::errc::value_too_large), "2^64 is told when it is reached");
       check(none_left || disk_.noticeable_faults() > faults, "nothing fails without a reason");
       return;
     }
-    check(before.end <= kMost - step_ && after.end == before.end + step_, "one step is reserved");
+    check(before.end <= kMost - step && after.end == before.end + step, "one step is reserved");
     end_of_granted_ = after.end;
+    // Whichever slot is lost next, the other one knows enough.
+    for (const std::size_t at : {0U, 4096U}) {
+      const auto slot = slot_in(*disk_.content(), at);
+      check(slot && slot->limit <= after.end && after.end - slot->limit <= slot->step,
+            "each slot's step bounds the other's limit");
+    }
   }
 
   void end() { file_.reset(); }
@@ -293,7 +301,7 @@ class Life {
 
   SimulatedDisk disk_;
   std::optional<FenceFile> file_;
-  std::uint64_t step_ = 1;
+  std::uint64_t most_ = 1;
   std::uint64_t end_of_granted_ = 0;
   bool must_be_readable_ = true;
 };

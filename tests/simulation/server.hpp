@@ -48,7 +48,7 @@ class Server final : public reactor::ServiceCore {
 
  private:
   void set_timer(locks::Instant deadline) override { timer_ = deadline; }
-  void reserve_fences() override { wants_fences_ = true; }
+  void reserve_fences(std::uint64_t /*count*/) override { wants_fences_ = true; }
 
   Time timer_ = kNever;
   bool wants_fences_ = false;

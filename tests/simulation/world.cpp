@@ -12,8 +12,8 @@ using namespace std::chrono_literals;
 
 constexpr const char* kFenceFile = "state/fences";
 
-/// Fewer than this and the server asks for more, whatever it reserves at a time.
-constexpr std::uint64_t kFewFences = fencing::FenceFile::kDefaultStep / 2;
+/// Fewer than this and the server asks for more, whatever the disk gives it.
+constexpr std::uint64_t kFewFences = fencing::FenceDemand::kLeastLowWater;
 constexpr Time kReservationPause = 100ms;
 
 /// From here on what costs time in proportion to everything there is is done less often.
@@ -412,7 +412,7 @@ void World::start_server() {
     if (failed_starts_ > 3) disk_.fail(0);
     std::string refusal;
     try {
-      file_.emplace(fencing::FenceFile::open(kFenceFile, clock, fence_step_, disk_));
+      file_.emplace(fencing::FenceFile::open(kFenceFile, clock, {fence_step_, fence_step_}, disk_));
     } catch (const fencing::FenceFileError& error) {
       refusal = error.what();
     }
@@ -473,7 +473,9 @@ void World::crash() {
 
 void World::reserve() {
   if (crashes_ && random_.one_in(100)) disk_.die_after(random_.between(1, 3));
-  const std::error_code error = file_->reserve();
+  const std::uint64_t before = file_->range().end;
+  const std::error_code error = file_->reserve(random_.between(1, fence_step_));
+  reserved_fences_ = file_->range().end - before;
   reservation_ = {.error = error, .end = file_->range().end};
   if (disk_.died()) return crash();
   disk_.die_after(UINT64_MAX);
@@ -490,7 +492,7 @@ void World::reserved() {
         server_->reserved(reservation_);
       },
       [&] {
-        if (!reservation_.error) oracle_.fences_reserved(fence_step_);
+        if (!reservation_.error) oracle_.fences_reserved(reserved_fences_);
         oracle_.time_passed(reading(), sight_);
       });
 }

@@ -179,6 +179,7 @@ class World {
   std::uint64_t run_ = 0;  ///< of the server
   bool reserving_ = false;
   fencing::FenceReserver::Result reservation_;
+  std::uint64_t reserved_fences_ = 0;  ///< by that
   Time no_reservation_before_{0};
   unsigned failed_starts_ = 0;
   std::uint64_t cut_starts_ = 0;  ///< how many of the next starts are cut off
