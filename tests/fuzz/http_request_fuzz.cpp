@@ -29,6 +29,7 @@ using dflockd::http::Failure;
 using dflockd::http::Match;
 using dflockd::http::Method;
 using dflockd::http::NoMatch;
+using dflockd::http::parse_authority;
 using dflockd::http::Request;
 using dflockd::http::RequestReader;
 using State = RequestReader::State;
