@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <initializer_list>
 #include <iterator>
 #include <nlohmann/json.hpp>
 
@@ -79,6 +80,8 @@ Response to_response(const Failure& failure) {
 }
 
 void append_response(std::string& out, const Response& response, const Delivery& delivery) {
+  constexpr std::size_t kUsualHead = 256;
+  out.reserve(out.size() + kUsualHead + response.headers.size() + response.body.size());
   const bool lacks_newline = !response.body.empty() && !response.body.ends_with('\n');
   append_head(out, response, response.body.size() + (lacks_newline ? 1 : 0), delivery);
   if (delivery.head_only || response.status == 204) return;
@@ -88,15 +91,26 @@ void append_response(std::string& out, const Response& response, const Delivery&
 
 void append_head(std::string& out, const Response& response, std::size_t body_size,
                  const Delivery& delivery) {
-  const auto to = std::back_inserter(out);
-  fmt::format_to(to,
-                 "HTTP/1.1 {} {}\r\n{}Cache-Control: {}\r\n"
-                 "X-Content-Type-Options: nosniff\r\n",
-                 response.status, reason(response.status), delivery.date_line,
-                 response.cache_control);
+  const auto append = [&out](std::initializer_list<std::string_view> parts) {
+    for (const std::string_view part : parts) out += part;
+  };
+  const fmt::format_int status(response.status);
+  append({"HTTP/1.1 ",
+          {status.data(), status.size()},
+          " ",
+          reason(response.status),
+          "\r\n",
+          delivery.date_line,
+          "Cache-Control: ",
+          response.cache_control,
+          "\r\nX-Content-Type-Options: nosniff\r\n"});
   if (response.status != 204) {
-    fmt::format_to(to, "Content-Type: {}\r\nContent-Length: {}\r\n", response.content_type,
-                   body_size);
+    const fmt::format_int length(body_size);
+    append({"Content-Type: ",
+            response.content_type,
+            "\r\nContent-Length: ",
+            {length.data(), length.size()},
+            "\r\n"});
   }
   out += response.headers;
   out += delivery.keep_alive ? "\r\n" : "Connection: close\r\n\r\n";
