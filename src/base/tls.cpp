@@ -32,7 +32,7 @@ void set_messages_without_data(SSL* ssl, std::intptr_t count) {
 
 /// OpenSSL calls it as a handshake goes on, and for each of its messages that comes later.
 void on_progress(const SSL* observed, int where, int result) {
-  auto* const ssl = const_cast<SSL*>(observed);  // NOLINT(cppcoreguidelines-pro-type-const-cast)
+  auto* const ssl = const_cast<SSL*>(observed);
   if (where == SSL_CB_HANDSHAKE_DONE) return set_messages_without_data(ssl, -1);  // its end follows
   const bool is_message = (where & SSL_CB_EXIT) != 0 && result == 1;
   const bool is_refused_renegotiation = where == SSL_CB_WRITE_ALERT;

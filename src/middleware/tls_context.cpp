@@ -16,10 +16,9 @@
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 
-#include "base/tls.hpp"
-
 #include "base/small_file.hpp"
 #include "base/text.hpp"
+#include "base/tls.hpp"
 
 namespace dflockd::middleware {
 

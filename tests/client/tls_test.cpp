@@ -16,6 +16,7 @@
 #include <dflockd/lock.hpp>
 #include <openssl/ssl.h>
 
+#include "../conformance/reloading.hpp"
 #include "../conformance/tls_server.hpp"
 #include "fixture.hpp"
 
@@ -231,6 +232,22 @@ TEST_F(Refused, certificate_is_an_error_of_tls_always_and_says_why) {
     EXPECT_EQ(code_of([&](auto& error) { connection.ping(error); }), errc::tls);
     EXPECT_EQ(code_of([&](auto& error) { Lock(of_lock).acquire(error); }), errc::tls);
   }
+}
+
+// The lock was granted over a connection that goes on; the renewals need another.
+TEST_F(Refused, certificate_is_the_reason_that_a_lease_could_not_be_renewed) {
+  LockOptions renewed = lock_options(address_of(server_));
+  renewed.tls = showing("worker", clients_.issue(conformance::client_request("worker")));
+  renewed.lease_ttl = 2s;
+  std::promise<std::string> lost;
+  renewed.on_renew_error = [&](const Error& error) { lost.set_value(error.what()); };
+  Lock job(renewed);
+  ASSERT_TRUE(job.acquire());
+  static_cast<void>(directory_.write("clients.pem", Authority("Others").pem()));
+  EXPECT_EQ(conformance::reload(server_), "reloaded changed=client_ca");
+  const std::string reason = lost.get_future().get();
+  EXPECT_NE(reason.find("the server refused the certificate: unknown ca"), std::string::npos)
+      << reason;
 }
 
 // A reset that comes before the request is sent.

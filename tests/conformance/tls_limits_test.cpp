@@ -27,7 +27,7 @@ TEST(TlsGroups, of_finite_fields_and_other_curves_are_refused) {
   const TlsServer server;
   for (const char* group :
        {"ffdhe2048", "ffdhe3072", "ffdhe4096", "ffdhe6144", "ffdhe8192", "P-521", "X448"}) {
-    EXPECT_EQ(failure_of(server, with_groups(server, group)), "sslv3 alert handshake failure")
+    EXPECT_TRUE(failure_of(server, with_groups(server, group)).ends_with("alert handshake failure"))
         << group;
   }
   EXPECT_EQ(failure_of(server, server.trusting()), "");
@@ -284,8 +284,8 @@ TEST_P(TrustFile, does_not_excuse_from_expiry_and_purpose) {
   Request request = client_request("worker");
   request.valid_until = std::chrono::minutes(-1);
   const Identity expired = middle_.issue(request);
-  EXPECT_EQ(failure(expired, pem(expired)), "sslv3 alert certificate expired");
-  EXPECT_EQ(failure(expired, middle_.pem()), "sslv3 alert certificate expired");
+  EXPECT_TRUE(failure(expired, pem(expired)).ends_with("alert certificate expired"));
+  EXPECT_TRUE(failure(expired, middle_.pem()).ends_with("alert certificate expired"));
   const Identity for_servers = middle_.issue({.subject = "worker"});
   EXPECT_NE(failure(for_servers, pem(for_servers)), "");
   EXPECT_NE(failure(for_servers, middle_.pem()), "");
