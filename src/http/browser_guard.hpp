@@ -4,10 +4,10 @@
 //   BrowserGuard guard(allowed_hosts, allowed_origins);
 //   if (auto failure = guard.check(request, {.tls = true}, [&] { return address_text(socket); })) …
 //
-// A page of another origin is refused whatever it asks for, as it can send requests whose answers
-// it may not read. Where no secret is demanded, so is a `Host` that need not be this server's: with
-// a name that its owner lets lead to 127.0.0.1 (DNS rebinding) a page is of the same origin for the
-// browser. Immutable, so any thread may use it.
+// A page of another origin is refused whatever it asks for: it could send requests even though it
+// may not read the answers. Where no secret is demanded, a `Host` that does not name this server is
+// refused too: a page whose own name resolves to 127.0.0.1 (DNS rebinding) passes for one of this
+// server. Immutable, so any thread may use it.
 #pragma once
 
 #include <optional>
@@ -27,11 +27,11 @@ class BrowserGuard {
   BrowserGuard(const std::vector<std::string>& allowed_hosts,
                std::vector<std::string> allowed_origins);
 
-  /// How a request came.
+  /// How a request arrived.
   struct Circumstances {
     bool tls = false;
     bool has_secret = false;  ///< the server demands one
-    bool is_probe = false;    ///< the route is for those who may know the server by any name
+    bool is_probe = false;    ///< the route answers for any `Host`
   };
 
   /// Why the request is refused with 403, if it is. `local_address` returns the text of the address

@@ -263,7 +263,7 @@ typename HttpConnection<Stream>::Answer HttpConnection<Stream>::answer() {
   return to_response(std::get<http::NoMatch>(found));
 }
 
-/// Why the request is none of this server's business, or of a page that it is not for.
+/// Why the request is refused: a page from elsewhere sent it, or it is for another host.
 template <class Stream>
 std::optional<Failure> HttpConnection<Stream>::refuse_foreign(const http::Route* route) {
   const auto local_address = [this] {
