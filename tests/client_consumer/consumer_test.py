@@ -6,22 +6,15 @@ library, and runs it against the server. Checks also what names the libraries ha
 Usage: consumer_test.py BUILD_DIRECTORY COMPILER DFLOCKD
 """
 
-import os
 import re
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from support import Server, run
+
 SOURCE = Path(__file__).resolve().parent
 build, compiler, dflockd = sys.argv[1:]
-
-
-def run(*command, **environment):
-    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                            check=False, env={**os.environ, **environment})
-    assert result.returncode == 0, f"status {result.returncode} of {command}:\n{result.stdout}"
-    return result.stdout
 
 
 def build_by_cmake(prefix, place):
@@ -68,20 +61,7 @@ def check_names(library):
     assert not clashing, "\n".join(clashing[:20])
 
 
-class Server:
-    def __enter__(self):
-        self.process = subprocess.Popen([dflockd, "--port", "0"], stderr=subprocess.PIPE, text=True)
-        for line in self.process.stderr:
-            if found := re.search(r"listening.* port=(\d+)", line):
-                return f"127.0.0.1:{found[1]}"
-        raise AssertionError("the server does not listen")
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        self.process.communicate(timeout=10)
-
-
-with tempfile.TemporaryDirectory() as directory, Server() as address:
+with tempfile.TemporaryDirectory() as directory, Server(dflockd) as address:
     prefix, place = Path(directory) / "prefix", Path(directory) / "build"
     run("cmake", "--install", build, "--prefix", prefix, "--component", "development")
     library = next(prefix.rglob("libdflockd.so"))
