@@ -57,6 +57,8 @@ class Suspension {
 
 class Suspended : public testing::Test {
  protected:
+  ~Suspended() override { Suspension::resume(); }
+
   [[nodiscard]] LockOptions options(std::chrono::seconds lease) {
     LockOptions options = lock_options(address_of(server_));
     options.lease_ttl = lease;
