@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cassert>
 #include <cstdint>
 #include <memory>
 
@@ -89,17 +90,22 @@ bool was_cut_off(const SSL* ssl) {
 }
 
 std::optional<TlsName> tls_name(std::string_view host) {
-  if (host.empty() || host.front() == '.' || host.find('\0') != std::string_view::npos) return {};
-  std::string name(host);
-  if (name.front() == '[' && name.back() == ']') name = name.substr(1, name.size() - 2);
-  if (std::string address = address_text(name); !address.empty()) {
+  if (host.find('\0') != std::string_view::npos) return {};
+  if (host.ends_with('.')) host.remove_suffix(1);
+  const bool is_bracketed = host.size() > 2 && host.starts_with('[') && host.ends_with(']');
+  if (is_bracketed) host = host.substr(1, host.size() - 2);
+  if (std::string address = address_text(std::string(host)); !address.empty()) {
     return TlsName{.text = std::move(address), .is_address = true};
   }
-  if (name.back() == '.') name.pop_back();
-  return TlsName{.text = std::move(name), .is_address = false};
+  if (is_bracketed || host.empty() || host.starts_with('.') || host.ends_with('.') ||
+      host.find_first_of("[]") != std::string_view::npos) {
+    return {};
+  }
+  return TlsName{.text = std::string(host), .is_address = false};
 }
 
 bool demand_name(SSL_CTX* context, const TlsName& name) {
+  assert(!name.text.empty());  // OpenSSL would take any certificate
   X509_VERIFY_PARAM* const rules = SSL_CTX_get0_param(context);
   return name.is_address
              ? X509_VERIFY_PARAM_set1_ip_asc(rules, name.text.c_str()) == 1

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <string>
 
+#include "base/tls.hpp"
 #include "client/endpoint.hpp"
 #include "client/failure.hpp"
 #include "protocol/request.hpp"
@@ -28,9 +29,9 @@ void check_tls(const TlsOptions& tls) {
   if (tls.cert_file.empty() != tls.key_file.empty()) {
     refuse("tls.cert_file and tls.key_file need each other");
   }
-  if (!tls.server_name.empty() && !is_host(tls.server_name)) {
-    refuse("tls.server_name " + in_quotes(tls.server_name) +
-           " is not allowed; expected a name or an address");
+  const std::string& name = tls.server_name;
+  if (!name.empty() && (!is_host(name) || !base::tls_name(name))) {
+    refuse("tls.server_name " + in_quotes(name) + " is not allowed; expected a name or an address");
   }
   for (const std::string* const file : {&tls.ca_file, &tls.cert_file, &tls.key_file}) {
     if (file->find('\0') != std::string::npos) {
