@@ -21,6 +21,8 @@ using namespace std::string_view_literals;
 /// More than any of the files needs: bundles of all public authorities take a fifth of it.
 constexpr std::size_t kMaxFileSize = 1 << 20;
 
+constexpr const char* kNotRegular = "it is not a regular file";
+
 class Descriptor {
  public:
   explicit Descriptor(int number) : number_(number) {}
@@ -86,7 +88,7 @@ SmallFile read_small_file(const std::string& path, Pipes pipes) {
   if (descriptor.number() < 0 || ::fstat(descriptor.number(), &status) != 0) refuse(path, errno);
   if (S_ISDIR(status.st_mode)) refuse(path, EISDIR);
   if (!S_ISREG(status.st_mode) && (!S_ISFIFO(status.st_mode) || pipes == Pipes::kRefuse)) {
-    refuse(path, "it is not a regular file");
+    refuse(path, kNotRegular);
   }
   SmallFile file{.bytes = {}, .readable_by_others = (status.st_mode & S_IROTH) != 0};
   if (!read_into(file.bytes, descriptor.number(), static_cast<std::size_t>(status.st_size))) {
@@ -101,6 +103,7 @@ void check_readable(const std::string& path) {
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) refuse(path, errno);
   if (S_ISDIR(status.st_mode)) refuse(path, EISDIR);
+  if (!S_ISREG(status.st_mode)) refuse(path, kNotRegular);
   if (::faccessat(AT_FDCWD, path.c_str(), R_OK, AT_EACCESS) != 0) refuse(path, errno);
 }
 

@@ -39,8 +39,8 @@ enum class Pipes {
 /// FileError.
 [[nodiscard]] SmallFile read_small_file(const std::string& path, Pipes pipes = Pipes::kRefuse);
 
-/// For who leaves the reading to somebody else: throws FileError if that would fail, because there
-/// is no such file, it is a directory or must not be read.
+/// For files that somebody else reads, and perhaps again later: throws FileError if there is no
+/// such file, it is not a regular one, or it must not be read.
 void check_readable(const std::string& path);
 
 }  // namespace dflockd::base

@@ -22,11 +22,15 @@ void require(bool succeeded) {
   if (!succeeded) throw Failure(errc::tls, tls_reason(nullptr));
 }
 
-void require_file(bool succeeded, const char* option, const std::string& file) {
-  if (succeeded) return;
-  std::string why = "cannot use " + in_quotes(file) + ": " + tls_reason(nullptr);
+/// Calls `load` with the name of a file. OpenSSL would wait for a pipe that nobody writes to, and
+/// says "system lib" of what it cannot read.
+template <class Load>
+void load_file(const char* option, const std::string& file, const Load& load) {
+  std::string why;
   try {
-    base::check_readable(file);  // of what cannot be read, OpenSSL says "system lib"
+    base::check_readable(file);
+    if (load(file.c_str()) == 1) return;
+    why = "cannot use " + in_quotes(file) + ": " + tls_reason(nullptr);
   } catch (const base::FileError& error) {
     why = error.what();
   }
@@ -72,15 +76,15 @@ void prepare_tls(SSL_CTX* context, const TlsOptions& options, const std::string&
   if (options.ca_file.empty()) {
     require(SSL_CTX_set_default_verify_paths(context) == 1);
   } else {
-    require_file(SSL_CTX_load_verify_file(context, options.ca_file.c_str()) == 1, "tls.ca_file",
-                 options.ca_file);
+    load_file("tls.ca_file", options.ca_file,
+              [&](const char* file) { return SSL_CTX_load_verify_file(context, file); });
   }
   if (options.cert_file.empty()) return;
-  require_file(SSL_CTX_use_certificate_chain_file(context, options.cert_file.c_str()) == 1,
-               "tls.cert_file", options.cert_file);
-  require_file(
-      SSL_CTX_use_PrivateKey_file(context, options.key_file.c_str(), SSL_FILETYPE_PEM) == 1,
-      "tls.key_file", options.key_file);
+  load_file("tls.cert_file", options.cert_file,
+            [&](const char* file) { return SSL_CTX_use_certificate_chain_file(context, file); });
+  load_file("tls.key_file", options.key_file, [&](const char* file) {
+    return SSL_CTX_use_PrivateKey_file(context, file, SSL_FILETYPE_PEM);
+  });
 }
 
 TlsContext make_tls_context(const TlsOptions& options, const std::string& host) {

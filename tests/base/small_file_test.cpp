@@ -94,6 +94,8 @@ TEST_F(SmallFileTest, device_or_fifo_is_refused_and_not_waited_for) {
   for (const std::string& path : {file_, std::string("/dev/zero")}) {
     EXPECT_EQ(refusal([&] { static_cast<void>(read_small_file(path)); }),
               "cannot read \"" + path + "\": it is not a regular file");
+    EXPECT_EQ(refusal([&] { check_readable(path); }),
+              "cannot read \"" + path + "\": it is not a regular file");
   }
 }
 
