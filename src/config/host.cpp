@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <vector>
+#include <optional>
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -22,13 +22,25 @@ std::uint32_t last_four(const in6_addr& address) {
   return ntohl(bytes);
 }
 
-/// What a host stands for without a look-up; IPv4 addresses as IPv6 has them.
-std::vector<in6_addr> addresses_of(const std::string& host) {
-  if (host == "localhost") return {addresses_of("127.0.0.1").front(), in6addr_loopback};
+/// Whether they are the same but for case and a final dot.
+bool is_same_name(std::string_view left, std::string_view right) {
+  if (left.ends_with('.')) left.remove_suffix(1);
+  if (right.ends_with('.')) right.remove_suffix(1);
+  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c; };
+  return std::ranges::equal(left, right, {}, lower, lower);
+}
+
+/// The address that the server binds for a host, if that is known without a look-up: IPv4 as IPv6
+/// has it, which is also what "localhost" is first.
+std::optional<in6_addr> address_of(const std::string& host) {
   in6_addr address{};
-  const bool is_ipv6 = ::inet_pton(AF_INET6, host.substr(0, host.find('%')).c_str(), &address) == 1;
-  if (is_ipv6 || ::inet_pton(AF_INET6, ("::ffff:" + host).c_str(), &address) == 1) return {address};
-  return {};
+  if (::inet_pton(AF_INET6, host.substr(0, host.find('%')).c_str(), &address) == 1) return address;
+  in_addr ipv4{};
+  const char* const text = is_same_name(host, "localhost") ? "127.0.0.1" : host.c_str();
+  if (::inet_aton(text, &ipv4) == 0) return std::nullopt;
+  address.s6_addr[10] = address.s6_addr[11] = 0xff;
+  std::memcpy(&address.s6_addr[12], &ipv4, sizeof ipv4);
+  return address;
 }
 
 }  // namespace
@@ -48,19 +60,16 @@ bool is_ipv6_address(const std::string& text) {
 }
 
 bool overlap(const std::string& left, const std::string& right) {
-  if (left == right) return true;
-  const std::string zone = zone_of(left);
-  const auto covers = [](const in6_addr& wide, const in6_addr& other) {
+  if (is_same_name(left, right)) return true;
+  const std::optional<in6_addr> one = address_of(left);
+  const std::optional<in6_addr> other = address_of(right);
+  if (!one || !other) return false;
+  const auto covers = [](const in6_addr& wide, const in6_addr& narrow) {
     const bool is_any_ipv4 = IN6_IS_ADDR_V4MAPPED(&wide) && last_four(wide) == INADDR_ANY;
-    return IN6_IS_ADDR_UNSPECIFIED(&wide) || (is_any_ipv4 && IN6_IS_ADDR_V4MAPPED(&other));
+    return IN6_IS_ADDR_UNSPECIFIED(&wide) || (is_any_ipv4 && IN6_IS_ADDR_V4MAPPED(&narrow));
   };
-  for (const in6_addr& one : addresses_of(left)) {
-    for (const in6_addr& other : addresses_of(right)) {
-      const bool equal = IN6_ARE_ADDR_EQUAL(&one, &other) && zone == zone_of(right);
-      if (equal || covers(one, other) || covers(other, one)) return true;
-    }
-  }
-  return false;
+  const bool equal = IN6_ARE_ADDR_EQUAL(&*one, &*other) && zone_of(left) == zone_of(right);
+  return equal || covers(*one, *other) || covers(*other, *one);
 }
 
 }  // namespace dflockd::config

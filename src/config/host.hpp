@@ -13,7 +13,7 @@ namespace dflockd::config {
 [[nodiscard]] bool is_ipv6_address(const std::string& text);
 
 /// Whether two hosts surely name one address, or one of them all addresses: no two sockets can then
-/// listen on one port. Names are not looked up, but "localhost" is known.
+/// listen on one port. Names are not looked up, but for "localhost".
 [[nodiscard]] bool overlap(const std::string& left, const std::string& right);
 
 }  // namespace dflockd::config

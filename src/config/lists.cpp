@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <system_error>
+#include <utility>
 
 #include "config/host.hpp"
 
@@ -59,6 +60,18 @@ bool is_origin(std::string_view text) {
          (colon == std::string_view::npos || is_port(rest.substr(colon + 1)));
 }
 
+/// Browsers send scheme and host in small letters, and no port that the scheme implies.
+void as_browsers_send(std::string& origin) {
+  for (char& c : origin) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c | 0x20);
+  }
+  for (const auto& [scheme, port] : {std::pair("http://", ":80"), std::pair("https://", ":443")}) {
+    if (origin.starts_with(scheme) && origin.ends_with(port)) {
+      origin.erase(origin.rfind(port));
+    }
+  }
+}
+
 /// Takes a list apart; returns nothing if one of its entries is not `allowed`.
 template <typename Allowed>
 std::optional<std::vector<std::string>> read_list(std::string_view text, const Allowed& allowed) {
@@ -81,7 +94,10 @@ std::optional<std::vector<std::string>> read_list(std::string_view text, const A
 }  // namespace
 
 std::optional<std::vector<std::string>> read_origins(std::string_view text) {
-  return read_list(text, [](std::string_view entry) { return entry == kAny || is_origin(entry); });
+  auto origins =
+      read_list(text, [](std::string_view entry) { return entry == kAny || is_origin(entry); });
+  if (origins) std::ranges::for_each(*origins, as_browsers_send);
+  return origins;
 }
 
 std::optional<std::vector<std::string>> read_hosts(std::string_view text) {

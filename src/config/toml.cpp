@@ -43,10 +43,11 @@ std::vector<std::string_view> lines_of(std::string_view text) {
 
 /// Each dot of a key is a table within the one before, and recursion in the library.
 void refuse_deep_keys(const std::vector<std::string_view>& lines, const std::string& file) {
-  constexpr std::ptrdiff_t kMostDots = 1000;
+  constexpr std::ptrdiff_t kMostDots = 10'000;
   for (std::size_t i = 0; i < lines.size(); ++i) {
     if (std::ranges::count(lines[i], '.') > kMostDots) {
-      throw Refusal(file + ":" + std::to_string(i + 1) + ":1: more than 1000 dots in a line");
+      throw Refusal(file + ":" + std::to_string(i + 1) +
+                    ":1: more than 10000 dots in a line; expected a setting a line");
     }
   }
 }

@@ -82,6 +82,12 @@ TEST_F(HttpConfigTest, array_of_origins_is_refused_in_the_file) {
                                              "allowed; expected text in quotes");
 }
 
+TEST_F(HttpConfigTest, origins_are_taken_as_browsers_send_them) {
+  EXPECT_THAT(
+      origins("HTTPS://App.Example:443, http://A:80,https://a:80,http://[2001:DB8::1]:80"),
+      ElementsAre("https://app.example", "http://a", "https://a:80", "http://[2001:db8::1]"));
+}
+
 TEST_F(HttpConfigTest, origins_are_accepted) {
   for (const std::string origin :
        {"*", "http://a", "https://app.example", "https://app.example:8443", "http://127.0.0.1:1",
@@ -157,7 +163,9 @@ TEST_F(HttpConfigTest, port_of_the_lines_on_the_same_address_is_refused) {
       {"::", "0.0.0.0"},
       {"::1", "0:0::0:1"},
       {"localhost", "127.0.0.1"},
-      {"::1", "localhost"},
+      {"LOCALHOST", "localhost."},
+      {"127.1", "127.0.0.1"},
+      {"Locks.", "locks"},
       {"locks", "locks"},
       {"localhost", "0.0.0.0"},
       {"127.0.0.1", "::ffff:127.0.0.1"},
@@ -180,7 +188,7 @@ TEST_F(HttpConfigTest, port_of_the_lines_on_another_address_is_accepted) {
   const std::vector<std::pair<std::string, std::string>> apart{
       {"127.0.0.1", "127.0.0.2"}, {"127.0.0.1", "::1"}, {"0.0.0.0", "::1"},
       {"locks", "127.0.0.1"},     {"locks", "metrics"}, {"localhost", "10.0.0.1"},
-      {"fe80::1%a", "fe80::1%b"}, {"locks", "0.0.0.0"}};
+      {"fe80::1%a", "fe80::1%b"}, {"locks", "0.0.0.0"}, {"localhost", "::1"}};
   for (const auto& [host, http_host] : apart) {
     EXPECT_EQ(
         accepted({"--http-port=6388", "--host", host, "--http-host", http_host}).config.http_port,
