@@ -6,7 +6,7 @@
 
 namespace dflockd::base {
 
-/// With control characters escaped: "\x1b". Other bytes of UTF-8 stay as they are.
+/// With control characters, and bytes that are not UTF-8, escaped: "\x1b".
 [[nodiscard]] std::string escaped(std::string_view text);
 
 /// Escaped, in double quotes.

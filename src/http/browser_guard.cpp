@@ -18,8 +18,9 @@ std::string shown(std::string_view text) {
   return to_json_string(text.substr(0, kShown));
 }
 
-/// The names that lead nowhere else (RFC 6761, 6.3).
+/// The names that lead nowhere else (RFC 6761, 6.3; /etc/hosts of Debian).
 bool is_loopback_name(std::string_view name) {
+  if (same_name(name, "ip6-localhost") || same_name(name, "ip6-loopback")) return true;
   constexpr std::string_view kName = "localhost";
   if (name.size() <= kName.size()) return same_name(name, kName);
   name.remove_prefix(name.size() - kName.size() - 1);

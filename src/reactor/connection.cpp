@@ -131,8 +131,13 @@ typename Connection<Stream>::Next Connection<Stream>::handle_requests() {
 /// Whether the peer begins a TLS handshake where nobody answers it, and would wait.
 template <class Stream>
 bool Connection<Stream>::speaks_tls() const {
+  // A record's type, version and length, then the message's type (RFC 8446, 5.1 and 4).
   constexpr std::string_view kHandshake = "\x16\x03";
-  return input_.unread().starts_with(kHandshake);
+  constexpr std::size_t kMessageType = 5;
+  constexpr char kClientHello = 1;
+  const std::string_view unread = input_.unread();
+  return unread.starts_with(kHandshake) && unread.size() > kMessageType &&
+         unread[kMessageType] == kClientHello;
 }
 
 /// The first request on a connection must, if a secret is demanded, and every `auth` after it.

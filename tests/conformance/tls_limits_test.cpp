@@ -314,7 +314,7 @@ TEST(PlainTextWhereTlsIsExpected, is_answered_with_an_alert_unless_it_is_http) {
 TEST(TlsWherePlainTextIsExpected, is_refused_at_once) {
   const Server server;
   for (const std::string& sent :
-       {client_hello(), client_hello().substr(0, 100), std::string("\x16\x03\n\n\n")}) {
+       {client_hello(), client_hello().substr(0, 100), std::string("\x16\x03\n\n\n\x01")}) {
     Client client(server);
     client.send(sent);
     EXPECT_EQ(client.read_to_end(), "error\n");
@@ -330,6 +330,13 @@ TEST(TlsWherePlainTextIsExpected, is_looked_for_only_before_the_first_request) {
   const Server server;
   Client client(server);
   EXPECT_EQ(client.ping(), "ok");
+  EXPECT_EQ(client.ask("\x16\x03", "_", "_"), "error");
+  EXPECT_EQ(client.ping(), "ok");
+}
+
+TEST(TlsWherePlainTextIsExpected, is_no_command_that_begins_alike) {
+  const Server server;
+  Client client(server);
   EXPECT_EQ(client.ask("\x16\x03", "_", "_"), "error");
   EXPECT_EQ(client.ping(), "ok");
 }

@@ -43,10 +43,10 @@ std::string refusal_of(const std::string& host, const BrowserGuard& guard = Brow
 }
 
 const std::vector<std::string> kLoopback{
-    "localhost",     "localhost:6389",    "LocalHost",          "localhost.",
-    "localhost.:80", "a.localhost",       "a.b.LOCALHOST.",     "127.0.0.1",
-    "127.0.0.1:1",   "127.0.0.1.",        "127.255.0.9",        "[::1]",
-    "[::1]:6389",    "[0:0:0:0:0:0:0:1]", "[::ffff:127.0.0.1]", "[::1%lo]"};
+    "localhost",   "localhost:6389", "LocalHost",        "localhost.",        "localhost.:80",
+    "a.localhost", "a.b.LOCALHOST.", "127.0.0.1",        "127.0.0.1:1",       "127.0.0.1.",
+    "127.255.0.9", "[::1]",          "[::1]:6389",       "[0:0:0:0:0:0:0:1]", "[::ffff:127.0.0.1]",
+    "[::1%lo]",    "ip6-localhost",  "ip6-loopback:6389"};
 
 const std::vector<std::string> kForeign{"",
                                         ":6389",
