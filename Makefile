@@ -35,7 +35,7 @@ run: ## build the daemon and dflockctl and start it; flags go into ARGS, as in m
 test: build ## run every test
 	@ctest --preset release
 
-test-debian12 test-debian13: test-debian%: ## build and run every test in a fresh Debian 12 or 13
+test-debian12 test-debian13: test-debian%: ## build and run every test in a fresh Debian 12; test-debian13: in a fresh Debian 13; takes root
 	@$(DEPS) root
 	@tests/packaging/fresh_root.sh $* $(ARGS)
 

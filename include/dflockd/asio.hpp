@@ -145,7 +145,7 @@ class AsyncConnection {
     return release(semaphore(key), token, std::forward<Token>(completion));
   }
 
-  /// Begins the lease of `token` anew. Errors: `not_held`.
+  /// Restarts the lease of `token`. Errors: `not_held`.
   /// @param completion  void(std::error_code, std::chrono::seconds), which is what is left of it
   template <class Token>
   auto async_renew(std::string_view key, std::string_view token, std::chrono::seconds lease_ttl,

@@ -67,7 +67,7 @@ class DFLOCKD_API Connection {
   void semaphore_release(std::string_view key, std::string_view token,
                          std::error_code& error) noexcept;
 
-  /// Begins the lease of `token` anew, with `lease_ttl` or the server's default, and returns how
+  /// Restarts the lease of `token`, with `lease_ttl` or the server's default, and returns how
   /// much of it is left: all of it. Errors: `not_held`, also if the lease has run out.
   std::chrono::seconds renew(std::string_view key, std::string_view token,
                              std::chrono::seconds lease_ttl = {});

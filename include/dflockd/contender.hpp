@@ -33,7 +33,7 @@ namespace dflockd {
 ///
 /// **Being in use.** A lock is in use from the call that acquires it until `release`, even if it is
 /// lost in between. `acquire` by another thread waits for that; by the thread that lost it, it
-/// begins anew.
+/// starts again.
 ///
 /// Every call that can fail has an overload with a `std::error_code`, which does not throw: it sets
 /// the code, also to `errc::timeout` where the other returns false, or clears it. The others throw

@@ -27,7 +27,7 @@ complete -c dflockctl -n '__dflockctl_uses none' -a lock -d 'Run a command while
 complete -c dflockctl -n '__dflockctl_uses none' -a semaphore -d 'Run a command while a slot of a semaphore is held'
 complete -c dflockctl -n '__dflockctl_uses none' -a acquire -d 'Acquire a lock and leave it held'
 complete -c dflockctl -n '__dflockctl_uses none' -a release -d 'Give back what was acquired'
-complete -c dflockctl -n '__dflockctl_uses none' -a renew -d 'Begin the lease anew'
+complete -c dflockctl -n '__dflockctl_uses none' -a renew -d 'Renew the lease of a lock or a slot'
 complete -c dflockctl -n '__dflockctl_uses none' -a stats -d 'Show what is held'
 complete -c dflockctl -n '__dflockctl_uses none' -a ping -d 'Ask for a sign of life'
 

@@ -315,7 +315,7 @@ void add_script_subcommands(CLI::App& app, Options& options) {
   add_token(release, options);
 
   CLI::App& renew = add_subcommand(app, options, "renew", Subcommand::kRenew,
-                                   "Begins the lease of what was acquired anew.", kRenewFooter);
+                                   "Renews the lease of a lock or a slot.", kRenewFooter);
   add_key(renew, options);
   add_token(renew, options);
   add_lease(renew, options);
