@@ -11,6 +11,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <openssl/err.h>
 #include <openssl/x509_vfy.h>
 
 namespace dflockd::base {
@@ -79,6 +80,12 @@ bool set_tls_rules(SSL_CTX* context) {
          SSL_CTX_set_ciphersuites(context, kSuites13) == 1 &&
          SSL_CTX_set1_groups_list(context, "X25519:P-256:P-384") == 1 &&
          X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(context), X509_V_FLAG_PARTIAL_CHAIN) == 1;
+}
+
+bool set_role(SSL* ssl, void (*role)(SSL*)) {
+  ERR_clear_error();
+  role(ssl);
+  return ERR_peek_error() == 0;
 }
 
 void note_data(SSL* ssl) {

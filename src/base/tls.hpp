@@ -24,6 +24,10 @@ inline constexpr int kMaxMessagesWithoutData = 32;
 /// that sends too many messages without data is cut off. False if memory is short.
 [[nodiscard]] bool set_tls_rules(SSL_CTX* context);
 
+/// Calls `role`, SSL_set_accept_state or SSL_set_connect_state. False if memory is short, which it
+/// does not say itself: from OpenSSL 3.2 on it allocates, and then `ssl` can only be freed.
+[[nodiscard]] bool set_role(SSL* ssl, void (*role)(SSL*));
+
 /// To be called when `ssl` has returned data.
 void note_data(SSL* ssl);
 

@@ -78,7 +78,7 @@ void Channel::shake_hands(const TlsOptions& options, const std::string& host,
   outgoing_ = BIO_new(BIO_s_mem());
   if (tls_ == nullptr || incoming_ == nullptr || outgoing_ == nullptr) throw std::bad_alloc();
   SSL_set_bio(tls_.get(), incoming_, outgoing_);
-  SSL_set_connect_state(tls_.get());
+  if (!base::set_role(tls_.get(), &SSL_set_connect_state)) throw std::bad_alloc();
   announce_name(tls_.get(), options, host);
   for (;;) {
     ERR_clear_error();

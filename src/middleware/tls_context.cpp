@@ -251,8 +251,7 @@ TlsContext TlsContext::load(const TlsFiles& files) {
 
 Ssl TlsContext::accept() const {
   Ssl ssl(SSL_new(context_.get()));
-  if (ssl == nullptr) throw std::bad_alloc();
-  SSL_set_accept_state(ssl.get());
+  if (ssl == nullptr || !base::set_role(ssl.get(), &SSL_set_accept_state)) throw std::bad_alloc();
   return ssl;
 }
 
