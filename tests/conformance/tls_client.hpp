@@ -112,4 +112,7 @@ std::string client_hello(const TlsOptions& options = {});
 /// Why a handshake and a ping fail; empty if they don't.
 std::string failure_of(const Server& server, const TlsOptions& options);
 
+/// The text with an alert of the old kind called as in OpenSSL 3.0; 3.5 calls it "ssl/tls alert".
+std::string as_openssl_3_0_has_it(std::string text);
+
 }  // namespace dflockd::conformance

@@ -84,7 +84,8 @@ class Authority:
         self.directory = directory
         self.certificate = directory / "ca.crt"
         self._openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
-                      "ca.key", "-out", "ca.crt", "-days", "30", "-subj", "/CN=authority")
+                      "ca.key", "-out", "ca.crt", "-days", "30", "-subj", "/CN=authority",
+                      "-addext", "keyUsage=keyCertSign")
         (directory / "names").write_text("subjectAltName=IP:127.0.0.1\n")
         self.issue()
 
