@@ -15,6 +15,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
+/// A file that there is, wherever the test runs.
+const char* const kFile = "/proc/self/exe";
+
 class OptionsTest : public testing::Test {
  protected:
   std::variant<Options, int> parse(std::initializer_list<const char*> arguments) {
@@ -85,9 +88,9 @@ TEST_F(OptionsTest, reads_every_flag) {
 }
 
 TEST_F(OptionsTest, reads_the_flags_of_tls) {
-  Options options = accept({"--tls", "--tls-ca", "/dev/null"});
+  Options options = accept({"--tls", "--tls-ca", kFile});
   EXPECT_TRUE(options.tls);
-  EXPECT_EQ(options.tls_ca, "/dev/null");
+  EXPECT_EQ(options.tls_ca, kFile);
   options = accept({"--tls", "--tls-insecure", "--handshakes", "--resume", "--no-ping"});
   EXPECT_TRUE(options.tls_insecure);
   EXPECT_TRUE(options.handshakes);
@@ -110,7 +113,7 @@ TEST_F(OptionsTest, only_dflockd_is_pinged) {
 }
 
 TEST_F(OptionsTest, flags_that_mean_nothing_without_another_are_refused) {
-  EXPECT_EQ(refuse({"--tls-ca", "/dev/null"}), "--tls-ca requires --tls");
+  EXPECT_EQ(refuse({"--tls-ca", kFile}), "--tls-ca requires --tls");
   EXPECT_EQ(refuse({"--tls-insecure"}), "--tls-insecure requires --tls");
   EXPECT_EQ(refuse({"--handshakes"}), "--handshakes requires --tls");
   EXPECT_EQ(refuse({"--tls", "--resume"}), "--resume requires --handshakes");
@@ -173,7 +176,7 @@ TEST_F(OptionsTest, flags_that_contradict_each_other_are_refused) {
             "--protocol 'memcached': must be dflockd with --keys shared");
   EXPECT_EQ(refuse({"--protocol", "memcached", "--lease", "2592001"}),
             "--lease '2592001': must be at most 2592000 with --protocol memcached");
-  EXPECT_EQ(refuse({"--tls", "--tls-insecure", "--tls-ca", "/dev/null"}),
+  EXPECT_EQ(refuse({"--tls", "--tls-insecure", "--tls-ca", kFile}),
             "--tls-ca excludes --tls-insecure");
   EXPECT_NE(refuse({"--count", "5", "--duration", "5"}).find("--count"), std::string::npos);
   EXPECT_NE(refuse({"--count", "5", "--warmup", "5"}).find("--count"), std::string::npos);

@@ -139,7 +139,7 @@ class Mistakes(Case):
         os.mkdir(directory)
         for flag in ("--auth-token-file", "--tls-ca", "--tls-cert", "--tls-key"):
             variable = "DFLOCKD_" + flag.removeprefix("--").replace("-", "_").upper()
-            pair = {"DFLOCKD_TLS_CERT": "/dev/null", "DFLOCKD_TLS_KEY": "/dev/null"} if flag.endswith(("cert", "key")) else {}
+            pair = {"DFLOCKD_TLS_CERT": __file__, "DFLOCKD_TLS_KEY": __file__} if flag.endswith(("cert", "key")) else {}
             for path, why in ((none, "No such file or directory"), (directory, "Is a directory")):
                 self.check(f'cannot read "{path}": {why} ({flag})\n', "ping", flag, path, environment=pair)
                 self.check(f'cannot read "{path}": {why} ({flag})\n', "ping", f"{flag}={path}", environment=pair)
