@@ -56,6 +56,10 @@ std::string_view needs_restart(const middleware::Credentials& old,
   if (old.tls.has_value() != fresh.tls.has_value()) {
     return "turning TLS on or off needs a restart";
   }
+  if (old.tls && !old.tls->client_authorities().empty() &&
+      fresh.tls->client_authorities().empty()) {
+    return "turning client certificates off needs a restart";
+  }
   if (old.authenticator.required() != fresh.authenticator.required()) {
     return "turning authentication on or off needs a restart";
   }

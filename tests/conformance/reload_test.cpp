@@ -441,6 +441,18 @@ TEST_F(ConfigurationReload, does_not_turn_tls_or_authentication_off) {
   EXPECT_EQ(client.ping(), "error_auth");
 }
 
+TEST_F(ConfigurationReload, does_not_turn_client_certificates_off) {
+  const std::string certificate = files_.files.certificate.string();
+  const std::string tls =
+      "tls-cert = \"" + certificate + "\"\ntls-key = \"" + files_.files.key.string() + "\"\n";
+  configure(tls + "tls-client-ca = \"" + certificate + "\"\n");
+  Server server({"--config", files_.directory / "config.toml"});
+  configure(tls);
+  EXPECT_EQ(reload(server),
+            "reload_failed error=\"turning client certificates off needs a restart\"");
+  EXPECT_NE(failure_of(server, {}), "");
+}
+
 }  // namespace
 
 }  // namespace dflockd::conformance
