@@ -246,16 +246,17 @@ typename HttpConnection<Stream>::Answer HttpConnection<Stream>::answer() {
   route_ = route != nullptr ? route->pattern : "-";
   if (const auto failure = refuse_foreign(route)) return http::to_response(*failure);
   const bool preflight = is_preflight();
-  if (const auto wait = http_.take(bucket_of(found, preflight), peer_, service_.now())) {
-    return too_many(*wait);
-  }
-  if (preflight) return answer_preflight(route);
-  if ((route == nullptr || route->needs_auth) && !is_authorized()) {
+  if (!preflight && (route == nullptr || route->needs_auth) && !is_authorized()) {
     server_.warn(Server::Complaint::kAuth, info_,
                  request.authorization ? "wrong_secret" : "no_auth");
     server_.metrics().auth_failures("http").add();
     return Unauthorized();
   }
+  // After that: a stranger at the same address must not use up what holders renew from.
+  if (const auto wait = http_.take(bucket_of(found, preflight), peer_, service_.now())) {
+    return too_many(*wait);
+  }
+  if (preflight) return answer_preflight(route);
   if (match != nullptr) return answer(*match);
   if (const auto* const failure = std::get_if<Failure>(&found)) {
     return http::to_response(*failure);

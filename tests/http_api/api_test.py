@@ -1175,6 +1175,19 @@ class RateLimit(ApiTest):
         self.exhaust(client)
         self.assertEqual(client.ask("DELETE", f"/v1/sessions/{'0' * 32}").status, 410)
 
+    def test_strangers_leave_that_bucket_alone(self):
+        with tempfile.NamedTemporaryFile("w") as secret:
+            secret.write("right")
+            secret.flush()
+            server = Server("--auth-token-file", secret.name, "--http-rate-limit-per-ip", "1")
+            self.addCleanup(server.stop)
+            path = f"/v1/sessions/{'0' * 32}/ping"
+            with Client(server) as stranger, Client(server) as holder:
+                for _ in range(3):
+                    self.assertEqual(stranger.ask("POST", path).status, 401)
+                response = holder.ask("POST", path, headers={"Authorization": "Bearer right"})
+                self.assertEqual(response.status, 410)
+
     def test_requests_that_no_route_takes_leave_that_bucket_alone(self):
         client = self.client("127.0.2.2")
         for method, path in (("GET", "/v1/locks/a/renew"), ("PUT", "/v1/sessions/a"), ("GET", "/v1/sessions/a/ping"),
