@@ -14,6 +14,7 @@
 
 #include "certificates.hpp"
 #include "client.hpp"
+#include "deadlines.hpp"
 #include "log_lines.hpp"
 #include "stats.hpp"
 
@@ -83,7 +84,14 @@ TEST(InheritedEnvironment, is_warned_of_once_and_not_again_on_a_reload) {
 
 // --- Without threads ---
 
-TEST(NoThreads, no_log_is_a_line_that_says_so_and_status_1) {
+class NoThreads : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (kSanitized) GTEST_SKIP() << "the sanitizers' library must be loaded first";
+  }
+};
+
+TEST_F(NoThreads, no_log_is_a_line_that_says_so_and_status_1) {
   for (const char* const format : {"text", "json"}) {
     Process process(
         {.flags = {"--port", "0", "--log-format", format},
@@ -102,7 +110,7 @@ TEST(NoThreads, no_log_is_a_line_that_says_so_and_status_1) {
   }
 }
 
-TEST(NoThreads, no_reserve_of_fences_is_a_line_that_says_so_and_status_1) {
+TEST_F(NoThreads, no_reserve_of_fences_is_a_line_that_says_so_and_status_1) {
   const Directory directory;
   Process process(
       {.flags = {"--port", "0", "--fence-state-file", (directory / "fences").string()},
