@@ -102,7 +102,7 @@ std::optional<std::vector<std::string>> read_origins(std::string_view text) {
 
 std::optional<std::vector<std::string>> read_hosts(std::string_view text) {
   auto hosts = read_list(text, [](std::string_view entry) {
-    return is_host(entry) || is_host("[" + std::string(entry) + "]");
+    return (is_host(entry) && entry != ".") || is_host("[" + std::string(entry) + "]");
   });
   if (hosts) {
     for (std::string& host : *hosts) {
