@@ -110,9 +110,9 @@ TEST_F(HttpConfigTest, no_origins_override_others) {
 }
 
 TEST_F(HttpConfigTest, what_is_no_allowed_host_is_refused) {
-  for (const std::string bad :
-       {"*", ".", "*.example", "a:80", "[::1]:80", "http://a", "a/", "a b", "a,", ",", "a,,b", "[::1",
-        "::1]", "[a]", "[127.0.0.1]", "fe80::1%eth0", "[fe80::1%eth0]", "caf\u00e9.example"}) {
+  for (const std::string bad : {"*", ".", "*.example", "a:80", "[::1]:80", "http://a", "a/", "a b",
+                                "a,", ",", "a,,b", "[::1", "::1]", "[a]", "[127.0.0.1]",
+                                "fe80::1%eth0", "[fe80::1%eth0]", "caf\u00e9.example"}) {
     EXPECT_EQ(refused({"--http-allowed-hosts", bad}),
               "dflockd: --http-allowed-hosts: '" + bad +
                   "' is not allowed; expected host names or addresses separated by commas, "
