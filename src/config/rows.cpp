@@ -205,10 +205,9 @@ struct Reader {
 
   bool list(std::vector<std::string> Settings::*field,
             std::optional<std::vector<std::string>> entries) {
-    if (entries) {
-      settings.*field = *std::move(entries);
-    }
-    return entries.has_value();
+    if (!entries) return false;
+    settings.*field = *std::move(entries);
+    return true;
   }
 
   bool operator()(const Seconds& kind) { return number(kind.field, kind.least, kMaxSeconds); }

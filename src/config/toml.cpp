@@ -116,6 +116,7 @@ std::vector<TomlItem> read_toml_file(const std::filesystem::path& file,
            std::pair(right.first.line, right.first.column);
   });
   std::vector<TomlItem> items;
+  items.reserve(found.size());
   for (auto& [at, item] : found) items.push_back(std::move(item));
   return items;
 }

@@ -40,10 +40,10 @@ class OpensslCategory : public std::error_category {
 };
 
 [[noreturn]] void throw_openssl_error() {
-  static const OpensslCategory category;
+  static const OpensslCategory kCategory;
   const auto code = static_cast<int>(::ERR_peek_last_error());
   ::ERR_clear_error();
-  throw std::system_error(code == 0 ? kUnexplained : code, category);  // 0 would be no error
+  throw std::system_error(code == 0 ? kUnexplained : code, kCategory);  // 0 would be no error
 }
 
 Checksum checksum_of(std::span<const std::byte, kSlotSize> bytes) {

@@ -13,7 +13,7 @@ asio::ip::address canonical(const asio::ip::address& address) {
 }
 
 asio::ip::address network_of(const asio::ip::address& address, std::size_t ipv6_prefix) {
-  const asio::ip::address whole = canonical(address);
+  asio::ip::address whole = canonical(address);
   if (!whole.is_v6() || ipv6_prefix >= kWholeIpv6Address) return whole;
   constexpr std::size_t kByte = 8;
   asio::ip::address_v6::bytes_type bytes = whole.to_v6().to_bytes();
