@@ -17,32 +17,54 @@
 namespace dflockd::base {
 namespace {
 
-/// Where an `SSL` counts its peer's messages without data: the slot is the counter.
+/// Where an `SSL` keeps its `WithoutData`: the slot itself holds the two numbers.
 int counter() {
   static const int kIndex = SSL_get_ex_new_index(0, nullptr, nullptr, nullptr, nullptr);
   return kIndex;
 }
 
-std::intptr_t messages_without_data(const SSL* ssl) {
-  return reinterpret_cast<std::intptr_t>(SSL_get_ex_data(ssl, counter()));
+/// What the peer has sent since the last data. A record holds any number of messages.
+struct WithoutData {
+  std::int16_t records;
+  std::int16_t messages;
+};
+
+WithoutData without_data(const SSL* ssl) {
+  const auto slot = reinterpret_cast<std::uintptr_t>(SSL_get_ex_data(ssl, counter()));
+  return {static_cast<std::int16_t>(slot >> 16U), static_cast<std::int16_t>(slot)};
 }
 
-void set_messages_without_data(SSL* ssl, std::intptr_t count) {
+/// A peer that has gone too far stays cut off: OpenSSL returns then, and does not go on with what
+/// it has received.
+void set_without_data(SSL* ssl, WithoutData sent) {
+  const std::uintptr_t slot = std::uintptr_t{static_cast<std::uint16_t>(sent.records)} << 16U |
+                              static_cast<std::uint16_t>(sent.messages);
   SSL_set_ex_data(ssl, counter(),
-                  reinterpret_cast<void*>(count));  // NOLINT(performance-no-int-to-ptr)
+                  reinterpret_cast<void*>(slot));  // NOLINT(performance-no-int-to-ptr)
+  if (was_cut_off(ssl)) SSL_set_shutdown(ssl, SSL_get_shutdown(ssl) | SSL_RECEIVED_SHUTDOWN);
+}
+
+/// OpenSSL calls it with the header of each record, among others.
+void on_bytes(int is_written, int /*version*/, int content, const void* /*bytes*/,
+              std::size_t /*size*/, SSL* ssl, void* /*argument*/) {
+  if (content != SSL3_RT_HEADER || is_written != 0 || SSL_is_init_finished(ssl) != 1) return;
+  WithoutData sent = without_data(ssl);
+  ++sent.records;
+  set_without_data(ssl, sent);
 }
 
 /// OpenSSL calls it as a handshake goes on, and for each of its messages that comes later.
 void on_progress(const SSL* observed, int where, int result) {
   auto* const ssl = const_cast<SSL*>(observed);
-  if (where == SSL_CB_HANDSHAKE_DONE) return set_messages_without_data(ssl, -1);  // its end follows
+  if (where == SSL_CB_HANDSHAKE_DONE) return set_without_data(ssl, {0, -1});  // its end follows
   const bool is_message = (where & SSL_CB_EXIT) != 0 && result == 1;
   const bool is_refused_renegotiation = where == SSL_CB_WRITE_ALERT;
   if (!is_message && !is_refused_renegotiation) return;
   if (SSL_is_init_finished(ssl) != 1) return;
-  set_messages_without_data(ssl, messages_without_data(ssl) + 1);
-  // OpenSSL returns then, and does not go on with what it has received.
-  if (was_cut_off(ssl)) SSL_set_shutdown(ssl, SSL_get_shutdown(ssl) | SSL_RECEIVED_SHUTDOWN);
+  WithoutData sent = without_data(ssl);
+  ++sent.messages;
+  sent.messages = std::max(sent.messages, sent.records);  // the record that it came in is no data
+  set_without_data(ssl, sent);
 }
 
 /// `host` as inet_ntop(3) writes it, if it is an address; else empty.
@@ -75,6 +97,7 @@ bool set_tls_rules(SSL_CTX* context) {
   SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
   SSL_CTX_set_max_cert_list(context, static_cast<long>(kMaxHandshakeMessage));
   SSL_CTX_set_info_callback(context, &on_progress);
+  SSL_CTX_set_msg_callback(context, &on_bytes);
   return counter() >= 0 && SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) == 1 &&
          SSL_CTX_set_cipher_list(context, kSuites12) == 1 &&
          SSL_CTX_set_ciphersuites(context, kSuites13) == 1 &&
@@ -89,11 +112,13 @@ bool set_role(SSL* ssl, void (*role)(SSL*)) {
 }
 
 void note_data(SSL* ssl) {
-  if (messages_without_data(ssl) != 0) set_messages_without_data(ssl, 0);
+  set_without_data(ssl, {0, 0});
 }
 
 bool was_cut_off(const SSL* ssl) {
-  return messages_without_data(ssl) > kMaxMessagesWithoutData;
+  const WithoutData sent = without_data(ssl);
+  // What the latest record holds shows only when it has been read.
+  return sent.records > kMaxWithoutData + 1 || sent.messages > kMaxWithoutData;
 }
 
 std::optional<TlsName> tls_name(std::string_view host) {

@@ -14,24 +14,24 @@ namespace dflockd::base {
 
 /// The longest message of a handshake.
 inline constexpr std::size_t kMaxHandshakeMessage = 16UL * 1024;
-/// How many messages about the connection itself, such as changes of keys, a peer may send between
-/// data. OpenSSL bounds empty records, warnings and ChangeCipherSpec by itself.
-inline constexpr int kMaxMessagesWithoutData = 32;
+/// How many records, or messages about the connection itself such as changes of keys, a peer may
+/// send between data.
+inline constexpr int kMaxWithoutData = 32;
 
 /// TLS 1.2 and 1.3 with ephemeral keys of elliptic groups and authenticated encryption.
 /// Finite-field groups are refused: one packet for one of 8,192 bits costs a tenth of a second.
 /// What is trusted is what the trust file holds, be it a root, an intermediate or a leaf. A peer
-/// that sends too many messages without data is cut off. False if memory is short.
+/// that sends too much without data is cut off. False if memory is short.
 [[nodiscard]] bool set_tls_rules(SSL_CTX* context);
 
 /// Calls `role`, SSL_set_accept_state or SSL_set_connect_state. False if memory is short, which it
 /// does not say itself: from OpenSSL 3.2 on it allocates, and then `ssl` can only be freed.
 [[nodiscard]] bool set_role(SSL* ssl, void (*role)(SSL*));
 
-/// To be called when `ssl` has returned data.
+/// To be called whenever `ssl` has returned data, before it is asked for more.
 void note_data(SSL* ssl);
 
-/// Whether the peer was cut off for messages without data. What has not been read is lost.
+/// Whether the peer was cut off for what it sent without data. What has not been read is lost.
 [[nodiscard]] bool was_cut_off(const SSL* ssl);
 
 /// Whom a certificate must be for.

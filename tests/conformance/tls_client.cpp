@@ -21,9 +21,21 @@ void require(bool succeeded) {
 
 using Context = std::unique_ptr<SSL_CTX, void (*)(SSL_CTX*)>;
 
+/// Keeps the secret of this side in the string that is the connection's data.
+void keep_secret(const SSL* ssl, const char* line) {
+  auto* const secret = static_cast<std::string*>(SSL_get_app_data(ssl));
+  const std::string_view text(line);
+  if (secret == nullptr || !text.starts_with("CLIENT_TRAFFIC_SECRET_0 ")) return;
+  const std::string_view digits = text.substr(text.rfind(' ') + 1);
+  for (std::size_t i = 0; i < digits.size(); i += 2) {
+    *secret += static_cast<char>(std::stoi(std::string(digits.substr(i, 2)), nullptr, 16));
+  }
+}
+
 Context make_context(const TlsOptions& options) {
   Context context(SSL_CTX_new(TLS_client_method()), SSL_CTX_free);
   require(context != nullptr);
+  SSL_CTX_set_keylog_callback(context.get(), &keep_secret);
   // The client offers all that a test asks for, weak or not: it is the server that must refuse.
   SSL_CTX_set_security_level(context.get(), 0);
   require(SSL_CTX_set_min_proto_version(context.get(), options.min_version) == 1);
@@ -84,6 +96,7 @@ TlsClient::TlsClient(const Server& server, const TlsOptions& options, const Rout
 }
 
 void TlsClient::shake_hands() {
+  SSL_set_app_data(ssl_.get(), &traffic_secret_);
   const auto deadline = Clock::now() + kPatience;
   for (;;) {
     ERR_clear_error();

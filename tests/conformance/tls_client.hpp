@@ -70,6 +70,8 @@ class TlsClient : public Client {
   /// The session so far. In TLS 1.3 it comes after the handshake: wait for a reply first.
   [[nodiscard]] Session session() const;
   [[nodiscard]] std::string server_fingerprint() const;
+  /// What the keys of this side are made of (TLS 1.3).
+  [[nodiscard]] const std::string& traffic_secret() const { return traffic_secret_; }
 
   // --- Bytes as they are on the wire ---
 
@@ -102,6 +104,7 @@ class TlsClient : public Client {
   [[noreturn]] void fail() const;
 
   std::unique_ptr<SSL, Deleter> ssl_;
+  std::string traffic_secret_;
   std::string outbound_;  ///< records that the socket has had no room for
   bool ended_ = false;
 };

@@ -1,11 +1,16 @@
 // What a peer may cost: the groups of keys, the size of what it says in a handshake, and how much
 // it may send that is no data. And who is trusted, of those that a trust file names.
 
+#include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
 
 #include "log_lines.hpp"
 #include "tls_client.hpp"
@@ -162,6 +167,76 @@ TEST_P(TlsMessages, certificates_of_more_than_16_kib_are_refused) {
 
 // --- "more than 32 records in a row without data" ---
 
+/// Writes records of TLS 1.3 that OpenSSL never would: empty ones. It begins with the keys that
+/// were agreed on, so the client must not have sent anything yet, and can send nothing afterwards.
+class RecordWriter {
+ public:
+  /// Agreed on must be TLS_AES_128_GCM_SHA256.
+  explicit RecordWriter(std::string secret) : secret_(std::move(secret)) {}
+
+  std::string data(std::string_view bytes) { return record(bytes, '\x17'); }
+
+  std::string key_update() {
+    std::string bytes = record(std::string_view("\x18\x00\x00\x01\x00", 5), '\x16');
+    secret_ = expand("traffic upd", 32);
+    sequence_ = 0;
+    return bytes;
+  }
+
+  /// `count` records without data: each tenth changes the keys, the others are empty.
+  std::string without_data(int count) {
+    std::string records;
+    for (int i = 1; i <= count; ++i) records += i % 10 == 0 ? key_update() : data("");
+    return records;
+  }
+
+ private:
+  /// HKDF-Expand-Label (RFC 8446, 7.1) of up to 32 bytes.
+  [[nodiscard]] std::string expand(const std::string& label, std::size_t size) const {
+    std::string info;
+    append_number(info, size, 2);
+    append_number(info, 6 + label.size(), 1);
+    info += "tls13 " + label + std::string("\x00\x01", 2);
+    std::string bytes(32, '\0');
+    HMAC(EVP_sha256(), secret_.data(), static_cast<int>(secret_.size()),
+         reinterpret_cast<const unsigned char*>(info.data()), info.size(),
+         reinterpret_cast<unsigned char*>(bytes.data()), nullptr);
+    return bytes.substr(0, size);
+  }
+
+  std::string record(std::string_view bytes, char content) {
+    constexpr int kTag = 16;
+    std::string text(bytes);
+    text += content;
+    std::string out("\x17\x03\x03");
+    append_number(out, text.size() + kTag, 2);
+    const std::string key = expand("key", 16);
+    std::string nonce = expand("iv", 12);
+    for (int i = 0; i < 8; ++i) nonce[11 - i] ^= static_cast<char>(sequence_ >> 8 * i);
+    ++sequence_;
+    const auto bytes_of = [](std::string& of) {
+      return reinterpret_cast<unsigned char*>(of.data());
+    };
+    const std::unique_ptr<EVP_CIPHER_CTX, decltype(&EVP_CIPHER_CTX_free)> cipher(
+        EVP_CIPHER_CTX_new(), &EVP_CIPHER_CTX_free);
+    std::string tag(kTag, '\0');
+    std::string header = out;
+    int size = 0;
+    EVP_EncryptInit_ex(cipher.get(), EVP_aes_128_gcm(), nullptr,
+                       reinterpret_cast<const unsigned char*>(key.data()), bytes_of(nonce));
+    EVP_EncryptUpdate(cipher.get(), nullptr, &size, bytes_of(header), 5);
+    std::string encrypted(text.size(), '\0');
+    EVP_EncryptUpdate(cipher.get(), bytes_of(encrypted), &size, bytes_of(text),
+                      static_cast<int>(text.size()));
+    EVP_EncryptFinal_ex(cipher.get(), bytes_of(encrypted) + size, &size);
+    EVP_CIPHER_CTX_ctrl(cipher.get(), EVP_CTRL_GCM_GET_TAG, kTag, tag.data());
+    return out + encrypted + tag;
+  }
+
+  std::string secret_;
+  std::uint64_t sequence_ = 0;
+};
+
 TEST(TlsWithoutData, changes_of_keys_are_taken_32_in_a_row) {
   const TlsServer server;
   TlsClient client(server, server.trusting(TLS1_3_VERSION));
@@ -198,6 +273,54 @@ TEST(TlsWithoutData, more_changes_of_keys_end_the_connection) {
     EXPECT_EQ(client.read_to_end(), "") << "not answered";
   }
   EXPECT_EQ(failure_of(server, server.trusting()), "");
+}
+
+TlsOptions with_aes_128(const TlsServer& server) {
+  TlsOptions options = server.trusting(TLS1_3_VERSION);
+  options.suites = "TLS_AES_128_GCM_SHA256";
+  return options;
+}
+
+// OpenSSL bounds empty records in a row by itself, but begins to count again after a message.
+TEST(TlsWithoutData, records_of_any_kinds_are_taken_32_in_a_row) {
+  const TlsServer server;
+  TlsClient client(server, with_aes_128(server));
+  RecordWriter writer(client.traffic_secret());
+  for (int round = 0; round < 3; ++round) {
+    std::string records = writer.without_data(32);
+    records += writer.data(request_bytes("ping", "_", "_"));
+    client.send_raw(records);
+    EXPECT_EQ(client.read_line(), "ok");
+  }
+}
+
+TEST(TlsWithoutData, more_records_of_any_kinds_end_the_connection) {
+  const TlsServer server;
+  for (const bool at_once : {true, false}) {
+    TlsClient client(server, with_aes_128(server));
+    RecordWriter writer(client.traffic_secret());
+    client.send_raw(writer.data(request_bytes("ping", "_", "_")));
+    EXPECT_EQ(client.read_line(), "ok");
+    std::string records = writer.without_data(33);
+    if (!at_once) client.send_raw(std::exchange(records, {}));
+    records += writer.data(request_bytes("ping", "_", "_"));
+    client.send_raw(records);
+    EXPECT_EQ(client.read_to_end(), "") << "not answered";
+  }
+  EXPECT_EQ(failure_of(server, server.trusting()), "");
+}
+
+TEST(TlsWithoutData, data_of_one_byte_a_record_are_taken_for_ever) {
+  const TlsServer server;
+  TlsClient client(server, server.trusting(TLS1_3_VERSION));
+  std::string records;
+  for (int i = 0; i < 50; ++i) {
+    for (const char byte : request_bytes("ping", "_", "_")) {
+      records += client.encrypted(std::string(1, byte));
+    }
+  }
+  client.send_raw(records);
+  for (int i = 0; i < 50; ++i) EXPECT_EQ(client.read_line(), "ok");
 }
 
 TEST(TlsWithoutData, more_changes_of_keys_end_a_connection_of_http_too) {

@@ -144,6 +144,24 @@ class PendingHandler : public Pending {
   Delivery delivery_;
 };
 
+/// Finds where a line ends, for asio::async_read_until, and notes each piece of one that has come.
+class LineEnd {
+ public:
+  using result_type = void;  // which tells asio that this is a condition
+
+  explicit LineEnd(ssl_st* ssl) noexcept : ssl_(ssl) {}
+
+  template <class Iterator>
+  std::pair<Iterator, bool> operator()(Iterator begin, Iterator end) const {
+    if (ssl_ != nullptr && begin != end) note_data(ssl_);
+    const Iterator found = std::find(begin, end, '\n');
+    return found == end ? std::pair(end, false) : std::pair(std::next(found), true);
+  }
+
+ private:
+  ssl_st* ssl_;
+};
+
 /// A TCP connection, or a TLS connection over it. The handlers of what is under way share it with
 /// the session, which may have given it up.
 class Link {
@@ -201,7 +219,6 @@ class Link {
     std::string line = received_.substr(0, size - 1);
     received_.erase(0, size);
     answered_ = true;
-    if (tls_) note_data(tls_->native_handle());
     return line;
   }
 
@@ -445,9 +462,10 @@ class Session : public std::enable_shared_from_this<Session> {
   void sent(const std::error_code& error, std::size_t /*size*/) {
     // A server that hangs up may have said why: that it refuses the certificate, or the secret.
     if (error) next_step_ = &Session::read_farewell;
-    link_->with_stream([this](auto& stream) {
-      asio::async_read_until(stream, asio::dynamic_buffer(link_->received(), longest_ + 1), '\n',
-                             unless_given_up(&Session::received));
+    const LineEnd line_end(link_->tls() ? link_->tls()->native_handle() : nullptr);
+    link_->with_stream([this, &line_end](auto& stream) {
+      asio::async_read_until(stream, asio::dynamic_buffer(link_->received(), longest_ + 1),
+                             line_end, unless_given_up(&Session::received));
     });
   }
 
