@@ -22,13 +22,13 @@
 
 #include <asio/io_context.hpp>
 
+#include "access/address.hpp"
+#include "access/gate.hpp"
 #include "config/config.hpp"
 #include "fencing/fence_file.hpp"
 #include "fencing/fence_reserver.hpp"
 #include "logging/logging.hpp"
-#include "middleware/credentials.hpp"
-#include "middleware/gate.hpp"
-#include "net/address.hpp"
+#include "reactor/credentials.hpp"
 #include "reactor/lock_service.hpp"
 #include "reactor/server.hpp"
 #include "reload.hpp"
@@ -125,7 +125,7 @@ bool start_logging(const config::Loaded& loaded) {
 /// How many HTTP connections there may be at a time.
 std::size_t http_connections(const config::Config& config, std::uint64_t descriptors) {
   if (config.http_max_connections > 0) return config.http_max_connections;
-  return middleware::share_of_descriptors(descriptors, config.max_connections);
+  return access::share_of_descriptors(descriptors, config.max_connections);
 }
 
 void log_start(const config::Config& config, bool auth, std::uint64_t descriptors) {
@@ -151,7 +151,7 @@ void log_start(const config::Config& config, bool auth, std::uint64_t descriptor
 
 /// Connections that the caps allow may still find no descriptor.
 void warn_of_descriptors(const config::Config& config, std::uint64_t descriptors, bool http) {
-  const std::uint64_t needed = middleware::kReservedDescriptors + config.max_connections +
+  const std::uint64_t needed = access::kReservedDescriptors + config.max_connections +
                                (http ? http_connections(config, descriptors) : 0);
   if (needed <= descriptors) return;
   logging::warn("too_few_descriptors", {{"descriptors", descriptors}, {"needed", needed}});
@@ -169,7 +169,7 @@ void warn_beyond_loopback(std::span<const Cap> caps) {
 
 void warn_beyond_loopback(const config::Config& config, bool auth, const reactor::Server& server) {
   const auto is_beyond = [](const asio::ip::tcp::endpoint& endpoint) {
-    return !net::canonical(endpoint.address()).is_loopback();
+    return !access::canonical(endpoint.address()).is_loopback();
   };
   const bool lines = is_beyond(server.endpoint());
   const bool http = server.http() != nullptr && is_beyond(server.http()->endpoint());
@@ -228,7 +228,7 @@ std::optional<reactor::HttpOptions> http_options(const config::Config& config,
 }
 
 int serve(const config::Config& config, std::uint64_t descriptors,
-          middleware::Credentials& credentials, Reloader& reloader) {
+          reactor::Credentials& credentials, Reloader& reloader) {
   asio::io_context context(ASIO_CONCURRENCY_HINT_UNSAFE);
   reactor::LockService service(context,
                                {.table = {.max_locks = config.max_locks,
@@ -266,7 +266,7 @@ int serve(const config::Config& config, std::uint64_t descriptors,
 int run(int argc, char** argv) {
   take_signals_back();
   const std::span<const char* const> arguments(argv + 1, argv + argc);
-  middleware::Credentials credentials;
+  reactor::Credentials credentials;
   auto result = config::load(arguments, config::process_environment(), check_into(credentials));
   if (const auto* exit = std::get_if<config::Exit>(&result)) return print(*exit);
   open_standard_streams();

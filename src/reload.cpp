@@ -34,16 +34,16 @@ std::optional<config::Problem> check_fences(const config::Config& config) {
   return std::nullopt;
 }
 
-void load_tls(const config::Config& config, middleware::Credentials& credentials,
+void load_tls(const config::Config& config, reactor::Credentials& credentials,
               config::Findings& findings) {
   try {
-    credentials.tls = middleware::TlsContext::load(
+    credentials.tls = net::TlsContext::load(
         {.certificate = config.tls_cert, .key = config.tls_key, .client_ca = config.tls_client_ca});
-  } catch (const middleware::TlsFileError& error) {
+  } catch (const net::TlsFileError& error) {
     findings.problem = {.setting = error.setting(), .what = error.what()};
     return;
   }
-  const middleware::CertificateInfo& certificate = credentials.tls->certificate();
+  const net::CertificateInfo& certificate = credentials.tls->certificate();
   if (certificate.expired) {
     findings.warnings.push_back("the certificate in '" + config.tls_cert.string() +
                                 "' has expired: it was valid until " + certificate.not_after);
@@ -51,8 +51,7 @@ void load_tls(const config::Config& config, middleware::Credentials& credentials
 }
 
 /// Why `fresh` cannot follow `old` in a server that runs; empty if it can.
-std::string_view needs_restart(const middleware::Credentials& old,
-                               const middleware::Credentials& fresh) {
+std::string_view needs_restart(const reactor::Credentials& old, const reactor::Credentials& fresh) {
   if (old.tls.has_value() != fresh.tls.has_value()) {
     return "turning TLS on or off needs a restart";
   }
@@ -67,8 +66,8 @@ std::string_view needs_restart(const middleware::Credentials& old,
 }
 
 /// Names what differs, such as "certificate,log_level"; "nothing" if nothing does.
-std::string changes(const config::Config& before, const middleware::Credentials& old,
-                    const config::Config& after, const middleware::Credentials& fresh) {
+std::string changes(const config::Config& before, const reactor::Credentials& old,
+                    const config::Config& after, const reactor::Credentials& fresh) {
   std::string names;
   const auto add = [&names](bool changed, std::string_view name) {
     if (!changed) return;
@@ -87,10 +86,10 @@ std::string changes(const config::Config& before, const middleware::Credentials&
 
 }  // namespace
 
-config::Check check_into(middleware::Credentials& credentials) {
+config::Check check_into(reactor::Credentials& credentials) {
   return [&credentials](const config::Config& config, config::Purpose purpose) {
     config::Findings findings;
-    credentials.authenticator = middleware::Authenticator(config.auth_token.view());
+    credentials.authenticator = access::Authenticator(config.auth_token.view());
     if (!config.tls_cert.empty()) load_tls(config, credentials, findings);
     if (!findings.problem && purpose == config::Purpose::kCheckConfig) {
       findings.problem = check_fences(config);
@@ -105,14 +104,14 @@ void set_log_level(const config::Config& config) {
   logging::set_level(kLevels[static_cast<std::size_t>(config.log_level)]);
 }
 
-void log_certificate(const middleware::CertificateInfo& certificate) {
+void log_certificate(const net::CertificateInfo& certificate) {
   logging::info("tls_certificate", {{"subject", certificate.subject},
                                     {"not_after", certificate.not_after},
                                     {"sha256", certificate.sha256}});
 }
 
 Reloader::Reloader(std::span<const char* const> arguments, config::Config config,
-                   middleware::Credentials& credentials)
+                   reactor::Credentials& credentials)
     : arguments_(arguments), config_(std::move(config)), credentials_(credentials) {
   assert(config_.auth_token.empty());
 }
@@ -126,7 +125,7 @@ void Reloader::reload() noexcept {
 }
 
 void Reloader::reload_or_throw() {
-  middleware::Credentials fresh;
+  reactor::Credentials fresh;
   auto result = config::load(arguments_, config::process_environment(), check_into(fresh));
   if (const auto* refused = std::get_if<config::Exit>(&result)) {
     const std::string_view text = refused->text;

@@ -5,19 +5,19 @@
 #include <span>
 
 #include "config/config.hpp"
-#include "middleware/credentials.hpp"
+#include "reactor/credentials.hpp"
 
 namespace dflockd {
 
 /// A check for `config::load` that loads what the configuration names into `credentials`: so a
 /// file that cannot be used is told as any other bad value, before anything has started. For
 /// `Purpose::kCheckConfig` it looks at the fence state file too.
-[[nodiscard]] config::Check check_into(middleware::Credentials& credentials);
+[[nodiscard]] config::Check check_into(reactor::Credentials& credentials);
 
 void set_log_level(const config::Config& config);
 
 /// Tells in the log which certificate is shown, and until when it is valid.
-void log_certificate(const middleware::CertificateInfo& certificate);
+void log_certificate(const net::CertificateInfo& certificate);
 
 class Reloader {
  public:
@@ -25,7 +25,7 @@ class Reloader {
   /// stay in memory. `credentials`, which connections to come are served with, must outlive the
   /// reloader.
   Reloader(std::span<const char* const> arguments, config::Config config,
-           middleware::Credentials& credentials);
+           reactor::Credentials& credentials);
 
   /// Reads everything again and puts it into force, or keeps everything if something is wrong. Logs
   /// what came of it. Never throws and never waits for anything.
@@ -36,7 +36,7 @@ class Reloader {
 
   std::span<const char* const> arguments_;
   config::Config config_;
-  middleware::Credentials& credentials_;
+  reactor::Credentials& credentials_;
 };
 
 }  // namespace dflockd

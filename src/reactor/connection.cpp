@@ -29,7 +29,7 @@ std::string_view first_word(std::string_view reply) {
 }  // namespace
 
 template <class Stream>
-Connection<Stream>::Connection(Server& server, OwnerInfo info, middleware::Gate::Pass pass,
+Connection<Stream>::Connection(Server& server, OwnerInfo info, access::Gate::Pass pass,
                                typename Stream::Origin origin)
     : Base(server, server.watch(), std::move(pass), std::move(origin)),
       owner_(service_.open_owner(*this, std::move(info))),
@@ -428,7 +428,7 @@ void Connection<Stream>::log_request(const protocol::Lines& lines, std::string_v
                              {"reply", blocked_ ? "blocked" : first_word(reply)}});
 }
 
-template class Connection<middleware::PlainStream>;
-template class Connection<middleware::TlsStream>;
+template class Connection<net::PlainStream>;
+template class Connection<net::TlsStream>;
 
 }  // namespace dflockd::reactor

@@ -20,9 +20,9 @@
 #include <string_view>
 #include <vector>
 
-#include "middleware/plain_stream.hpp"
-#include "middleware/tls_stream.hpp"
 #include "net/net.hpp"
+#include "net/plain_stream.hpp"
+#include "net/tls_stream.hpp"
 #include "protocol/framer.hpp"
 #include "protocol/reply.hpp"
 #include "reactor/input_buffer.hpp"
@@ -39,7 +39,7 @@ class Connection final : public StreamConnection<Stream>, private Waiter {
 
  public:
   /// `server` must outlive the connection.
-  Connection(Server& server, OwnerInfo info, middleware::Gate::Pass pass,
+  Connection(Server& server, OwnerInfo info, access::Gate::Pass pass,
              typename Stream::Origin origin);
   ~Connection() override;
 

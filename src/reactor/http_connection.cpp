@@ -116,7 +116,7 @@ bool may_block(Operation operation) {
 
 template <class Stream>
 HttpConnection<Stream>::HttpConnection(HttpServer& http, OwnerInfo info, asio::ip::address peer,
-                                       middleware::Gate::Pass pass, typename Stream::Origin origin)
+                                       access::Gate::Pass pass, typename Stream::Origin origin)
     : Base(http.server(), http.watch(), std::move(pass), std::move(origin)),
       http_(http),
       info_(std::move(info)),
@@ -624,7 +624,7 @@ bool HttpConnection<Stream>::busy() const {
   return true;
 }
 
-template class HttpConnection<middleware::PlainStream>;
-template class HttpConnection<middleware::TlsStream>;
+template class HttpConnection<net::PlainStream>;
+template class HttpConnection<net::TlsStream>;
 
 }  // namespace dflockd::reactor

@@ -15,9 +15,9 @@
 #include "http/message.hpp"
 #include "http/request_reader.hpp"
 #include "http/routes.hpp"
-#include "middleware/plain_stream.hpp"
-#include "middleware/tls_stream.hpp"
 #include "net/net.hpp"
+#include "net/plain_stream.hpp"
+#include "net/tls_stream.hpp"
 #include "reactor/http_api.hpp"
 #include "reactor/http_server.hpp"
 #include "reactor/http_sessions.hpp"
@@ -34,8 +34,8 @@ class HttpConnection final : public StreamConnection<Stream> {
 
  public:
   /// `http` must outlive the connection.
-  HttpConnection(HttpServer& http, OwnerInfo info, asio::ip::address peer,
-                 middleware::Gate::Pass pass, typename Stream::Origin origin);
+  HttpConnection(HttpServer& http, OwnerInfo info, asio::ip::address peer, access::Gate::Pass pass,
+                 typename Stream::Origin origin);
   ~HttpConnection() override;
 
   /// The connection's life. Owns it, and ends with it.

@@ -8,7 +8,7 @@ namespace dflockd::reactor {
 
 HttpServer::HttpServer(asio::io_context& context, const HttpOptions& options,
                        const ConnectionWatch::Timeouts& timeouts, Server& server,
-                       Listener::Welcome welcome)
+                       net::Listener::Welcome welcome)
     : context_(context),
       server_(server),
       watch_(context, timeouts),

@@ -10,24 +10,24 @@
 #include <string_view>
 #include <vector>
 
+#include "access/gate.hpp"
+#include "access/rate_limiter.hpp"
 #include "http/browser_guard.hpp"
 #include "http/message.hpp"
 #include "http/routes.hpp"
-#include "middleware/gate.hpp"
-#include "middleware/rate_limiter.hpp"
+#include "net/listener.hpp"
 #include "net/net.hpp"
 #include "reactor/connection_watch.hpp"
 #include "reactor/http_sessions.hpp"
-#include "reactor/listener.hpp"
 
 namespace dflockd::reactor {
 
 class Server;
 
 struct HttpOptions {
-  ListenAddress address;
-  middleware::Gate::Caps caps;
-  middleware::RateLimiter::Rate rate;
+  net::ListenAddress address;
+  access::Gate::Caps caps;
+  access::RateLimiter::Rate rate;
   HttpSessions::Options sessions;
   std::vector<std::string> allowed_hosts;    ///< without ports
   std::vector<std::string> allowed_origins;  ///< "*" for any; none: no CORS
@@ -38,7 +38,8 @@ class HttpServer {
   /// Binds and listens; see `Listener`. `server` must outlive it, and whoever stops it must let its
   /// connections end before that.
   HttpServer(asio::io_context& context, const HttpOptions& options,
-             const ConnectionWatch::Timeouts& timeouts, Server& server, Listener::Welcome welcome);
+             const ConnectionWatch::Timeouts& timeouts, Server& server,
+             net::Listener::Welcome welcome);
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
 
@@ -52,7 +53,7 @@ class HttpServer {
   bool drain() { return watch_.drain(); }
   void stop();
 
-  [[nodiscard]] const middleware::Gate& gate() const { return gate_; }
+  [[nodiscard]] const access::Gate& gate() const { return gate_; }
 
   // --- For connections ---
 
@@ -73,12 +74,12 @@ class HttpServer {
   Server& server_;
   ConnectionWatch watch_;
   HttpSessions sessions_;
-  middleware::RateLimiter common_limiter_;
-  middleware::RateLimiter holding_limiter_;
+  access::RateLimiter common_limiter_;
+  access::RateLimiter holding_limiter_;
   const http::BrowserGuard guard_;
   http::DateLine date_line_;
-  middleware::Gate gate_;
-  Listener listener_;
+  access::Gate gate_;
+  net::Listener listener_;
 };
 
 }  // namespace dflockd::reactor

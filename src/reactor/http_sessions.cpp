@@ -124,8 +124,9 @@ std::variant<std::shared_ptr<HttpSession>, HttpSessions::Refusal> HttpSessions::
   if (options_.max_sessions > 0 && by_id_.size() >= options_.max_sessions) {
     return Refusal::kMaxSessions;
   }
-  const asio::ip::address address = net::canonical(peer);
-  const auto count = per_network_.try_emplace(net::network_of(peer, options_.ipv6_prefix), 0).first;
+  const asio::ip::address address = access::canonical(peer);
+  const auto count =
+      per_network_.try_emplace(access::network_of(peer, options_.ipv6_prefix), 0).first;
   if (options_.max_sessions_per_ip > 0 && count->second >= options_.max_sessions_per_ip) {
     return Refusal::kMaxSessionsPerIp;
   }
@@ -175,7 +176,7 @@ void HttpSessions::close(HttpSession& session) {
 bool HttpSessions::forget(HttpSession& session) {
   if (std::exchange(session.closed_, true)) return false;
   by_activity_.remove(session);
-  const auto count = per_network_.find(net::network_of(session.peer_, options_.ipv6_prefix));
+  const auto count = per_network_.find(access::network_of(session.peer_, options_.ipv6_prefix));
   if (--count->second == 0) per_network_.erase(count);
   for (HttpTurn* turn = session.turns_.front(); turn != nullptr;
        turn = session.turns_.next(*turn)) {

@@ -24,9 +24,9 @@
 
 #include <asio/ip/address.hpp>
 
+#include "access/address.hpp"
 #include "fencing/salt_pool.hpp"
 #include "locks/intrusive_list.hpp"
-#include "net/address.hpp"
 #include "net/net.hpp"
 #include "reactor/lock_service.hpp"
 
@@ -116,7 +116,7 @@ class HttpSessions {
     std::chrono::seconds idle_timeout{20};  ///< a session idle for twice as long is closed
     std::size_t max_sessions = 0;           ///< 0: no cap
     std::size_t max_sessions_per_ip = 0;    ///< 0: no cap
-    std::size_t ipv6_prefix = net::kDefaultIpv6Prefix;  ///< see `net::network_of`
+    std::size_t ipv6_prefix = access::kDefaultIpv6Prefix;  ///< see `access::network_of`
   };
   /// Why there is no further session.
   enum class Refusal : std::uint8_t { kMaxSessions, kMaxSessionsPerIp };

@@ -8,9 +8,9 @@
 #include <asio/co_spawn.hpp>
 #include <asio/post.hpp>
 
+#include "access/address.hpp"
 #include "logging/logging.hpp"
-#include "middleware/plain_stream.hpp"
-#include "net/address.hpp"
+#include "net/plain_stream.hpp"
 #include "protocol/reply.hpp"
 #include "protocol/request.hpp"
 #include "reactor/connection.hpp"
@@ -49,9 +49,8 @@ void report_failure(std::uint64_t connection_id, const std::exception_ptr& failu
 
 }  // namespace
 
-Server::Server(asio::io_context& context, ServerOptions options,
-               middleware::Credentials& credentials, LockService& service,
-               systemd::ServiceManager& manager)
+Server::Server(asio::io_context& context, ServerOptions options, reactor::Credentials& credentials,
+               LockService& service, systemd::ServiceManager& manager)
     : context_(context),
       options_(std::move(options)),
       credentials_(credentials),
@@ -89,11 +88,11 @@ int Server::run() {
 }
 
 metrics::Rejections Server::rejections() const {
-  const middleware::Gate::Refused refused = gate_.refused();
+  const access::Gate::Refused refused = gate_.refused();
   metrics::Rejections rejections{{"max_connections", refused.max_connections},
                                  {"max_connections_per_ip", refused.max_connections_per_ip}};
   if (http_) {
-    const middleware::Gate::Refused http = http_->gate().refused();
+    const access::Gate::Refused http = http_->gate().refused();
     rejections.emplace_back("http_max_connections", http.max_connections);
     rejections.emplace_back("http_max_connections_per_ip", http.max_connections_per_ip);
   }
@@ -121,28 +120,27 @@ std::size_t Server::clients() const {
 
 // --- Connections ---
 
-Listener::Welcome Server::welcome_to(Protocol protocol) {
-  return
-      [this, protocol](net::Socket socket, const tcp::endpoint& peer, middleware::Gate::Pass pass) {
-        welcome(std::move(socket), peer, std::move(pass), protocol);
-      };
+net::Listener::Welcome Server::welcome_to(Protocol protocol) {
+  return [this, protocol](net::Socket socket, const tcp::endpoint& peer, access::Gate::Pass pass) {
+    welcome(std::move(socket), peer, std::move(pass), protocol);
+  };
 }
 
-void Server::welcome(net::Socket socket, const tcp::endpoint& peer, middleware::Gate::Pass pass,
+void Server::welcome(net::Socket socket, const tcp::endpoint& peer, access::Gate::Pass pass,
                      Protocol protocol) {
   service_.refresh_clock();
   if (credentials_.tls) {
-    start<middleware::TlsStream>({std::move(socket), credentials_.tls->accept()}, peer,
-                                 std::move(pass), protocol);
+    start<net::TlsStream>({std::move(socket), credentials_.tls->accept()}, peer, std::move(pass),
+                          protocol);
   } else {
-    start<middleware::PlainStream>(std::move(socket), peer, std::move(pass), protocol);
+    start<net::PlainStream>(std::move(socket), peer, std::move(pass), protocol);
   }
 }
 
 template <class Stream>
 void Server::start(typename Stream::Origin origin, const tcp::endpoint& peer,
-                   middleware::Gate::Pass pass, Protocol protocol) {
-  OwnerInfo info{++last_connection_id_, net::to_text(peer)};
+                   access::Gate::Pass pass, Protocol protocol) {
+  OwnerInfo info{++last_connection_id_, access::to_text(peer)};
   const std::uint64_t id = info.connection_id;
   logging::debug("connected", {{"connection", id}, {"peer", info.peer}});
   switch (protocol) {

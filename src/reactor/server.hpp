@@ -22,14 +22,14 @@
 
 #include <asio/signal_set.hpp>
 
+#include "access/gate.hpp"
 #include "logging/rate_limited.hpp"
 #include "metrics/metrics.hpp"
-#include "middleware/credentials.hpp"
-#include "middleware/gate.hpp"
+#include "net/listener.hpp"
 #include "net/net.hpp"
 #include "reactor/connection_watch.hpp"
+#include "reactor/credentials.hpp"
 #include "reactor/http_server.hpp"
-#include "reactor/listener.hpp"
 #include "reactor/lock_service.hpp"
 #include "reactor/stats_reporter.hpp"
 #include "reactor/supervision.hpp"
@@ -37,8 +37,8 @@
 namespace dflockd::reactor {
 
 struct ServerOptions {
-  ListenAddress address;
-  middleware::Gate::Caps caps;
+  net::ListenAddress address;
+  access::Gate::Caps caps;
   std::optional<HttpOptions> http;  ///< none: no HTTP API
   std::chrono::seconds read_timeout{23};
   std::chrono::seconds write_timeout{5};
@@ -51,7 +51,7 @@ class Server {
   /// `context`, `credentials`,
   /// `service` and `manager` must outlive the server; the credentials may change as long as TLS
   /// stays on or off.
-  Server(asio::io_context& context, ServerOptions options, middleware::Credentials& credentials,
+  Server(asio::io_context& context, ServerOptions options, reactor::Credentials& credentials,
          LockService& service, systemd::ServiceManager& manager);
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
@@ -88,7 +88,7 @@ class Server {
 
   [[nodiscard]] StatsReporter& stats_reporter() { return stats_reporter_; }
 
-  [[nodiscard]] const middleware::Authenticator& authenticator() const {
+  [[nodiscard]] const access::Authenticator& authenticator() const {
     return credentials_.authenticator;
   }
 
@@ -111,12 +111,12 @@ class Server {
 
   enum class Protocol : std::uint8_t { kLines, kHttp };
 
-  Listener::Welcome welcome_to(Protocol protocol);
-  void welcome(net::Socket socket, const asio::ip::tcp::endpoint& peer, middleware::Gate::Pass pass,
+  net::Listener::Welcome welcome_to(Protocol protocol);
+  void welcome(net::Socket socket, const asio::ip::tcp::endpoint& peer, access::Gate::Pass pass,
                Protocol protocol);
   template <class Stream>
   void start(typename Stream::Origin origin, const asio::ip::tcp::endpoint& peer,
-             middleware::Gate::Pass pass, Protocol protocol);
+             access::Gate::Pass pass, Protocol protocol);
   template <class Connection>
   void serve(std::unique_ptr<Connection> connection, ConnectionWatch& watch, std::uint64_t id);
   [[nodiscard]] metrics::Rejections rejections() const;
@@ -132,12 +132,12 @@ class Server {
 
   asio::io_context& context_;
   const ServerOptions options_;
-  middleware::Credentials& credentials_;
+  reactor::Credentials& credentials_;
   LockService& service_;
   asio::basic_signal_set<net::Executor> signals_;  ///< caught before anybody is told of the server
   ConnectionWatch watch_;
-  middleware::Gate gate_;
-  Listener listener_;
+  access::Gate gate_;
+  net::Listener listener_;
   std::optional<HttpServer> http_;
   metrics::Metrics metrics_;
   const locks::Instant started_at_;

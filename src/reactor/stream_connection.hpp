@@ -17,7 +17,7 @@
 
 #include <asio/buffer.hpp>
 
-#include "middleware/gate.hpp"
+#include "access/gate.hpp"
 #include "net/net.hpp"
 #include "reactor/connection_watch.hpp"
 #include "reactor/lock_service.hpp"
@@ -42,7 +42,7 @@ class StreamConnection : public Watched {
     kLingering,
   };
 
-  StreamConnection(Server& server, ConnectionWatch& watch, middleware::Gate::Pass pass,
+  StreamConnection(Server& server, ConnectionWatch& watch, access::Gate::Pass pass,
                    typename Stream::Origin origin)
       : server_(server),
         service_(server.service()),
@@ -161,7 +161,7 @@ class StreamConnection : public Watched {
   Server& server_;
   LockService& service_;
   ConnectionWatch& watch_;
-  middleware::Gate::Pass pass_;
+  access::Gate::Pass pass_;
   Stream stream_;
   const char* ending_ = "peer_left";  ///< why the connection ends, for the log
   Suspension suspended_in_ = Suspension::kNone;

@@ -366,7 +366,7 @@ std::pair<double, double> median_times(const Server& server, const std::string& 
 }
 
 // A comparison that stops at the first difference would be seen through the noise of the way there
-// and back, if it looked at one byte after the other. tests/middleware looks closer.
+// and back, if it looked at one byte after the other. tests/access looks closer.
 TEST(AuthTime, does_not_tell_where_a_guess_is_wrong) {
   constexpr double kBound = 0.1;
   const std::string secret(65'000, 's');

@@ -15,16 +15,16 @@
 
 #include <asio/ip/address.hpp>
 
-#include "net/address.hpp"
+#include "access/address.hpp"
 
-namespace dflockd::middleware {
+namespace dflockd::access {
 
 class RateLimiter {
  public:
   struct Rate {
     std::size_t per_second = 0;  ///< 0: no limit
     std::size_t burst = 0;       ///< at once, after a pause; at least 1 if there is a limit
-    std::size_t ipv6_prefix = net::kDefaultIpv6Prefix;  ///< see `net::network_of`
+    std::size_t ipv6_prefix = kDefaultIpv6Prefix;  ///< see `network_of`
   };
 
   explicit RateLimiter(const Rate& rate);
@@ -51,4 +51,4 @@ class RateLimiter {
   asio::ip::address swept_;  ///< where the next tick goes on
 };
 
-}  // namespace dflockd::middleware
+}  // namespace dflockd::access

@@ -1,4 +1,4 @@
-#include "middleware/tls_context.hpp"
+#include "net/tls_context.hpp"
 
 #include <array>
 #include <new>
@@ -20,7 +20,7 @@
 #include "base/text.hpp"
 #include "base/tls.hpp"
 
-namespace dflockd::middleware {
+namespace dflockd::net {
 
 namespace {
 
@@ -264,4 +264,4 @@ void TlsContext::renew_ticket_keys() {
   OPENSSL_cleanse(keys.data(), keys.size());
 }
 
-}  // namespace dflockd::middleware
+}  // namespace dflockd::net

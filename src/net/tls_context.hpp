@@ -18,7 +18,7 @@
 
 #include <openssl/ssl.h>
 
-namespace dflockd::middleware {
+namespace dflockd::net {
 
 struct SslDeleter {
   void operator()(SSL* ssl) const { SSL_free(ssl); }
@@ -83,4 +83,4 @@ class TlsContext {
   std::vector<std::string> authorities_;
 };
 
-}  // namespace dflockd::middleware
+}  // namespace dflockd::net

@@ -5,14 +5,14 @@
 
 #include <optional>
 
-#include "middleware/authenticator.hpp"
-#include "middleware/tls_context.hpp"
+#include "access/authenticator.hpp"
+#include "net/tls_context.hpp"
 
-namespace dflockd::middleware {
+namespace dflockd::reactor {
 
 struct Credentials {
-  std::optional<TlsContext> tls;  ///< none: plain text
-  Authenticator authenticator;
+  std::optional<net::TlsContext> tls;  ///< none: plain text
+  access::Authenticator authenticator;
 };
 
-}  // namespace dflockd::middleware
+}  // namespace dflockd::reactor

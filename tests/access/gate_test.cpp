@@ -1,4 +1,4 @@
-#include "middleware/gate.hpp"
+#include "access/gate.hpp"
 
 #include <chrono>
 #include <cstdlib>
@@ -34,7 +34,7 @@ void operator delete(void* memory, std::size_t) noexcept {
   std::free(memory);
 }
 
-namespace dflockd::middleware {
+namespace dflockd::access {
 namespace {
 
 using namespace std::chrono_literals;
@@ -326,4 +326,4 @@ TEST_F(GateLogTest, counts_each_cap_on_its_own) {
 }
 
 }  // namespace
-}  // namespace dflockd::middleware
+}  // namespace dflockd::access

@@ -5,7 +5,7 @@
 // returned nothing at all, and so follows each with another one that fails with EAGAIN. But epoll
 // is edge-triggered here: a recv that returned less than it had room for has emptied the socket,
 // and bytes that come later raise a new event (epoll(7), "Questions and answers", 9). There are two
-// exceptions: the end of the stream may have come with the last bytes, which `reactor::HangupWatch`
+// exceptions: the end of the stream may have come with the last bytes, which `HangupWatch`
 // sees; and a recv stops at TCP urgent data, which no client of ours sends: what is behind it waits
 // for the next byte.
 #pragma once
@@ -19,22 +19,22 @@
 // more call a reception, and the test `short_read_costs_one_system_call` says so.
 #if ASIO_VERSION <= 103002
 
-namespace dflockd::middleware {
+namespace dflockd::net {
 
 struct ReceiveBuffer : asio::mutable_buffer {
   using asio::mutable_buffer::mutable_buffer;
 };
 
-}  // namespace dflockd::middleware
+}  // namespace dflockd::net
 
 /// As asio's own template, but for what `do_perform` says of a short read.
 template <>
-class asio::detail::reactive_socket_recv_op_base<dflockd::middleware::ReceiveBuffer>
+class asio::detail::reactive_socket_recv_op_base<dflockd::net::ReceiveBuffer>
     : public asio::detail::reactor_op {
  public:
   reactive_socket_recv_op_base(const std::error_code& success, socket_type socket,
                                socket_ops::state_type /*state*/,
-                               const dflockd::middleware::ReceiveBuffer& buffer,
+                               const dflockd::net::ReceiveBuffer& buffer,
                                socket_base::message_flags flags, func_type completion)
       : reactor_op(success, &reactive_socket_recv_op_base::do_perform, completion),
         socket_(socket),
@@ -54,16 +54,16 @@ class asio::detail::reactive_socket_recv_op_base<dflockd::middleware::ReceiveBuf
 
  private:
   socket_type socket_;
-  dflockd::middleware::ReceiveBuffer buffer_;
+  dflockd::net::ReceiveBuffer buffer_;
   socket_base::message_flags flags_;
 };
 
 #else
 
-namespace dflockd::middleware {
+namespace dflockd::net {
 
 using ReceiveBuffer = asio::mutable_buffer;
 
-}  // namespace dflockd::middleware
+}  // namespace dflockd::net
 
 #endif

@@ -1,8 +1,8 @@
-#include "middleware/rate_limiter.hpp"
+#include "access/rate_limiter.hpp"
 
 #include <algorithm>
 
-namespace dflockd::middleware {
+namespace dflockd::access {
 
 namespace {
 
@@ -29,7 +29,7 @@ std::optional<std::chrono::nanoseconds> RateLimiter::take(const asio::ip::addres
                                                           std::chrono::nanoseconds now) {
   if (token_ == std::chrono::nanoseconds::zero()) return std::nullopt;
   std::chrono::nanoseconds& full_at =
-      full_at_.try_emplace(net::network_of(peer, ipv6_prefix_), now).first->second;
+      full_at_.try_emplace(network_of(peer, ipv6_prefix_), now).first->second;
   const std::chrono::nanoseconds after = std::max(full_at, now) + token_;
   if (after - now > depth_) return after - now - depth_;
   full_at = after;
@@ -44,4 +44,4 @@ void RateLimiter::tick(std::chrono::nanoseconds now) {
   swept_ = bucket == full_at_.end() ? asio::ip::address() : bucket->first;
 }
 
-}  // namespace dflockd::middleware
+}  // namespace dflockd::access

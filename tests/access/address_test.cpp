@@ -1,4 +1,4 @@
-#include "net/address.hpp"
+#include "access/address.hpp"
 
 #include <bit>
 #include <string>
@@ -6,7 +6,7 @@
 #include <asio/ip/address_v6.hpp>
 #include <gtest/gtest.h>
 
-namespace dflockd::net {
+namespace dflockd::access {
 namespace {
 
 using asio::ip::make_address;
@@ -100,4 +100,4 @@ TEST(AddressTest, text_of_an_endpoint_is_canonical) {
 }
 
 }  // namespace
-}  // namespace dflockd::net
+}  // namespace dflockd::access

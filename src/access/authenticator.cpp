@@ -1,4 +1,4 @@
-#include "middleware/authenticator.hpp"
+#include "access/authenticator.hpp"
 
 #include <stdexcept>
 
@@ -8,7 +8,7 @@
 #include <openssl/hmac.h>
 #include <openssl/rand.h>
 
-namespace dflockd::middleware {
+namespace dflockd::access {
 
 Authenticator::Authenticator(std::string_view secret) : required_(!secret.empty()) {
   if (!required_) return;
@@ -38,4 +38,4 @@ bool Authenticator::digest(std::string_view text, Digest& result) const {
   return made;
 }
 
-}  // namespace dflockd::middleware
+}  // namespace dflockd::access

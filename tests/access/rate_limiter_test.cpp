@@ -1,4 +1,4 @@
-#include "middleware/rate_limiter.hpp"
+#include "access/rate_limiter.hpp"
 
 #include <chrono>
 #include <limits>
@@ -7,7 +7,7 @@
 
 #include <gtest/gtest.h>
 
-namespace dflockd::middleware {
+namespace dflockd::access {
 namespace {
 
 using namespace std::chrono_literals;
@@ -209,4 +209,4 @@ TEST(RateLimiterTest, clock_may_start_at_0) {
 }
 
 }  // namespace
-}  // namespace dflockd::middleware
+}  // namespace dflockd::access

@@ -20,27 +20,27 @@
 #include <asio/buffer.hpp>
 #include <asio/write.hpp>
 
-#include "middleware/receive_buffer.hpp"
 #include "net/net.hpp"
+#include "net/receive_buffer.hpp"
 
-namespace dflockd::middleware {
+namespace dflockd::net {
 
 class PlainStream {
  public:
   static constexpr bool kBeginsWithHandshake = false;
 
   /// What a stream is made of: a socket that is connected and non-blocking.
-  using Origin = net::Socket;
+  using Origin = Socket;
 
   explicit PlainStream(Origin socket) : socket_(std::move(socket)) {}
 
   /// The socket beneath: for cancelling and closing, and for reading what is thrown away.
-  [[nodiscard]] net::Socket& socket() { return socket_; }
-  [[nodiscard]] const net::Socket& socket() const { return socket_; }
+  [[nodiscard]] Socket& socket() { return socket_; }
+  [[nodiscard]] const Socket& socket() const { return socket_; }
 
   /// `space` and `error` must live until the operation is over.
   [[nodiscard]] auto async_read_some(std::span<char> space, std::error_code& error) {
-    return socket_.async_read_some(ReceiveBuffer(space.data(), space.size()), net::into(error));
+    return socket_.async_read_some(ReceiveBuffer(space.data(), space.size()), into(error));
   }
 
   std::size_t read_some(std::span<char> space, std::error_code& error) {
@@ -64,17 +64,17 @@ class PlainStream {
   /// is over, and `error` too.
   template <class Buffers>
   [[nodiscard]] auto async_write(const Buffers& buffers, std::error_code& error) {
-    return asio::async_write(socket_, buffers, net::into(error));
+    return asio::async_write(socket_, buffers, into(error));
   }
 
   /// Tells the peer that nothing more will be sent.
   void end_sending() {
     std::error_code ignored;
-    socket_.shutdown(net::Socket::shutdown_send, ignored);
+    socket_.shutdown(Socket::shutdown_send, ignored);
   }
 
  private:
-  net::Socket socket_;
+  Socket socket_;
 };
 
-}  // namespace dflockd::middleware
+}  // namespace dflockd::net

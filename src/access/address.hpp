@@ -8,7 +8,7 @@
 #include <asio/ip/address.hpp>
 #include <asio/ip/tcp.hpp>
 
-namespace dflockd::net {
+namespace dflockd::access {
 
 /// The address itself, or the IPv4 address that an IPv4-mapped IPv6 address stands for (RFC 4291,
 /// section 2.5.5.2): a client is the same whichever kind of listener it came by.
@@ -34,4 +34,4 @@ inline constexpr std::size_t kWholeIpv6Address = 128;
 /// The canonical address and the port.
 [[nodiscard]] std::string to_text(const asio::ip::tcp::endpoint& endpoint);
 
-}  // namespace dflockd::net
+}  // namespace dflockd::access

@@ -10,7 +10,7 @@
 #include <cstddef>
 #include <string_view>
 
-namespace dflockd::middleware {
+namespace dflockd::access {
 
 class Authenticator {
  public:
@@ -37,4 +37,4 @@ class Authenticator {
   bool required_;
 };
 
-}  // namespace dflockd::middleware
+}  // namespace dflockd::access

@@ -1,11 +1,11 @@
-#include "net/address.hpp"
+#include "access/address.hpp"
 
 #include <algorithm>
 
 #include <asio/ip/address_v4.hpp>
 #include <asio/ip/address_v6.hpp>
 
-namespace dflockd::net {
+namespace dflockd::access {
 
 asio::ip::address canonical(const asio::ip::address& address) {
   if (!address.is_v6() || !address.to_v6().is_v4_mapped()) return address;
@@ -39,4 +39,4 @@ std::string to_text(const asio::ip::tcp::endpoint& endpoint) {
   return joined(canonical(endpoint.address()).to_string(), endpoint.port());
 }
 
-}  // namespace dflockd::net
+}  // namespace dflockd::access

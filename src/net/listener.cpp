@@ -1,4 +1,4 @@
-#include "reactor/listener.hpp"
+#include "net/listener.hpp"
 
 #include <cerrno>
 #include <exception>
@@ -10,11 +10,11 @@
 
 #include <asio/ip/v6_only.hpp>
 
+#include "access/address.hpp"
 #include "base/boot_clock.hpp"
 #include "logging/logging.hpp"
-#include "net/address.hpp"
 
-namespace dflockd::reactor {
+namespace dflockd::net {
 
 namespace {
 
@@ -39,7 +39,7 @@ std::chrono::nanoseconds clock_now() {
 /// The address to bind for a host: itself if it is an address, else what it resolves to, IPv4
 /// first.
 tcp::endpoint resolve(asio::io_context& context, const ListenAddress& address) {
-  asio::ip::basic_resolver<tcp, net::Executor> resolver(context.get_executor());
+  asio::ip::basic_resolver<tcp, Executor> resolver(context.get_executor());
   const auto found =
       resolver.resolve(address.host, std::to_string(address.port), tcp::resolver::passive);
   for (const auto& entry : found) {
@@ -63,7 +63,7 @@ void set_options(int descriptor) {
 }  // namespace
 
 Listener::Listener(asio::io_context& context, std::string_view name, const ListenAddress& address,
-                   middleware::Gate& gate, Welcome welcome)
+                   access::Gate& gate, Welcome welcome)
     : name_(name),
       context_(context),
       acceptor_(context.get_executor()),
@@ -106,7 +106,7 @@ void Listener::listen(const ListenAddress& address) {
     acceptor_.listen();
   } catch (const std::system_error& error) {
     throw std::system_error(error.code(),
-                            "cannot listen on " + net::joined(address.host, address.port));
+                            "cannot listen on " + access::joined(address.host, address.port));
   }
 }
 
@@ -117,10 +117,10 @@ void Listener::never_wait_in_accept() {
   acceptor_.set_option(asio::socket_base::enable_connection_aborted(true));
 }
 
-net::Awaitable Listener::run() {
+Awaitable Listener::run() {
   while (acceptor_.is_open()) {
     std::error_code error;
-    co_await acceptor_.async_wait(tcp::acceptor::wait_read, net::into(error));
+    co_await acceptor_.async_wait(tcp::acceptor::wait_read, into(error));
     // Not async_accept: asio loses the coroutine if it finds no memory for a socket.
     for (int accepted = 0; !error && accepted < kAcceptedAtOnce; ++accepted) accept(error);
     if (!error || error == asio::error::would_block || error == asio::error::operation_aborted ||
@@ -129,14 +129,14 @@ net::Awaitable Listener::run() {
     }
     note_failure(error.message());
     pause_.expires_after(kPause);
-    co_await pause_.async_wait(net::into(error));
+    co_await pause_.async_wait(into(error));
   }
 }
 
 /// Takes a connection out of the backlog.
 void Listener::accept(std::error_code& error) {
   try {
-    net::Socket socket = acceptor_.accept(error);
+    Socket socket = acceptor_.accept(error);
     if (!error) admit(std::move(socket));
   } catch (const std::exception& failure) {
     note_failure(failure.what());  // no memory or no descriptor; others are being served
@@ -144,11 +144,11 @@ void Listener::accept(std::error_code& error) {
 }
 
 /// Hands a connection on if there is room for it, and otherwise closes it.
-void Listener::admit(net::Socket socket) {
+void Listener::admit(Socket socket) {
   std::error_code error;
   const tcp::endpoint peer = socket.remote_endpoint(error);
   if (error) return;  // it has left already
-  std::optional<middleware::Gate::Pass> pass = gate_.admit(peer.address(), clock_now());
+  std::optional<access::Gate::Pass> pass = gate_.admit(peer.address(), clock_now());
   if (!pass) return;
   socket.non_blocking(true);
   // It may have connected before the listener was ours.
@@ -174,4 +174,4 @@ void Listener::warn(std::string_view error, std::uint64_t count) const {
   logging::warn("cannot_accept", {{"listener", name_}, {"error", error}, {"count", count}});
 }
 
-}  // namespace dflockd::reactor
+}  // namespace dflockd::net

@@ -1,6 +1,6 @@
 // How many system calls a reception costs: `recv` is counted on its way to the C library.
 
-#include "middleware/receive_buffer.hpp"
+#include "net/receive_buffer.hpp"
 
 #include <array>
 #include <cstddef>
@@ -17,8 +17,8 @@
 #include <asio/write.hpp>
 #include <gtest/gtest.h>
 
-#include "middleware/plain_stream.hpp"
 #include "net/net.hpp"
+#include "net/plain_stream.hpp"
 
 namespace {
 
@@ -31,7 +31,7 @@ extern "C" ssize_t recv(int socket, void* data, std::size_t size, int flags) {
   return ::syscall(SYS_recvfrom, socket, data, size, flags, nullptr, nullptr);
 }
 
-namespace dflockd::middleware {
+namespace dflockd::net {
 
 namespace {
 
@@ -67,4 +67,4 @@ TEST(ReceiveBufferTest, short_read_costs_one_system_call) {
 
 }  // namespace
 
-}  // namespace dflockd::middleware
+}  // namespace dflockd::net

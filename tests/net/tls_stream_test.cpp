@@ -1,7 +1,7 @@
 // A stream whose peer is OpenSSL's own client over a connection of the loopback. The client's
 // socket blocks, and is on the same thread: so it does only what cannot wait.
 
-#include "middleware/tls_stream.hpp"
+#include "net/tls_stream.hpp"
 
 #include <array>
 #include <cstddef>
@@ -22,7 +22,7 @@
 
 #include "conformance/certificates.hpp"
 
-namespace dflockd::middleware {
+namespace dflockd::net {
 
 namespace {
 
@@ -521,4 +521,4 @@ TEST_F(Stream, says_no_goodbye_in_the_middle_of_a_record) {
 
 }  // namespace
 
-}  // namespace dflockd::middleware
+}  // namespace dflockd::net

@@ -1,4 +1,4 @@
-#include "middleware/tls_stream.hpp"
+#include "net/tls_stream.hpp"
 
 #include <cerrno>
 #include <memory>
@@ -15,7 +15,7 @@
 
 #include "base/tls.hpp"
 
-namespace dflockd::middleware {
+namespace dflockd::net {
 
 namespace {
 
@@ -164,7 +164,7 @@ TlsStream::~TlsStream() {
   say_goodbye();
 }
 
-net::Awaitable TlsStream::handshake(std::error_code& error) {
+Awaitable TlsStream::handshake(std::error_code& error) {
   for (;;) {
     begin_receiving();
     ERR_clear_error();
@@ -215,15 +215,14 @@ std::string TlsStream::why(const std::error_code& error) {
   }
 }
 
-net::AwaitableOf<std::size_t> TlsStream::async_read_some(std::span<char> space,
-                                                         std::error_code& error) {
+AwaitableOf<std::size_t> TlsStream::async_read_some(std::span<char> space, std::error_code& error) {
   error = asio::error::would_block;
   wants_write_ = false;
   const std::size_t size = has_nothing_buffered() ? 0 : read_buffered(space, error);
   if (error != asio::error::would_block) {
     // Others have their turn, however fast this peer sends.
     delivering_ = true;
-    co_await asio::post(socket_.get_executor(), net::kUseAwaitable);
+    co_await asio::post(socket_.get_executor(), kUseAwaitable);
     delivering_ = false;
     co_return size;
   }
@@ -290,8 +289,8 @@ std::size_t TlsStream::write_some(std::string_view bytes, std::error_code& error
   return size;
 }
 
-net::AwaitableOf<std::size_t> TlsStream::async_write_bytes(std::string_view bytes,
-                                                           std::error_code& error) {
+AwaitableOf<std::size_t> TlsStream::async_write_bytes(std::string_view bytes,
+                                                      std::error_code& error) {
   std::size_t size = 0;
   error.clear();
   while (size < bytes.size()) {
@@ -307,7 +306,7 @@ net::AwaitableOf<std::size_t> TlsStream::async_write_bytes(std::string_view byte
 void TlsStream::end_sending() {
   say_goodbye();
   std::error_code ignored;
-  socket_.shutdown(net::Socket::shutdown_send, ignored);
+  socket_.shutdown(Socket::shutdown_send, ignored);
 }
 
 void TlsStream::say_goodbye() {
@@ -344,4 +343,4 @@ std::error_code TlsStream::outcome(int result) {
   }
 }
 
-}  // namespace dflockd::middleware
+}  // namespace dflockd::net

@@ -22,10 +22,10 @@
 #include <asio/buffer.hpp>
 #include <asio/error.hpp>
 
-#include "middleware/tls_context.hpp"
 #include "net/net.hpp"
+#include "net/tls_context.hpp"
 
-namespace dflockd::middleware {
+namespace dflockd::net {
 
 /// Finds the messages of a handshake in what has been received before there are keys, to refuse one
 /// that is announced to be too long: OpenSSL would make room for 128 KB of ClientHello at once.
@@ -52,7 +52,7 @@ class TlsStream {
   /// What a stream is made of: a socket that is connected and non-blocking, and what
   /// `TlsContext::accept` returned.
   struct Origin {
-    net::Socket socket;
+    Socket socket;
     Ssl ssl;
   };
 
@@ -64,12 +64,12 @@ class TlsStream {
   ~TlsStream();
 
   /// The socket beneath: for cancelling and closing, and for reading what is thrown away.
-  [[nodiscard]] net::Socket& socket() { return socket_; }
-  [[nodiscard]] const net::Socket& socket() const { return socket_; }
+  [[nodiscard]] Socket& socket() { return socket_; }
+  [[nodiscard]] const Socket& socket() const { return socket_; }
 
   /// Agrees on versions and keys, and checks the client's certificate if one is demanded. After an
   /// error nothing more can be sent or received. Closing the socket interrupts it.
-  net::Awaitable handshake(std::error_code& error);
+  Awaitable handshake(std::error_code& error);
 
   /// Why a handshake failed, for the log.
   [[nodiscard]] static std::string why(const std::error_code& error);
@@ -79,7 +79,7 @@ class TlsStream {
 
   /// Interrupted by cancelling; may return nothing and `would_block` where only a part of a record
   /// has come, since that may have swallowed an interruption.
-  net::AwaitableOf<std::size_t> async_read_some(std::span<char> space, std::error_code& error);
+  AwaitableOf<std::size_t> async_read_some(std::span<char> space, std::error_code& error);
 
   std::size_t read_some(std::span<char> space, std::error_code& error);
   [[nodiscard]] bool has_unread();
@@ -87,7 +87,7 @@ class TlsStream {
   std::size_t write_some(std::string_view bytes, std::error_code& error);
 
   template <class Buffers>
-  net::AwaitableOf<std::size_t> async_write(const Buffers& buffers, std::error_code& error) {
+  AwaitableOf<std::size_t> async_write(const Buffers& buffers, std::error_code& error) {
     std::size_t written = 0;
     for (auto buffer = asio::buffer_sequence_begin(buffers);
          buffer != asio::buffer_sequence_end(buffers); ++buffer) {
@@ -104,21 +104,20 @@ class TlsStream {
   /// The functions that OpenSSL calls.
   struct Transport;
 
-  net::AwaitableOf<std::size_t> async_write_bytes(std::string_view bytes, std::error_code& error);
+  AwaitableOf<std::size_t> async_write_bytes(std::string_view bytes, std::error_code& error);
   [[nodiscard]] bool has_nothing_buffered() const;
   std::size_t read_buffered(std::span<char> space, std::error_code& error);
   void begin_receiving();
   void say_goodbye();
   /// Waits until the socket is ready for what OpenSSL wanted last.
   auto wait(std::error_code& error) {
-    return socket_.async_wait(wants_write_ ? net::Socket::wait_write : net::Socket::wait_read,
-                              net::into(error));
+    return socket_.async_wait(wants_write_ ? Socket::wait_write : Socket::wait_read, into(error));
   }
   std::error_code outcome(int result);
   bool admit(std::string_view received);
   void send_alert(std::uint8_t alert);
 
-  net::Socket socket_;
+  Socket socket_;
   Ssl ssl_;
   std::error_code transport_error_;  ///< the socket's last
   std::error_code failure_;          ///< why nothing more can be sent or received
@@ -131,4 +130,4 @@ class TlsStream {
   bool ended_ = false;       ///< the peer has closed the connection beneath
 };
 
-}  // namespace dflockd::middleware
+}  // namespace dflockd::net

@@ -1,4 +1,4 @@
-#include "middleware/tls_context.hpp"
+#include "net/tls_context.hpp"
 
 #include <chrono>
 #include <filesystem>
@@ -13,7 +13,7 @@
 
 #include "conformance/certificates.hpp"
 
-namespace dflockd::middleware {
+namespace dflockd::net {
 
 namespace {
 
@@ -202,4 +202,4 @@ TEST_F(LoadedContext, is_loaded_after_a_refusal_as_before) {
 
 }  // namespace
 
-}  // namespace dflockd::middleware
+}  // namespace dflockd::net

@@ -1,10 +1,10 @@
-#include "middleware/gate.hpp"
+#include "access/gate.hpp"
 
 #include <algorithm>
 
 #include "logging/logging.hpp"
 
-namespace dflockd::middleware {
+namespace dflockd::access {
 
 namespace {
 
@@ -25,7 +25,7 @@ Gate::Gate(std::string_view listener, const Caps& caps)
       caps_(caps),
       over_cap_{.cap = "max_connections",
                 .limit = caps.max_connections,
-                .ipv6_prefix = net::kWholeIpv6Address,
+                .ipv6_prefix = kWholeIpv6Address,
                 .last = {}},
       over_cap_per_ip_{.cap = "max_connections_per_ip",
                        .limit = caps.max_connections_per_ip,
@@ -36,7 +36,7 @@ std::optional<Gate::Pass> Gate::admit(const asio::ip::address& peer, std::chrono
   if (reached(connections_, caps_.max_connections)) return refuse(over_cap_, peer, now);
   auto address = per_address_.end();
   if (caps_.max_connections_per_ip > 0) {
-    address = per_address_.try_emplace(net::network_of(peer, caps_.ipv6_prefix), 0).first;
+    address = per_address_.try_emplace(network_of(peer, caps_.ipv6_prefix), 0).first;
     if (reached(address->second, caps_.max_connections_per_ip)) {
       return refuse(over_cap_per_ip_, peer, now);
     }
@@ -70,8 +70,8 @@ void Gate::warn(const Refusals& refusals, std::uint64_t count) const {
                 {{"listener", listener_},
                  {"reason", refusals.cap},
                  {"limit", refusals.limit},
-                 {"last_peer", net::network_text(refusals.last, refusals.ipv6_prefix)},
+                 {"last_peer", network_text(refusals.last, refusals.ipv6_prefix)},
                  {"count", count}});
 }
 
-}  // namespace dflockd::middleware
+}  // namespace dflockd::access

@@ -1,4 +1,4 @@
-#include "middleware/authenticator.hpp"
+#include "access/authenticator.hpp"
 
 #include <algorithm>
 #include <array>
@@ -13,7 +13,7 @@
 
 #include <gtest/gtest.h>
 
-namespace dflockd::middleware {
+namespace dflockd::access {
 namespace {
 
 using namespace std::string_literals;
@@ -232,4 +232,4 @@ TEST_F(AuthenticatorTime, is_the_same_for_a_guess_of_the_right_length_and_of_ano
 }
 
 }  // namespace
-}  // namespace dflockd::middleware
+}  // namespace dflockd::access

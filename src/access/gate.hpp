@@ -19,10 +19,10 @@
 
 #include <asio/ip/address.hpp>
 
+#include "access/address.hpp"
 #include "logging/rate_limited.hpp"
-#include "net/address.hpp"
 
-namespace dflockd::middleware {
+namespace dflockd::access {
 
 /// What the process needs of its descriptors for anything but connections: files, timers, what is
 /// opened to be read again, and a connection that is accepted to be closed.
@@ -36,9 +36,9 @@ inline constexpr std::uint64_t kReservedDescriptors = 32;
 class Gate {
  public:
   struct Caps {
-    std::size_t max_connections = 0;         ///< 0: no cap
-    std::size_t max_connections_per_ip = 0;  ///< 0: no cap, and addresses are not counted
-    std::size_t ipv6_prefix = net::kDefaultIpv6Prefix;  ///< see `net::network_of`
+    std::size_t max_connections = 0;               ///< 0: no cap
+    std::size_t max_connections_per_ip = 0;        ///< 0: no cap, and addresses are not counted
+    std::size_t ipv6_prefix = kDefaultIpv6Prefix;  ///< see `network_of`
   };
 
   /// The right to be connected. The gate must outlive it.
@@ -111,4 +111,4 @@ class Gate {
   Refusals over_cap_per_ip_;
 };
 
-}  // namespace dflockd::middleware
+}  // namespace dflockd::access
