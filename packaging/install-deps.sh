@@ -17,7 +17,7 @@
 set -eu
 
 run="g++ cmake ninja-build libasio-dev libcli11-dev libtomlplusplus-dev libspdlog-dev libfmt-dev
-  libssl-dev libsystemd-dev nlohmann-json3-dev libhttp-parser-dev prometheus-cpp-dev"
+  libssl-dev libsystemd-dev nlohmann-json3-dev prometheus-cpp-dev"
 packages="$run build-essential ccache pkg-config git python3 openssl
   libgtest-dev libgmock-dev librapidcheck-dev curl jq netcat-openbsd"
 

@@ -143,6 +143,9 @@ net::Awaitable HttpConnection<Stream>::serve(std::unique_ptr<HttpConnection> sel
         co_await self->respond();
         self->reader_.next();
         break;
+      case http::RequestReader::State::kHead:
+        self->reader_.keep_body();
+        break;
       case http::RequestReader::State::kRefused:
         co_await self->refuse(http::to_response(self->reader_.failure()));
         break;

@@ -70,9 +70,24 @@ void check_failure(const Failure& failure) {
   check(out.ends_with("}\n"), "a failure is told in JSON");
 }
 
+enum class Bodies { kKept, kSkipped };
+
+/// Reads what it can of a request and its body.
+std::size_t read_whole(RequestReader& reader, std::string_view bytes, Bodies bodies) {
+  std::size_t taken = reader.read(bytes);
+  if (reader.state() != State::kHead) return taken;
+  check(!reader.take_expectation(), "nothing is asked for before the head is judged");
+  check(reader.read(bytes.substr(taken)) == 0, "nothing is read before the head is judged");
+  check(reader.request().body.empty(), "a head comes before its body");
+  bodies == Bodies::kKept ? reader.keep_body() : reader.skip_body();
+  taken += reader.read(bytes.substr(taken));
+  return taken;
+}
+
 /// Reads the bytes as they arrive, in pieces that are `sizes` long, over and over again; whole if
 /// there are none.
-Reading read(std::string_view bytes, const std::vector<std::size_t>& sizes) {
+Reading read(std::string_view bytes, const std::vector<std::size_t>& sizes,
+             Bodies bodies = Bodies::kKept) {
   RequestReader reader;
   Reading reading;
   std::size_t consumed = 0;
@@ -86,7 +101,7 @@ Reading read(std::string_view bytes, const std::vector<std::size_t>& sizes) {
                                    bytes.begin() + static_cast<std::ptrdiff_t>(arrived));
     std::string_view rest(unread.data(), unread.size());
     for (;;) {
-      const std::size_t taken = reader.read(rest);
+      const std::size_t taken = read_whole(reader, rest, bodies);
       check(taken <= rest.size(), "no more is consumed than was given");
       rest.remove_prefix(taken);
       consumed += taken;
@@ -198,6 +213,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const Reading whole = read(bytes, {});
   check(same(whole, read(bytes, pieces)), "pieces give the same as the whole");
   check(same(whole, read(bytes, {1})), "single bytes give the same as the whole");
+
+  Reading without_bodies = whole;
+  for (Taken& taken : without_bodies.taken) taken.request.body.clear();
+  check(same(without_bodies, read(bytes, pieces, Bodies::kSkipped)),
+        "requests end where they do though their bodies are skipped");
 
   std::size_t begin = 0;
   for (const Taken& taken : whole.taken) {

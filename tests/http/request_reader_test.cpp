@@ -48,6 +48,16 @@ void PrintTo(const Reading& reading, std::ostream* out) {
        << reading.consumed << " consumed, requests " << testing::PrintToString(reading.requests);
 }
 
+/// Reads what it can of a request and its body. Returns how much it has consumed.
+std::size_t read_whole(RequestReader& reader, std::string_view bytes) {
+  std::size_t consumed = reader.read(bytes);
+  if (reader.state() == State::kHead) {
+    reader.keep_body();
+    consumed += reader.read(bytes.substr(consumed));
+  }
+  return consumed;
+}
+
 /// Reads `bytes`, which arrive up to each of `arrivals` and then all. Each time they lie elsewhere.
 Reading read(const std::string& bytes, const std::vector<std::size_t>& arrivals = {}) {
   RequestReader reader;
@@ -55,7 +65,7 @@ Reading read(const std::string& bytes, const std::vector<std::size_t>& arrivals 
   const auto arrive = [&](std::size_t size) {
     for (;;) {
       const std::string unread = bytes.substr(reading.consumed, size - reading.consumed);
-      const std::size_t consumed = reader.read(unread);
+      const std::size_t consumed = read_whole(reader, unread);
       EXPECT_LE(consumed, unread.size());
       reading.consumed += consumed;
       if (reader.state() != State::kComplete) break;
@@ -310,8 +320,9 @@ TEST(request_reader, blanks_other_than_the_two_between_the_words_are_refused) {
 }
 
 TEST(request_reader, targets_that_are_no_uri_are_refused) {
-  for (const std::string& target : {"health"s, "x/health"s, "http:/x/health"s, "://x/health"s, "?"s,
-                                    "#"s, "x:443"s, "%2fhealth"s, ".."s}) {
+  for (const std::string& target :
+       {"health"s, "x/health"s, "http:/x/health"s, "://x/health"s, "?"s, "*x"s, "h2://x/"s, "x y"s,
+        "#"s, "x:443"s, "%2fhealth"s, ".."s}) {
     expect_refused(with_line("GET " + target + " HTTP/1.1"));
   }
 }
@@ -372,6 +383,7 @@ TEST(request_reader, path_is_what_stands_between_authority_and_query) {
       {"http://x/health", "/health"},
       {"http://x:8080/health?a", "/health"},
       {"HTTPS://x/health", "/health"},
+      {"http://x:99999/health", "/health"},
       {"http://[::1]:80/health", "/health"},
   };
   for (const auto& [target, path] : expected) {
@@ -380,10 +392,9 @@ TEST(request_reader, path_is_what_stands_between_authority_and_query) {
 }
 
 TEST(request_reader, targets_without_a_path_are_of_no_route) {
-  for (const std::string& line :
-       {"OPTIONS * HTTP/1.1"s, "GET * HTTP/1.1"s, "GET http://x HTTP/1.1"s,
-        "GET http://x?/health HTTP/1.1"s, "CONNECT x:443 HTTP/1.1"s,
-        "GET http://x:99999/health HTTP/1.1"s, "GET http:///health HTTP/1.1"s}) {
+  for (const std::string& line : {"OPTIONS * HTTP/1.1"s, "GET * HTTP/1.1"s,
+                                  "GET http://x HTTP/1.1"s, "GET http://x?/health HTTP/1.1"s,
+                                  "CONNECT x:443 HTTP/1.1"s, "GET http:///health HTTP/1.1"s}) {
     EXPECT_EQ(only(with_line(line)).path, "*") << line;
   }
 }
@@ -537,6 +548,9 @@ TEST(request_reader, connection_goes_on_as_version_and_field_say) {
            {"HTTP/1.0", "", false},
            {"HTTP/1.0", "Connection: close\r\n", false},
            {"HTTP/1.0", "Connection: Keep-Alive\r\n", true},
+           {"HTTP/1.1", "Connection: x ,\t, close ,\r\n", false},
+           {"HTTP/1.1", "Connection: close x\r\n", true},
+           {"HTTP/1.0", "Connection: keep-alive\r\nConnection: close\r\n", false},
        }) {
     const Request request =
         only("GET /health " + one.version + "\r\nHost: x\r\n" + one.connection + "\r\n");
@@ -584,7 +598,7 @@ TEST(request_reader, nothing_is_read_behind_what_was_refused) {
 TEST(request_reader, nothing_is_read_while_a_request_waits_to_be_answered) {
   RequestReader reader;
   const std::string bytes = with("");
-  EXPECT_EQ(reader.read(bytes + bytes), bytes.size());
+  EXPECT_EQ(read_whole(reader, bytes + bytes), bytes.size());
   EXPECT_EQ(reader.state(), State::kComplete);
   EXPECT_EQ(reader.read(bytes), 0U);
   EXPECT_EQ(reader.state(), State::kComplete);
@@ -601,6 +615,70 @@ TEST(request_reader, request_without_its_last_byte_is_partial) {
     }
   }
   EXPECT_EQ(read("").state, State::kIdle);
+}
+
+// --- The head before the body ---
+
+TEST(request_reader, head_is_there_before_any_of_the_body_is_read) {
+  for (const std::string& bytes :
+       {with("X-Dflockd-Session: a\r\nContent-Length: 3\r\n", "abc"),
+        with("X-Dflockd-Session: a\r\nTransfer-Encoding: chunked\r\n", "3\r\nabc\r\n0\r\n\r\n"),
+        with("X-Dflockd-Session: a\r\n")}) {
+    const std::size_t head_size = bytes.find("\r\n\r\n") + 4;
+    RequestReader reader;
+    EXPECT_EQ(reader.read(bytes), head_size);
+    EXPECT_EQ(reader.state(), State::kHead);
+    EXPECT_EQ(reader.request().path, "/v1/locks/k");
+    EXPECT_EQ(reader.request().session, "a");
+    EXPECT_FALSE(reader.take_expectation());
+    EXPECT_EQ(reader.read(bytes.substr(head_size)), 0U) << "the body is not asked for";
+    reader.keep_body();
+    EXPECT_EQ(reader.read(bytes.substr(head_size)), bytes.size() - head_size);
+    EXPECT_EQ(reader.state(), State::kComplete);
+  }
+}
+
+TEST(request_reader, body_that_is_too_large_is_refused_after_the_head) {
+  for (const std::string& length : {"1048577"s, std::string(100, '9')}) {
+    RequestReader reader;
+    reader.read(with("Content-Length: " + length + "\r\n"));
+    EXPECT_EQ(reader.state(), State::kHead);
+    reader.skip_body();
+    EXPECT_EQ(reader.state(), State::kRefused);
+    EXPECT_EQ(reader.failure().status, 413);
+  }
+}
+
+TEST(request_reader, skipped_body_is_read_but_not_kept) {
+  for (const std::string& bytes : {with("Expect: 100-continue\r\nContent-Length: 3\r\n", "abc"),
+                                   with("Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n",
+                                        "1\r\na\r\n2\r\nbc\r\n0\r\nT: x\r\n\r\n")}) {
+    RequestReader reader;
+    std::size_t consumed = reader.read(bytes);
+    reader.skip_body();
+    for (std::size_t end = consumed; end <= bytes.size(); ++end) {
+      EXPECT_FALSE(reader.take_expectation()) << "what is skipped is not asked for";
+      consumed += reader.read(std::string_view(bytes).substr(consumed, end - consumed));
+    }
+    EXPECT_EQ(consumed, bytes.size());
+    EXPECT_EQ(reader.state(), State::kComplete);
+    EXPECT_EQ(reader.request().body, "");
+    reader.next();
+    EXPECT_EQ(read_whole(reader, chunked("1\r\nx\r\n0\r\n\r\n")),
+              chunked("1\r\nx\r\n0\r\n\r\n").size());
+    EXPECT_EQ(reader.request().body, "x") << "the next is kept again";
+  }
+}
+
+TEST(request_reader, skipped_body_may_have_1_mib_and_no_more) {
+  const std::string half = "80000\r\n" + std::string(0x80000, 'x') + "\r\n";
+  RequestReader reader;
+  const std::string bytes = chunked(half + half + "1\r\nx\r\n0\r\n\r\n");
+  const std::size_t head_size = reader.read(bytes);
+  reader.skip_body();
+  reader.read(std::string_view(bytes).substr(head_size));
+  EXPECT_EQ(reader.state(), State::kRefused);
+  EXPECT_EQ(reader.failure().status, 413);
 }
 
 // --- Bodies ---
@@ -760,10 +838,12 @@ TEST(request_reader, trailers_count_towards_the_fields) {
   EXPECT_EQ(read(with(fields, "0\r\na:b\r\na:b\r\n\r\n")).status, 431);
 }
 
-TEST(request_reader, bad_line_end_is_found_before_too_many_fields_however_they_arrive) {
+TEST(request_reader, what_is_wrong_first_is_refused_however_it_arrives) {
   std::string fields;
   for (int i = 0; i < 101; ++i) fields += "a:b\r\n";
-  expect_refused(with(fields + "c: d\n"), 400);
+  expect_refused(with(fields + "c: d\n"), 431);
+  expect_refused(with("c: d\n" + fields), 400);
+  expect_refused(head_of(60'000, "c d\r\n"), 400);
 }
 
 TEST(request_reader, body_may_have_1_mib_and_no_more) {
@@ -792,7 +872,7 @@ TEST(request_reader, body_in_chunks_may_have_1_mib_and_no_more) {
 TEST(request_reader, failures_have_the_codes_of_their_statuses) {
   const auto code = [](const std::string& bytes) {
     RequestReader reader;
-    reader.read(bytes);
+    read_whole(reader, bytes);
     return reader.failure().code;
   };
   EXPECT_EQ(code(with("Bad Name: x\r\n")), "bad_request");
@@ -813,9 +893,9 @@ TEST(request_reader, client_that_waits_to_send_a_body_is_told_once) {
   for (const std::string& length : {"Content-Length: 3\r\n"s, "Transfer-Encoding: chunked\r\n"s}) {
     RequestReader reader;
     const std::string head = with("Expect: 100-Continue\r\n" + length);
-    reader.read(head.substr(0, head.size() - 1));
+    const std::size_t consumed = reader.read(head.substr(0, head.size() - 1));
     EXPECT_FALSE(reader.take_expectation()) << "the head is not whole";
-    EXPECT_EQ(reader.read(head), head.size());
+    EXPECT_EQ(read_whole(reader, head.substr(consumed)), head.size() - consumed);
     EXPECT_TRUE(reader.take_expectation());
     EXPECT_FALSE(reader.take_expectation());
     EXPECT_EQ(reader.state(), State::kPartial);
@@ -829,7 +909,7 @@ TEST(request_reader, client_that_does_not_wait_is_told_nothing) {
         with("Content-Length: 3\r\n"),
         "POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"s}) {
     RequestReader reader;
-    reader.read(bytes);
+    read_whole(reader, bytes);
     EXPECT_FALSE(reader.take_expectation()) << bytes;
   }
 }
