@@ -1,6 +1,6 @@
-// The rows of the configuration as data: one declaration a row, in rows.cpp, which the command
-// line, the environment, the file, --help and --check-config are all driven by. Internal to the
-// room.
+// The rows of the configuration as data: one declaration a row, in rows.cpp. It drives the command
+// line, the environment, the file, --help, --check-config, and what the build generates: manual
+// pages, the example file and completions (packaging/documents).
 #pragma once
 
 #include <chrono>
@@ -102,8 +102,11 @@ struct Row {
   std::string_view name;   ///< the flag without its dashes, and the key in the file
   std::string_view group;  ///< the heading in --help and --check-config
   Value value;
-  std::string_view help;                  ///< one line of at most 62 columns
-  const char* environment = nullptr;      ///< the variable's name; nullptr for none
+  std::string_view help;              ///< one line of at most 62 columns
+  const char* environment = nullptr;  ///< the variable's name; nullptr for none
+  /// What manual pages and the example file add to `help`: sentences, with `literals` in
+  /// backquotes.
+  std::string_view details = {};
   const char* old_environment = nullptr;  ///< its name in former days; accepted with a warning
   Scope scope = Scope::kSetting;
   char letter = '\0';  ///< the short flag: 'h' for -h
@@ -134,7 +137,8 @@ struct Row {
 /// Whether the value must not be shown.
 [[nodiscard]] bool is_secret(const Value& value);
 
-/// What stands for the value in --help, such as "SECONDS"; empty where none is needed.
+/// What stands for the value in --help, such as "SECONDS" or "text|json"; empty where none is
+/// needed.
 [[nodiscard]] std::string placeholder(const Value& value);
 
 }  // namespace dflockd::config

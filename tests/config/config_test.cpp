@@ -1,10 +1,8 @@
 // How the sources play together, and --check-config.
 #include <chrono>
 #include <filesystem>
-#include <fstream>
 #include <iterator>
 #include <optional>
-#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -317,17 +315,6 @@ TEST_F(CheckConfigTest, warnings_are_printed_as_comments) {
   const std::string text = printed({"--check-config"}, {{"DFLOCKD_GC_LOOP_SLEEP", "5"}});
   EXPECT_EQ(text, "# warning: DFLOCKD_GC_LOOP_SLEEP is the old name of DFLOCKD_GC_INTERVAL_S\n\n" +
                       std::string(kDefaults));
-}
-
-TEST_F(CheckConfigTest, example_file_holds_every_key_at_its_default) {
-  const std::string example = DFLOCKD_SOURCE_DIR "/packaging/dflockd.toml.example";
-  EXPECT_EQ(printed({"--check-config", "--config", example}), kDefaults);
-  std::ifstream stream(example);
-  const std::string text{std::istreambuf_iterator<char>(stream), {}};
-  std::istringstream defaults{std::string(kDefaults)};
-  for (std::string line; std::getline(defaults, line);) {
-    EXPECT_THAT(text, HasSubstr(line + "\n"));
-  }
 }
 
 }  // namespace

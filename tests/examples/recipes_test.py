@@ -63,7 +63,7 @@ def plain(document, heading, prompt):
 
 def examples_of_page(page):
     """What the EXAMPLES of a manual page tell to type."""
-    text = (SOURCE / "docs/man" / page).read_text().split(".Sh EXAMPLES\n")[1].split("\n.Sh ")[0]
+    text = (SOURCE / f"docs/man/{page}.in").read_text().split(".Sh EXAMPLES\n")[1].split("\n.Sh ")[0]
     found = re.findall(r"^\.Dl \$ (.*)$|^\.Bd -literal -offset indent\n((?:.*\n)*?)\.Ed$", text, re.MULTILINE)
     return ["".join(one).replace(r"\-", "-").replace(r"\(aq", "'").replace(r"\e", "\\") for one in found]
 

@@ -119,8 +119,8 @@ void add_server_flags(CLI::App& app, Options& options) {
                             [&options](auto port) { options.port = port; })
       ->default_str(std::to_string(options.port));
   add_choice(app,
-             {"--protocol", "NAME",
-              "what it speaks: dflockd, redis (SET NX PX, DEL) or memcached (add, delete)"},
+             {"--protocol", "dflockd|redis|memcached",
+              "what it speaks; a cycle of redis is SET NX PX, DEL, of memcached add, delete"},
              kProtocols, options.protocol);
   app.add_flag("--http", options.http, "use dflockd's HTTP API, with a session for each connection")
       ->disable_flag_override();
@@ -173,7 +173,7 @@ void add_load_flags(CLI::App& app, Options& options) {
       ->default_str(std::to_string(options.pipeline));
   add_choice(
       app,
-      {"--keys", "KIND", "own: a key for each request in flight; shared: all contend for one key"},
+      {"--keys", "own|shared", "a key for each request in flight, or one that all contend for"},
       kKeys, options.keys);
   add_number<std::uint32_t>(
       app, {"--semaphore", "LIMIT", "acquire semaphores of this limit instead of locks"}, 1,
@@ -237,6 +237,15 @@ void add_output_flags(CLI::App& app, Options& options) {
   app.footer(std::string(kJsonKeys) + "\n\n" + kExitStatus);
 }
 
+void declare(CLI::App& app, Options& options) {
+  add_server_flags(app, options);
+  add_security_flags(app, options);
+  add_load_flags(app, options);
+  add_handshake_flags(app, options);
+  add_length_flags(app, options);
+  add_output_flags(app, options);
+}
+
 /// Refuses what each flag allows but not all of them together.
 void check_together(const CLI::App& app, const Options& options) {
   const auto needs_dflockd = [&](const std::string& what) {
@@ -279,16 +288,18 @@ std::string address(const Options& options) {
   return host + ":" + std::to_string(options.port);
 }
 
+void visit_command_line(const std::function<void(const CLI::App&)>& visit) {
+  Options options;
+  CLI::App app;
+  declare(app, options);
+  visit(app);
+}
+
 std::variant<Options, int> parse_options(int argc, const char* const* argv, std::ostream& out,
                                          std::ostream& err) {
   Options options;
   CLI::App app(kDescription, "dflockd-bench");
-  add_server_flags(app, options);
-  add_security_flags(app, options);
-  add_load_flags(app, options);
-  add_handshake_flags(app, options);
-  add_length_flags(app, options);
-  add_output_flags(app, options);
+  declare(app, options);
   try {
     app.parse(argc, argv);
     check_together(app, options);

@@ -4,12 +4,17 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <iosfwd>
 #include <optional>
 #include <string>
 #include <variant>
 
 #include <sys/types.h>
+
+namespace CLI {
+class App;
+}
 
 namespace dflockd::bench {
 
@@ -55,6 +60,9 @@ struct Options {
 
 /// Host and port, for messages: "127.0.0.1:6388", "[::1]:6388".
 [[nodiscard]] std::string address(const Options& options);
+
+/// Shows `visit` the declaration of the command line. The documents are generated from it.
+void visit_command_line(const std::function<void(const CLI::App&)>& visit);
 
 /// Reads the command line. Gives the options, or the status to exit with once `--help` or
 /// `--version` has been answered on `out` or the first mistake told in one line on `err`.

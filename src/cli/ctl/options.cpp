@@ -169,7 +169,7 @@ void add_file(CLI::App& app, const FileFlag& flag, std::string& target, const ch
 
 void add_connection_flags(CLI::App& app, Options& options, Security& security) {
   app.add_option("--server", options.servers,
-                 "host:port of a server; with several, a key's hash chooses")
+                 "a server, as host:port; with several, a key's hash chooses")
       ->type_name("ADDRESS")
       ->envname("DFLOCKD_SERVER")
       ->delimiter(',')
@@ -229,12 +229,17 @@ CLI::Option* add_limit(CLI::App& app, Options& options) {
                   });
 }
 
+CLI::Option* add_semaphore(CLI::App& app, Options& options) {
+  return app.add_flag("--semaphore", options.semaphore, "a slot of a semaphore, not a lock")
+      ->disable_flag_override();
+}
+
 void add_token(CLI::App& app, Options& options) {
   app.add_option("TOKEN", options.token,
                  "the grant's; '-' reads it from standard input, out of sight of ps")
       ->required()
       ->type_name("");
-  app.add_flag("--semaphore", options.semaphore, "it is a semaphore's")->disable_flag_override();
+  add_semaphore(app, options);
 }
 
 /// CLI11 does not know of what stands behind the two dashes.
@@ -301,11 +306,7 @@ void add_script_subcommands(CLI::App& app, Options& options) {
                      "Acquires a lock and leaves it held, for scripts.", kAcquireFooter);
   add_key(acquire, options);
   CLI::Option* const limit = add_limit(acquire, options);
-  CLI::Option* const semaphore =
-      acquire.add_flag("--semaphore", options.semaphore, "a slot of a semaphore, not a lock")
-          ->disable_flag_override()
-          ->needs(limit);
-  limit->needs(semaphore);
+  limit->needs(add_semaphore(acquire, options)->needs(limit));
   add_waiting_flags(acquire, options);
   add_lease(acquire, options);
 
@@ -450,6 +451,16 @@ std::string message_of(const CLI::App& app, const CLI::ParseError& error, bool h
   return "dflockctl: " + (name.empty() ? "" : name + ": ") + message;
 }
 
+void declare(CLI::App& app, Options& options, Security& security) {
+  app.require_subcommand(1);
+  app.set_version_flag("--version", "dflockctl " DFLOCKD_VERSION);
+  app.footer(kFooter);
+  add_connection_flags(app, options, security);
+  add_run_subcommands(app, options);
+  add_script_subcommands(app, options);
+  add_looking_subcommands(app, options);
+}
+
 }  // namespace
 
 ConnectionOptions connection_options(const Options& options, const std::string& server) {
@@ -470,18 +481,20 @@ SemaphoreOptions contender_options(const Options& options) {
   return result;
 }
 
+void visit_command_line(const std::function<void(const CLI::App&)>& visit) {
+  Options options;
+  Security security;
+  CLI::App app;
+  declare(app, options, security);
+  visit(app);
+}
+
 std::variant<Options, int> parse_options(int argc, const char* const* argv, std::ostream& out,
                                          std::ostream& err) {
   Options options;
   Security security;
   CLI::App app(kDescription, "dflockctl");
-  app.require_subcommand(1);
-  app.set_version_flag("--version", "dflockctl " DFLOCKD_VERSION);
-  app.footer(kFooter);
-  add_connection_flags(app, options, security);
-  add_run_subcommands(app, options);
-  add_script_subcommands(app, options);
-  add_looking_subcommands(app, options);
+  declare(app, options, security);
 
   std::vector<std::string> words(argv + 1, argv + argc);
   const bool has_command = split_command(words, options);

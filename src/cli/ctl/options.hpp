@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <iosfwd>
 #include <optional>
 #include <string>
@@ -11,6 +12,10 @@
 #include <dflockd/options.hpp>
 
 #include "cli/ctl/duration.hpp"
+
+namespace CLI {
+class App;
+}
 
 namespace dflockd::ctl {
 
@@ -43,6 +48,9 @@ struct Options {
 /// How to contend for the key. The lease is renewed after a third of it, which leaves time for some
 /// attempts before the command has to be told to end.
 [[nodiscard]] SemaphoreOptions contender_options(const Options& options);
+
+/// Shows `visit` the declaration of the command line. The documents are generated from it.
+void visit_command_line(const std::function<void(const CLI::App&)>& visit);
 
 /// Reads the command line. Gives the options, or the status to exit with once `--help` or
 /// `--version` has been answered on `out` or the first mistake told in one line on `err`.
