@@ -17,7 +17,7 @@ REQUIRED = {"src/locks": 95.0, "src/protocol": 95.0, ALL: 90.0}  # percent of li
 
 
 def folder_of(file: str) -> str:
-    """`src/cli/ctl` and `include/dflockd` are folders, and `src/main.cpp` is in `src`."""
+    """`src/ctl` and `include/dflockd` are folders, and `src/main.cpp` is in `src`."""
     return str(PurePath(file).parent)
 
 

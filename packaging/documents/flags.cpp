@@ -6,10 +6,10 @@
 
 #include <CLI/CLI.hpp>
 
-#include "cli/bench/options.hpp"
-#include "cli/ctl/options.hpp"
+#include "bench/options.hpp"
 #include "config/rows.hpp"
 #include "config/toml.hpp"
+#include "ctl/options.hpp"
 
 namespace dflockd::documents {
 namespace {

@@ -1,4 +1,4 @@
-#include "cli/bench/histogram.hpp"
+#include "bench/histogram.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -10,8 +10,8 @@
 #include <gtest/gtest.h>
 
 #include "../conformance/server.hpp"
+#include "bench/load.hpp"
 #include "certificate.hpp"
-#include "cli/bench/load.hpp"
 #include "one_connection_server.hpp"
 
 namespace dflockd::bench {

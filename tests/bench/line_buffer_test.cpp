@@ -1,4 +1,4 @@
-#include "cli/bench/line_buffer.hpp"
+#include "bench/line_buffer.hpp"
 
 #include <algorithm>
 #include <string>

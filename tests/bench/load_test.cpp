@@ -1,5 +1,5 @@
 // Runs whole loads against the floor server, and against servers that misbehave.
-#include "cli/bench/load.hpp"
+#include "bench/load.hpp"
 
 #include <future>
 #include <stdexcept>

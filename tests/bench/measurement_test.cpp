@@ -1,4 +1,4 @@
-#include "cli/bench/measurement.hpp"
+#include "bench/measurement.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "cli/bench/numbers.hpp"
+#include "bench/numbers.hpp"
 
 #include <limits>
 

@@ -1,4 +1,4 @@
-#include "cli/bench/options.hpp"
+#include "bench/options.hpp"
 
 #include <initializer_list>
 #include <sstream>

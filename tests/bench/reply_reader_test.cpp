@@ -1,4 +1,4 @@
-#include "cli/bench/reply_reader.hpp"
+#include "bench/reply_reader.hpp"
 
 #include <algorithm>
 #include <string>

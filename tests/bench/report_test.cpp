@@ -1,4 +1,4 @@
-#include "cli/bench/report.hpp"
+#include "bench/report.hpp"
 
 #include <sstream>
 

@@ -9,8 +9,8 @@
 #include <gtest/gtest.h>
 
 #include "../conformance/server.hpp"
+#include "bench/load.hpp"
 #include "certificate.hpp"
-#include "cli/bench/load.hpp"
 #include "floor_process.hpp"
 #include "one_connection_server.hpp"
 

@@ -1,4 +1,4 @@
-#include "cli/bench/wire.hpp"
+#include "bench/wire.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "cli/ctl/duration.hpp"
+#include "ctl/duration.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "cli/ctl/table.hpp"
+#include "ctl/table.hpp"
 
 #include <stdexcept>
 

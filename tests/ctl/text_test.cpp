@@ -1,4 +1,4 @@
-#include "cli/ctl/text.hpp"
+#include "ctl/text.hpp"
 
 #include <gtest/gtest.h>
 

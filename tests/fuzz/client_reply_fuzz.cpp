@@ -20,8 +20,8 @@
 #include <dflockd/error.hpp>
 
 #include "check.hpp"
-#include "cli/ctl/table.hpp"
 #include "client/failure.hpp"
+#include "ctl/table.hpp"
 
 namespace {
 

@@ -11,10 +11,10 @@
 #include <utility>
 
 #include "check.hpp"
-#include "cli/ctl/duration.hpp"
-#include "cli/ctl/text.hpp"
 #include "client/endpoint.hpp"
 #include "client/failure.hpp"
+#include "ctl/duration.hpp"
+#include "ctl/text.hpp"
 
 namespace {
 

@@ -1,0 +1,60 @@
+// The command line of dflockctl, and the DFLOCKD_* variables that stand in for its flags.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <iosfwd>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include <dflockd/options.hpp>
+
+#include "ctl/duration.hpp"
+
+namespace CLI {
+class App;
+}
+
+namespace dflockd::ctl {
+
+enum class Subcommand { kLock, kSemaphore, kAcquire, kRelease, kRenew, kStats, kPing };
+
+struct Options {
+  Subcommand subcommand = Subcommand::kPing;
+
+  std::vector<std::string> servers{"127.0.0.1:6388"};
+  std::optional<TlsOptions> tls;
+  std::string auth_token;
+
+  std::string key;
+  bool semaphore = false;
+  int limit = 0;                                 ///< of the semaphore
+  std::chrono::milliseconds timeout = kLongest;  ///< 0: try once
+  std::optional<int> conflict_exit_code;         ///< instead of a message and kTimeout
+  bool no_auto_release = false;                  ///< the server keeps grants without connections
+  std::chrono::seconds lease{0};                 ///< 0: the server's default
+  std::vector<std::string> command;              ///< with its arguments
+  std::string token;                             ///< "-": the first line of standard input
+  bool json = false;
+  std::optional<std::chrono::milliseconds> watch;  ///< the time between two looks
+};
+
+/// How to connect to one of the servers.
+[[nodiscard]] ConnectionOptions connection_options(const Options& options,
+                                                   const std::string& server);
+
+/// How to contend for the key. The lease is renewed after a third of it, which leaves time for some
+/// attempts before the command has to be told to end.
+[[nodiscard]] SemaphoreOptions contender_options(const Options& options);
+
+/// Shows `visit` the declaration of the command line. The documents are generated from it.
+void visit_command_line(const std::function<void(const CLI::App&)>& visit);
+
+/// Reads the command line. Gives the options, or the status to exit with once `--help` or
+/// `--version` has been answered on `out` or the first mistake told in one line on `err`.
+[[nodiscard]] std::variant<Options, int> parse_options(int argc, const char* const* argv,
+                                                       std::ostream& out, std::ostream& err);
+
+}  // namespace dflockd::ctl

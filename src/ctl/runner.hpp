@@ -1,0 +1,95 @@
+// Runs a command while a lock is held: `dflockctl lock` and `dflockctl semaphore`.
+//
+// supervisor.hpp tells which processes there are and what happens when one of them is killed.
+#pragma once
+
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <signal.h>
+
+#include <dflockd/contender.hpp>
+#include <dflockd/error.hpp>
+
+#include "client/descriptor.hpp"
+#include "ctl/supervisor.hpp"
+#include "ctl/terminal.hpp"
+
+namespace dflockd::ctl {
+
+/// That a lock was lost, told by the thread that renews it. Thread-safe.
+class Loss {
+ public:
+  Loss();
+
+  /// For `LockOptions::on_renew_error`.
+  void report(const Error& error);
+  /// Why it was lost; nothing if it was not.
+  [[nodiscard]] std::optional<std::string> reason() const;
+  /// Readable once it was lost.
+  [[nodiscard]] int descriptor() const { return descriptor_.get(); }
+
+ private:
+  const client::Descriptor descriptor_;
+  mutable std::mutex mutex_;
+  std::optional<std::string> reason_;
+};
+
+/// One command under one lock. Not thread-safe.
+class Runner {
+ public:
+  /// @param lock  held
+  /// @param mask  the signals that were blocked when dflockctl was started
+  Runner(Contender& lock, const Loss& loss, std::vector<std::string> command, const sigset_t& mask);
+
+  /// Runs the command and releases the lock when it and all others are dead. Returns what to exit
+  /// with. Throws `std::system_error` if the command cannot be started for want of memory,
+  /// processes or descriptors.
+  int run();
+  /// Whether the lock was left to the end of its lease, because the server did not renew it.
+  [[nodiscard]] bool left_lock() const { return left_lock_; }
+
+ private:
+  void start();
+  void publish_deadline();
+  void watch_lock();
+  void forward_signals();
+  void read_events();
+  void take_note(const Event& event);
+  void note_enforcement(int signal);
+  void job_stopped(int signal);
+  void job_continued();
+  void order(Order::Kind kind, int value = 0) const;
+  void end_all();
+  int finish();
+  int release();
+
+  Contender& lock_;
+  const Loss& loss_;
+  std::vector<std::string> command_;
+  std::vector<std::string> environment_;
+  const sigset_t mask_;
+  const Margins margins_;
+  const Terminal terminal_;
+  client::Descriptor signals_;
+  client::Descriptor socket_;  ///< to the supervisor
+  struct sigaction child_disposition_ {};
+  std::vector<pid_t> spared_;  ///< children of whoever became dflockctl by exec
+  Deadline* deadline_ = nullptr;
+  pid_t supervisor_ = -1;
+  pid_t group_ = -1;  ///< the command's
+  bool wants_terminal_ = false;
+  bool frozen_ = false;
+  bool killing_ = false;
+  client::Clock::time_point patience_end_ = client::Clock::time_point::max();
+  bool enforced_ = false;  ///< ended because the lease was about to run out
+  bool left_lock_ = false;
+  bool broken_ = false;  ///< the supervisor was killed
+  bool ended_ = false;
+  int exec_error_ = 0;
+  int status_ = 0;  ///< as waitpid(2) has it
+};
+
+}  // namespace dflockd::ctl
