@@ -1,43 +1,44 @@
 // The lock table: named locks and counting semaphores, granted in strict FIFO order under leases.
 //
-// A deterministic state machine. It reads no clock, draws no random number, and knows no socket,
-// thread or log: time and salt come in with each call, and what happens to somebody other than the
-// caller goes out through `Events`. The same calls with the same times give the same state.
+// A deterministic state machine, and a function: every change is a `Command`, applied at a time.
+// It reads no clock, draws no random number, and knows no socket, thread or log: times and salts
+// come in with the commands, and what happens to somebody other than the caller is an `Effect`. The
+// same commands at the same times give the same answers, effects and state.
 //
-//   LockTable table({.max_locks = 1024}, events);
-//   table.reserve_fences(first, end);
-//   const OwnerId owner = table.open_owner();
-//   const KeyName job{Kind::kLock, "job"};
-//   const Answer answer = table.acquire(now, owner, {.key = job, .lease = 33s, .salt = salt}, 10s);
-//   if (answer.outcome == Outcome::kGranted) assert(table.release(now, job, answer.token));
+//   LockTable table({.max_locks = 1024}, effects);
+//   table.apply(now, ReserveFences{first, end});
+//   const OwnerId owner = table.apply(now, OpenOwner{}).owner;
+//   const Key job{Kind::kLock, "job"};
+//   const Answer answer = table.apply(now, Acquire{owner, {job, 1, 33s, salt}, 10s});
+//   if (answer.outcome == Outcome::kGranted) table.apply(now, Release{job, answer.token});
 //
-// Every call that takes `now` first brings the table up to that time: leases and waits that are
-// over end, in the order of their deadlines, before the call itself is looked at. Time never goes
-// back: a `now` before the latest one seen is taken as that one.
+// Every command but `OpenOwner` and `ReserveFences` brings the table up to `now`: leases and waits
+// that are over end, in the order of their deadlines, and, unless a command says otherwise, before
+// the command itself is looked at. Time never goes back: a `now` before the latest one seen is
+// taken as that one.
 //
-// An owner has at most one blocked request at a time, an `acquire` or `wait` that answered
-// `kQueued`, and may call neither of them meanwhile.
+// An owner has at most one blocked request at a time, an `Acquire` or `Wait` that was answered
+// `kQueued`, and may send neither of them meanwhile.
 //
 // Where several refusals apply, the first of these is the answer: `kDraining`, `kAlreadyEnqueued`,
 // `kLimitMismatch`, then at a free slot `kNoFence`, `kMaxLocks`, and at a busy key `kTimeout`,
-// `kMaxWaiters`, `kMaxLocks`. `wait` makes no claim, but goes on with one that `enqueue` made: no
+// `kMaxWaiters`, `kMaxLocks`. `Wait` makes no claim, but goes on with one that `Enqueue` made: no
 // cap refuses it.
 //
-// Where memory is short, `open_owner`, `acquire` and `enqueue` throw std::bad_alloc, and change
+// Where memory is short, `OpenOwner`, `Acquire` and `Enqueue` throw std::bad_alloc, and change
 // nothing but the time. Nothing else allocates, so that whoever has been let in can be granted what
 // they wait for, and whatever is held can be given back.
 //
-// Not thread-safe: one thread at a time. Names are copied: arguments need to live for the call
+// Not thread-safe: one thread at a time. Names are copied: a command needs to live for the call
 // only.
 #pragma once
 
 #include <algorithm>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <span>
 
+#include "locks/command.hpp"
 #include "locks/deadline_heap.hpp"
 #include "locks/intrusive_list.hpp"
 #include "locks/records.hpp"
@@ -49,82 +50,25 @@ namespace dflockd::locks {
 
 class LockTable {
  public:
-  /// An empty table without fences. `events` must outlive it.
-  LockTable(const TableOptions& options, Events& events);
+  /// An empty table without fences. `effects` must outlive it.
+  LockTable(const TableOptions& options, EffectSink& effects);
   LockTable(const LockTable&) = delete;
   LockTable& operator=(const LockTable&) = delete;
 
-  // --- Owners ---
+  /// Carries out a command: the only way to change the table. Costs what the command says, and what
+  /// ends by `now`.
+  Answer apply(Instant now, const Command& command);
 
-  /// Makes a new owner. O(1).
-  [[nodiscard]] OwnerId open_owner();
+  // --- Observation ---
 
-  /// Ends an owner: its wait and its phase-1 states are cancelled, without an event to it, and its
-  /// grants are released. O(what the owner holds and waits for).
-  void close_owner(Instant now, OwnerId id);
-
-  /// Ends an owner, but leaves the grants that it knows of, until somebody releases them by token
-  /// or their leases run out. It knows of a grant if an answer that told its token has reached it:
-  /// `untold` are the fences of those that have not, one for each, in ascending order. (The answers
-  /// to `enqueue` and to `wait` may tell the same token.) What its wait is granted by `now`, in
-  /// this call, it does not know of. O(what the owner holds and waits for), times
-  /// O(log `untold.size()`).
-  void close_owner_keeping_grants(Instant now, OwnerId id, std::span<const std::uint64_t> untold);
+  [[nodiscard]] const TableCounts& counts() const { return counts_; }
 
   /// True while the owner holds a grant or has a place in a queue, as of the latest time the table
   /// was brought up to. O(1).
   [[nodiscard]] bool has_claims(OwnerId id) const;
 
-  // --- Requests ---
-
-  /// Asks for a slot of a key. Granted at once if one is free (then nobody waits). Otherwise a zero
-  /// `timeout` answers `kTimeout`; any other joins the queue's tail and answers `kQueued`, and
-  /// `Events::wait_over` tells how it ended. O(1) expected.
-  Answer acquire(Instant now, OwnerId id, const Request& request, std::chrono::seconds timeout);
-
-  /// Phase 1: asks for a slot without blocking: `kGranted` or `kQueued`, to be followed by `wait`.
-  /// An owner has at most one phase-1 state for a key; one that has outlived its grant is dropped,
-  /// whatever the answer. O(1) expected.
-  Answer enqueue(Instant now, OwnerId id, const Request& request);
-
-  /// Phase 2: collects what `enqueue` began. A grant is answered with its token, its lease
-  /// restarted at the length that `enqueue` named. A place in the queue blocks for up to `timeout`:
-  /// `kQueued`, then `Events::wait_over`; a zero `timeout` gives it up at once. Either way the
-  /// phase-1 state is over. O(1) expected.
-  Answer wait(Instant now, OwnerId id, const KeyName& name, std::chrono::seconds timeout);
-
-  /// Cancels the owner's blocked request, if it has one, without an event: whoever waits no more is
-  /// not granted what becomes free by `now`. O(1).
-  void cancel_wait(Instant now, OwnerId id);
-
-  /// Cancels all that the owner waits for in the same way: its blocked request and what is left of
-  /// its phase-1 states. A grant of which it was not told goes to the next. O(what it has).
-  void cancel_waits(Instant now, OwnerId id);
-
-  /// The same of the owner's phase-1 state for one key: for a `wait` that will not come. What the
-  /// owner was told that it holds it goes on holding. O(1) expected.
-  void give_up_place(Instant now, OwnerId id, const KeyName& name);
-
-  /// Gives a grant back, whoever asks, and the slot goes to the head of the queue. False if the
-  /// token holds no slot of this key. O(1) expected.
-  [[nodiscard]] bool release(Instant now, const KeyName& key, const Token& token);
-
-  /// Restarts a grant's lease, whoever asks: it now ends `lease` from now. False if the token holds
-  /// no slot of this key. O(1) expected, and O(log n) for the deadline.
-  [[nodiscard]] bool renew(Instant now, const KeyName& key, const Token& token,
-                           std::chrono::seconds lease);
-
-  // --- Time, fences, shutdown ---
-
-  /// Brings the table up to `now`: ends the leases and waits that are over.
-  void advance(Instant now);
-
-  /// When `advance` next has something to do, or `kNever`. O(1).
+  /// When a lease or a wait ends next, or `kNever`. O(1).
   [[nodiscard]] Instant next_deadline() const;
-
-  /// Lets the table grant fences up to, not including, `end`, and none below `first`: what was left
-  /// below is passed over. A fence once granted or passed over is never granted again.
-  void reserve_fences(std::uint64_t first, std::uint64_t end);
 
   /// The fence that the next grant will have, if it is reserved. O(1).
   [[nodiscard]] std::uint64_t next_fence() const { return next_fence_; }
@@ -132,20 +76,6 @@ class LockTable {
   /// How many grants the reserved fences allow until `kNoFence`. O(1).
   [[nodiscard]] std::uint64_t fences_left() const { return fence_end_ - next_fence_; }
 
-  /// From now on acquire, enqueue and wait are answered `kDraining`. So is everybody waiting now,
-  /// and every queue is empty. Grants stay, except phase-1 grants whose owner was never told the
-  /// token. Cost: O(keys).
-  void start_draining(Instant now);
-
-  /// Drops keys that have been idle for `max_idle` or longer, the longest idle first, at most
-  /// `budget` of them. Returns how many. If that leaves some, every key that is made from then on
-  /// drops two more first, until none is left that is due by then: however fast keys come,
-  /// collecting them does not fall behind. Cost: O(what is dropped).
-  std::size_t collect_idle(Instant now, Instant max_idle, std::size_t budget);
-
-  // --- Observation ---
-
-  [[nodiscard]] const TableCounts& counts() const { return counts_; }
   /// How many grants there have been.
   [[nodiscard]] std::uint64_t grants() const { return grants_; }
 
@@ -171,54 +101,70 @@ class LockTable {
  private:
   enum class IfBusy : std::uint8_t { kGiveUp, kQueue };
 
+  // The commands.
+  Answer carry_out(Instant now, const OpenOwner& command);
+  Answer carry_out(Instant now, const CloseOwner& command);
+  Answer carry_out(Instant now, const Acquire& command);
+  Answer carry_out(Instant now, const Enqueue& command);
+  Answer carry_out(Instant now, const Wait& command);
+  Answer carry_out(Instant now, const CancelWait& command);
+  Answer carry_out(Instant now, const CancelWaits& command);
+  Answer carry_out(Instant now, const GiveUpPlace& command);
+  Answer carry_out(Instant now, const Release& command);
+  Answer carry_out(Instant now, const Renew& command);
+  Answer carry_out(Instant now, const Advance& command);
+  Answer carry_out(Instant now, const ReserveFences& command);
+  Answer carry_out(Instant now, const StartDraining& command);
+  Answer carry_out(Instant now, const CollectIdle& command);
+  void advance(Instant now);
+
   // Finding. These neither bring the table up to date nor change it.
   [[nodiscard]] Owner& owner_of(OwnerId id) const;
   [[nodiscard]] static OwnerId id_of(const Owner& owner) { return {owner.slot, owner.generation}; }
-  [[nodiscard]] std::uint64_t hash_of(const KeyName& name) const;
+  [[nodiscard]] std::uint64_t hash_of(const Key& key) const;
   [[nodiscard]] std::uint64_t hash_of(std::uint64_t number) const;
   /// Of an owner's phase-1 state for a key: of two secret numbers, which is as good as one of its
   /// own (simple tabulation: Patrascu and Thorup, "The power of simple tabulation hashing", 2012).
-  [[nodiscard]] static std::uint64_t hash_of(const Owner& owner, const Key& key);
-  [[nodiscard]] Key* find_key(const KeyName& name) const;
-  [[nodiscard]] Claim* find_holder(const KeyName& name, const Token& token) const;
-  [[nodiscard]] Claim* find_phase_one(const Owner& owner, const Key& key) const;
+  [[nodiscard]] static std::uint64_t hash_of(const Owner& owner, const KeyRecord& key);
+  [[nodiscard]] KeyRecord* find_key(const Key& key) const;
+  [[nodiscard]] Claim* find_holder(const Key& name, const Token& token) const;
+  [[nodiscard]] Claim* find_phase_one(const Owner& owner, const Key& name) const;
 
   // The way of a request.
   void reserve_claim();
   Answer admit(Owner& owner, const Request& request, IfBusy if_busy, Claim*& claim);
-  Claim& new_claim(Owner& owner, Key& key, const Request& request);
+  Claim& new_claim(Owner& owner, KeyRecord& key, const Request& request);
   void grant(Claim& claim);
-  static Answer tell(Claim& claim);
+  static Answer answer_with(Claim& claim);
   void block(Claim& claim, std::chrono::seconds timeout);
 
   // The end of a claim.
   void cancel_claims(Owner& owner);
-  void end_owner(Owner& owner);
   void end_wait(Claim& claim, Outcome why);
   void give_up_slot(Claim& claim);
   void expire(Claim& claim);
-  void serve_queue(Key& key);
-  void spend(Claim& claim, Outcome why);
+  void serve_queue(KeyRecord& key);
+  void keep_for_wait(Claim& claim, Outcome why);
   void end_phase_one(Claim& claim);
   void unlink(Claim& claim);
   void forget(Claim& claim);
   void recycle(Owner& owner);
 
   // Keys.
-  Key* make_key(const Request& request);
+  KeyRecord* make_key(const Request& request);
   std::size_t drop_idle(Instant max_idle, std::size_t budget);
-  void drop_key(Key& key);
-  void start_idling(Key& key);
-  void stop_idling(Key& key);
-  [[nodiscard]] Key* longest_idle() const;
-  [[nodiscard]] KeyInfo describe(const Key& key) const;
+  void drop_key(KeyRecord& key);
+  void start_idling(KeyRecord& key);
+  void stop_idling(KeyRecord& key);
+  [[nodiscard]] KeyRecord* longest_idle() const;
+  [[nodiscard]] KeyInfo describe(const KeyRecord& key) const;
 
   [[nodiscard]] bool full_of_claims() const;
   [[nodiscard]] std::size_t& holders_of(Kind kind);
   [[nodiscard]] std::size_t& waiters_of(Kind kind);
 
   const TableOptions options_;
-  Events& events_;
+  EffectSink& effects_;
   Instant now_{0};
   std::uint64_t next_fence_ = 0;
   std::uint64_t fence_end_ = 0;
@@ -226,7 +172,7 @@ class LockTable {
   TableCounts counts_;
   std::uint64_t grants_ = 0;
 
-  SlotPool<Key> key_pool_;
+  SlotPool<KeyRecord> key_pool_;
   SlotPool<Claim> claim_pool_;
   SlotPool<Owner> owner_pool_;
   // Indexes, each under the secret hash: a client chooses the keys, and which fences, owners and
@@ -237,10 +183,10 @@ class LockTable {
   SlotIndex phase_one_;  ///< claims in phase 1, by owner and key
   /// Ends of leases and of waits, together.
   DeadlineHeap<Claim> deadlines_;
-  /// Keys without holders, longest idle first. Those with a spent phase-1 state, which somebody may
+  /// Keys without holders, longest idle first. Those with an ended phase-1 state, which `Wait` may
   /// still ask for, are kept apart: only the cap on keys drops them.
-  IntrusiveList<Key, &Key::in_idle> idle_;
-  IntrusiveList<Key, &Key::in_idle> idle_with_spent_;
+  IntrusiveList<KeyRecord, &KeyRecord::in_idle> idle_;
+  IntrusiveList<KeyRecord, &KeyRecord::in_idle> idle_with_ended_;
   Instant overdue_after_ = kNever;  ///< while keys that have been idle for as long are left over
 };
 
@@ -249,7 +195,7 @@ std::optional<std::size_t> LockTable::visit_keys(std::size_t cursor, std::size_t
                                                  Visitor&& visit) const {
   const std::size_t end = cursor + std::min(slots, key_pool_.size() - cursor);
   for (; cursor < end; ++cursor) {
-    const Key& key = key_pool_.at(static_cast<std::uint32_t>(cursor));
+    const KeyRecord& key = key_pool_.at(static_cast<std::uint32_t>(cursor));
     if (key.live) visit(describe(key));
   }
   if (cursor == key_pool_.size()) return std::nullopt;

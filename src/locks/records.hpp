@@ -1,6 +1,6 @@
 // The lock table's records, as plain data. Only `LockTable` uses them.
 //
-//   Owner ──claims──► Claim ◄──holders, waiters, spent── Key
+//   Owner ──claims──► Claim ◄──holders, waiters, ended── KeyRecord
 //
 // A claim is one owner's request for one key, through its whole life: waiting, then held, then
 // gone.
@@ -11,23 +11,24 @@
 #include <cstdint>
 #include <string>
 
+#include "locks/command.hpp"
 #include "locks/deadline_heap.hpp"
 #include "locks/intrusive_list.hpp"
 #include "locks/types.hpp"
 
 namespace dflockd::locks {
 
-struct Key;
+struct KeyRecord;
 struct Owner;
 
 enum class ClaimState : std::uint8_t {
   kWaiting,  ///< in its key's queue
   kHeld,     ///< holds a slot, under a lease
-  kSpent,    ///< a phase-1 claim that ended before `wait` came, which will be told why
+  kEnded,    ///< a phase-1 claim that ended before `Wait` came, which will answer why
 };
 
 struct Claim {
-  Key* key = nullptr;
+  KeyRecord* key = nullptr;
   Owner* owner = nullptr;
   Links<Claim> in_key;    ///< in one of the key's lists, by state
   Links<Claim> in_owner;  ///< in the owner's list
@@ -38,20 +39,19 @@ struct Claim {
   std::uint32_t slot = 0;
   std::uint32_t fence_hash = 0;  ///< half of it, when it holds a slot of a semaphore
   ClaimState state = ClaimState::kWaiting;
-  bool in_phase_one = false;  ///< enqueued, and `wait` has not come yet
-  /// How many answers have told the owner the token: two at most, to `enqueue` and to `wait`.
-  std::uint8_t told = 0;
-  Outcome spent_on = Outcome::kLeaseExpired;  ///< when spent: what `wait` will answer
+  bool in_phase_one = false;  ///< enqueued, and `Wait` has not come yet
+  std::uint8_t answers = 0;   ///< how many have named the token: to `Enqueue` and to `Wait`
+  Outcome ended_with = Outcome::kLeaseExpired;  ///< when ended: what `Wait` will answer
 };
 
-struct Key {
+struct KeyRecord {
   std::string name;
   std::uint64_t hash = 0;                        ///< of kind and name
   IntrusiveList<Claim, &Claim::in_key> holders;  ///< oldest grant first
   IntrusiveList<Claim, &Claim::in_key> waiters;  ///< first come first
-  IntrusiveList<Claim, &Claim::in_key> spent;
-  Links<Key> in_idle;     ///< in one of the table's idle lists, when idle
-  Instant idle_since{0};  ///< when idle
+  IntrusiveList<Claim, &Claim::in_key> ended;
+  Links<KeyRecord> in_idle;  ///< in one of the table's idle lists, when idle
+  Instant idle_since{0};     ///< when idle
   std::uint32_t limit = 1;
   std::uint32_t holder_count = 0;
   std::uint32_t waiter_count = 0;

@@ -10,11 +10,11 @@ namespace dflockd::locks {
 struct Token {
   std::uint64_t fence = 0;
   std::uint64_t salt = 0;
-};
 
-/// Compares two tokens in a time that does not depend on where they differ.
-[[nodiscard]] constexpr bool constant_time_equal(const Token& left, const Token& right) {
-  return ((left.fence ^ right.fence) | (left.salt ^ right.salt)) == 0;
-}
+  /// Takes a time that does not depend on where the tokens differ.
+  friend constexpr bool operator==(const Token& left, const Token& right) {
+    return ((left.fence ^ right.fence) | (left.salt ^ right.salt)) == 0;
+  }
+};
 
 }  // namespace dflockd::locks

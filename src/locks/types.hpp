@@ -1,4 +1,4 @@
-// The words of the lock table: what a caller says to it and hears from it.
+// The words of the lock table that commands, answers and reports share.
 #pragma once
 
 #include <chrono>
@@ -26,13 +26,14 @@ inline constexpr Instant kNever = Instant::max();
 /// Locks and semaphores are separate namespaces: a lock "job" and a semaphore "job" never meet.
 enum class Kind : std::uint8_t { kLock, kSemaphore };
 
-/// A key as a caller names it. The name may hold any bytes.
-struct KeyName {
+/// A key with its kind. The name may hold any bytes.
+struct Key {
   Kind kind = Kind::kLock;
   std::string_view name;
+  friend bool operator==(const Key&, const Key&) = default;
 };
 
-/// Whoever waits and holds: a TCP connection, an HTTP session. `index` is small and dense, so that
+/// What waits and holds: a TCP connection, an HTTP session. `index` is small and dense, so that
 /// callers can keep what they know of an owner in a vector; it serves again for a later owner, with
 /// another `generation`, once the earlier one is closed and holds nothing.
 struct OwnerId {
@@ -41,57 +42,9 @@ struct OwnerId {
   friend bool operator==(const OwnerId&, const OwnerId&) = default;
 };
 
-/// What became of a request.
-enum class Outcome : std::uint8_t {
-  kGranted,          ///< the caller holds the key; token and lease are set
-  kQueued,           ///< the caller is in the queue
-  kTimeout,          ///< not granted within the timeout; not in the queue any more
-  kMaxLocks,         ///< a cap is reached: of claims, or of keys, none of them idle
-  kMaxWaiters,       ///< the key's queue is at its cap
-  kLimitMismatch,    ///< the semaphore exists with another limit
-  kAlreadyEnqueued,  ///< this owner already has a phase-1 state for the key
-  kNotEnqueued,      ///< `wait` without a phase-1 state
-  kLeaseExpired,     ///< the phase-1 grant's lease ran out before `wait` came
-  kDraining,         ///< the server is shutting down
-  kNoFence,          ///< no reserved fence is left; nothing was granted
-};
-
-/// The answer to a request. The rest means something when `outcome` is `kGranted`.
-struct Answer {
-  Outcome outcome = Outcome::kTimeout;
-  Token token{};
-  std::chrono::seconds lease{0};
-  bool told_before = false;  ///< an earlier answer has told of this grant: that to `enqueue`
-};
-
-/// What to acquire or enqueue for.
-struct Request {
-  KeyName key;
-  /// How many may hold the key at once, at least 1. Always 1 for a lock.
-  std::uint32_t limit = 1;
-  /// How long a grant lasts unless it is renewed, at least 1 s.
-  std::chrono::seconds lease{0};
-  /// The random half of the token, should the request be granted, now or later.
-  std::uint64_t salt = 0;
-};
-
-/// Hears what happens to somebody other than the caller. Called from inside the table's functions:
-/// an implementation takes note, and must neither call the table back nor throw.
-class Events {
- public:
-  virtual ~Events() = default;
-
-  /// The owner's blocked `acquire` or `wait` is over. `answer.outcome` is `kGranted`, `kTimeout`,
-  /// `kDraining` or `kNoFence`.
-  virtual void wait_over(OwnerId owner, const Answer& answer) noexcept = 0;
-
-  /// The lease of a grant ran out: its owner holds that slot of the key no more.
-  virtual void lease_expired(OwnerId owner, const KeyName& key) noexcept = 0;
-};
-
 /// One key, for `stats`.
 struct KeyInfo {
-  KeyName key;  ///< the name is valid only during the visit
+  Key key;  ///< the name is valid only during the visit
   std::uint32_t limit = 1;
   std::uint32_t holders = 0;  ///< 0: the key is idle
   std::uint32_t waiters = 0;

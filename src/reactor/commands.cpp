@@ -44,8 +44,8 @@ void make_room(std::string& out) {
 
 std::optional<Status> carry_out(const protocol::Request& request, ServiceCore& service,
                                 locks::OwnerId owner, std::string& out) {
-  const locks::KeyName key{request.semaphore ? locks::Kind::kSemaphore : locks::Kind::kLock,
-                           request.key};
+  const locks::Key key{request.semaphore ? locks::Kind::kSemaphore : locks::Kind::kLock,
+                       request.key};
   const locks::Token token{request.token.fence, request.token.salt};
   switch (request.command) {
     case Command::kAcquire:
@@ -91,7 +91,10 @@ Status status_of(Outcome outcome) {
     case Outcome::kDraining:
       return Status::kDraining;
     case Outcome::kNoFence:
+    case Outcome::kNotHeld:
       return Status::kError;
+    case Outcome::kDone:
+      return Status::kOk;
   }
   return Status::kError;
 }

@@ -5,7 +5,7 @@
 #include <optional>
 #include <string>
 
-#include "locks/types.hpp"
+#include "locks/command.hpp"
 #include "protocol/reply.hpp"
 #include "protocol/request.hpp"
 #include "reactor/service_core.hpp"

@@ -40,6 +40,8 @@ Failure failure_of(Outcome outcome) {
     case Outcome::kGranted:
     case Outcome::kQueued:
     case Outcome::kTimeout:
+    case Outcome::kNotHeld:
+    case Outcome::kDone:
       break;
   }
   return {500, "internal"};
@@ -140,8 +142,8 @@ protocol::Command command_of(Operation operation) {
 }
 
 OperationResult call(const LockOperation& operation, LockService& service, locks::OwnerId owner) {
-  const locks::KeyName key{operation.semaphore ? locks::Kind::kSemaphore : locks::Kind::kLock,
-                           operation.key};
+  const locks::Key key{operation.semaphore ? locks::Kind::kSemaphore : locks::Kind::kLock,
+                       operation.key};
   switch (operation.operation) {
     case Operation::kAcquire:
       return service.acquire(owner, key, operation.limit, operation.timeout, operation.lease);

@@ -11,7 +11,7 @@
 
 #include "http/message.hpp"
 #include "http/routes.hpp"
-#include "locks/types.hpp"
+#include "locks/command.hpp"
 #include "protocol/reply.hpp"
 #include "reactor/lock_service.hpp"
 

@@ -365,8 +365,8 @@ template <class Stream>
 net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>::carry_out_in_turn(
     const Change& change) {
   const LockOperation& operation = change.operation;
-  const locks::KeyName key{operation.semaphore ? locks::Kind::kSemaphore : locks::Kind::kLock,
-                           operation.key};
+  const locks::Key key{operation.semaphore ? locks::Kind::kSemaphore : locks::Kind::kLock,
+                       operation.key};
   HttpTurn turn(change.session,
                 may_block(operation.operation) ? HttpTurn::For::kCaller : HttpTurn::For::kSession);
   // cppcheck-suppress danglingLifetime ; `respond` clears it
@@ -396,7 +396,7 @@ net::AwaitableOf<typename HttpConnection<Stream>::Answer> HttpConnection<Stream>
       if (turn.session_gone()) co_return session_gone();
     }
     // What the session was told by `enqueue` that it holds, it holds.
-    const bool is_new = answer->outcome == locks::Outcome::kGranted && !answer->told_before;
+    const bool is_new = answer->outcome == locks::Outcome::kGranted && !answer->repeated;
     if (is_new && (!go_on || peer_gone())) {
       // It raced with the caller's leaving: the next in the queue has it.
       static_cast<void>(service_.release(key, answer->token));

@@ -13,7 +13,7 @@ namespace {
 
 using locks::Answer;
 using locks::Instant;
-using locks::KeyName;
+using locks::Key;
 using locks::OwnerId;
 
 /// How many idle keys are collected at a time: about a millisecond's work.
@@ -52,70 +52,67 @@ ServiceCore::ServiceCore(const ServiceOptions& options, Instant now, std::uint64
       last_sweep_(now),
       last_collection_(now),
       more_fences_(more) {
-  table_.reserve_fences(first, end);
+  table_.apply(now, locks::ReserveFences{first, end});
 }
 
 OwnerId ServiceCore::open_owner(Waiter& waiter, OwnerInfo info) {
   require_memory();
   // Before there is an owner to be lost: an index is at most one more than there have been.
   if (owners_.size() == owners_.capacity()) owners_.reserve(2 * owners_.size() + 1);
-  const OwnerId owner = table_.open_owner();
+  const OwnerId owner = table_.apply(now_, locks::OpenOwner{}).owner;
   if (owner.index >= owners_.size()) owners_.resize(owner.index + 1);
   owners_[owner.index] = {std::move(info), &waiter};
   return owner;
 }
 
-void ServiceCore::close_owner(OwnerId owner, std::span<const std::uint64_t> untold) {
+void ServiceCore::close_owner(OwnerId owner, std::span<const std::uint64_t> undelivered) {
   owners_[owner.index].waiter = nullptr;
-  if (keeps_grants()) {
-    table_.close_owner_keeping_grants(now_, owner, untold);
-  } else {
-    table_.close_owner(now_, owner);
-  }
+  table_.apply(now_, locks::CloseOwner{owner, keeps_grants(), undelivered});
   after_request();
 }
 
 void ServiceCore::release_owner(OwnerId owner) {
   owners_[owner.index].waiter = nullptr;
-  table_.close_owner(now_, owner);
+  table_.apply(now_, locks::CloseOwner{owner});
   after_request();
 }
 
 void ServiceCore::cancel_wait(OwnerId owner) {
-  table_.cancel_wait(now_, owner);
+  table_.apply(now_, locks::CancelWait{owner});
   after_request();
 }
 
 void ServiceCore::cancel_waits(OwnerId owner) {
-  table_.cancel_waits(now_, owner);
+  table_.apply(now_, locks::CancelWaits{owner});
   after_request();
 }
 
-void ServiceCore::give_up_place(OwnerId owner, const KeyName& key) {
-  table_.give_up_place(now_, owner, key);
+void ServiceCore::give_up_place(OwnerId owner, const Key& key) {
+  table_.apply(now_, locks::GiveUpPlace{owner, key});
   after_request();
 }
 
-Answer ServiceCore::acquire(OwnerId owner, const KeyName& key, std::uint32_t limit,
+Answer ServiceCore::acquire(OwnerId owner, const Key& key, std::uint32_t limit,
                             std::chrono::seconds timeout, std::chrono::seconds lease) {
   require_memory();
-  const Answer answer = table_.acquire(now_, owner, request(key, limit, lease), timeout);
+  const Answer answer =
+      table_.apply(now_, locks::Acquire{owner, request(key, limit, lease), timeout});
   note(owner, answer);
   after_request();
   return answer;
 }
 
-Answer ServiceCore::enqueue(OwnerId owner, const KeyName& key, std::uint32_t limit,
+Answer ServiceCore::enqueue(OwnerId owner, const Key& key, std::uint32_t limit,
                             std::chrono::seconds lease) {
   require_memory();
-  const Answer answer = table_.enqueue(now_, owner, request(key, limit, lease));
+  const Answer answer = table_.apply(now_, locks::Enqueue{owner, request(key, limit, lease)});
   if (answer.outcome == locks::Outcome::kNoFence) note_refusal();
   after_request();
   return answer;
 }
 
-Answer ServiceCore::wait(OwnerId owner, const KeyName& key, std::chrono::seconds timeout) {
-  const Answer answer = table_.wait(now_, owner, key, timeout);
+Answer ServiceCore::wait(OwnerId owner, const Key& key, std::chrono::seconds timeout) {
+  const Answer answer = table_.apply(now_, locks::Wait{owner, key, timeout});
   note(owner, answer);
   after_request();
   return answer;
@@ -148,40 +145,40 @@ metrics::LockMetrics ServiceCore::metrics() const {
   return metrics;
 }
 
-bool ServiceCore::release(const KeyName& key, const locks::Token& token) {
-  const bool released = table_.release(now_, key, token);
+bool ServiceCore::release(const Key& key, const locks::Token& token) {
+  const Answer answer = table_.apply(now_, locks::Release{key, token});
   after_request();
-  return released;
+  return answer.outcome == locks::Outcome::kDone;
 }
 
-std::chrono::seconds ServiceCore::renew(const KeyName& key, const locks::Token& token,
+std::chrono::seconds ServiceCore::renew(const Key& key, const locks::Token& token,
                                         std::chrono::seconds lease) {
-  lease = lease_for(lease);
-  const bool renewed = table_.renew(now_, key, token, lease);
+  const Answer answer = table_.apply(now_, locks::Renew{key, token, lease_for(lease)});
   after_request();
-  return renewed ? lease : std::chrono::seconds::zero();
+  return answer.lease;
 }
 
 void ServiceCore::tick() {
   if (now_ - last_sweep_ >= options_.sweep_interval) {
     last_sweep_ = now_;
-    table_.advance(now_);
+    table_.apply(now_, locks::Advance{});
   }
-  if (now_ - last_collection_ >= options_.gc_interval &&
-      table_.collect_idle(now_, options_.gc_max_idle, kCollectAtOnce) < kCollectAtOnce) {
-    last_collection_ = now_;  // a full slice is followed by another at the next tick
+  if (now_ - last_collection_ >= options_.gc_interval) {
+    const locks::CollectIdle collection{options_.gc_max_idle, kCollectAtOnce};
+    const bool full = table_.apply(now_, collection).dropped == kCollectAtOnce;
+    if (!full) last_collection_ = now_;  // a full slice is followed by another at the next tick
   }
   fence_demand_.note(now_, table_.grants());
   after_request();
 }
 
 void ServiceCore::start_draining() {
-  table_.start_draining(now_);
+  table_.apply(now_, locks::StartDraining{});
   after_request();
 }
 
 void ServiceCore::on_timer() {
-  table_.advance(now_);
+  table_.apply(now_, locks::Advance{});
   arm_timer();
   after_request();
 }
@@ -189,7 +186,7 @@ void ServiceCore::on_timer() {
 void ServiceCore::take_reservation(const fencing::FenceReserver::Result& result) {
   reserving_ = false;
   if (!result.error) {
-    table_.reserve_fences(table_.next_fence(), result.end);
+    table_.apply(now_, locks::ReserveFences{table_.next_fence(), result.end});
     if (!out_of_fences_since_) return;
     const locks::Instant out = now_ - *std::exchange(out_of_fences_since_, std::nullopt);
     logging::info("fences_available",
@@ -204,22 +201,24 @@ void ServiceCore::take_reservation(const fencing::FenceReserver::Result& result)
   }
 }
 
-void ServiceCore::wait_over(OwnerId owner, const Answer& answer) noexcept {
-  const OwnerEntry& entry = owners_[owner.index];
-  if (answer.outcome == locks::Outcome::kGranted) {
+void ServiceCore::take(const locks::Effect& effect) noexcept {
+  const locks::Outcome outcome = effect.answer.outcome;
+  if (outcome == locks::Outcome::kLeaseExpired) return note_expiry(effect);
+  const OwnerEntry& entry = owners_[effect.owner.index];
+  if (outcome == locks::Outcome::kGranted) {
     metrics_.grant_wait.observe(now_ - entry.waits_since);
-  } else if (answer.outcome == locks::Outcome::kNoFence) {
+  } else if (outcome == locks::Outcome::kNoFence) {
     note_refusal();
   }
-  if (entry.waiter != nullptr) entry.waiter->wait_over(answer);
+  if (entry.waiter != nullptr) entry.waiter->wait_over(effect.answer);
 }
 
-void ServiceCore::lease_expired(OwnerId owner, const KeyName& key) noexcept {
+void ServiceCore::note_expiry(const locks::Effect& effect) noexcept {
   metrics_.lease_expirations.add();
   if (!logging::enabled(logging::Level::kDebug)) return;
-  const OwnerInfo& holder = info(owner);
-  logging::debug("lease_expired", {{"key", key.name},
-                                   {"semaphore", key.kind == locks::Kind::kSemaphore},
+  const OwnerInfo& holder = info(effect.owner);
+  logging::debug("lease_expired", {{"key", effect.key.name},
+                                   {"semaphore", effect.key.kind == locks::Kind::kSemaphore},
                                    {"connection", holder.connection_id},
                                    {"peer", holder.peer}});
 }
@@ -230,7 +229,7 @@ std::chrono::seconds ServiceCore::lease_for(std::chrono::seconds asked) const {
                                                : std::min(asked, options_.max_lease);
 }
 
-locks::Request ServiceCore::request(const KeyName& key, std::uint32_t limit,
+locks::Request ServiceCore::request(const Key& key, std::uint32_t limit,
                                     std::chrono::seconds lease) {
   return {.key = key, .limit = limit, .lease = lease_for(lease), .salt = salts_.next()};
 }

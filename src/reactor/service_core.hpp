@@ -17,6 +17,7 @@
 #include "fencing/fence_demand.hpp"
 #include "fencing/fence_reserver.hpp"
 #include "fencing/salt_pool.hpp"
+#include "locks/command.hpp"
 #include "locks/lock_table.hpp"
 #include "logging/rate_limited.hpp"
 #include "metrics/metrics.hpp"
@@ -36,8 +37,8 @@ struct ServiceOptions {
 /// Hears how its owner's blocked request ended.
 class Waiter {
  public:
-  /// See `locks::Events::wait_over`. Called from inside another owner's request or a timer: it
-  /// takes note and returns, and must not call the service.
+  /// The answer to the owner's blocked `locks::Acquire` or `locks::Wait`. Called from inside
+  /// another owner's request or a timer: takes note, and must not call the service.
   virtual void wait_over(const locks::Answer& answer) noexcept = 0;
 
  protected:
@@ -50,7 +51,7 @@ struct OwnerInfo {
   std::string peer;  ///< the peer's "address:port"
 };
 
-class ServiceCore : private locks::Events {
+class ServiceCore : private locks::EffectSink {
  public:
   ServiceCore(const ServiceCore&) = delete;
   ServiceCore& operator=(const ServiceCore&) = delete;
@@ -61,21 +62,21 @@ class ServiceCore : private locks::Events {
   /// Makes an owner; `waiter` must live until `close_owner`. Throws std::bad_alloc.
   [[nodiscard]] locks::OwnerId open_owner(Waiter& waiter, OwnerInfo info);
 
-  /// Ends an owner and releases what it was granted or, if `keeps_grants`, what it was granted and
-  /// has not been told: `untold` are the fences of the answers that did not reach it, in ascending
-  /// order. See `locks::LockTable::close_owner_keeping_grants`.
-  void close_owner(locks::OwnerId owner, std::span<const std::uint64_t> untold);
+  /// Ends an owner and releases its grants or, if `keeps_grants`, those whose tokens were not
+  /// delivered: `undelivered` are the fences in answers that did not reach it, in ascending order.
+  /// See `locks::CloseOwner`.
+  void close_owner(locks::OwnerId owner, std::span<const std::uint64_t> undelivered);
 
   /// Ends an owner and releases all that it was granted, whether or not grants outlive their
   /// owners.
   void release_owner(locks::OwnerId owner);
 
-  /// See `locks::LockTable::cancel_wait`.
+  /// See `locks::CancelWait`.
   void cancel_wait(locks::OwnerId owner);
-  /// See `locks::LockTable::cancel_waits`.
+  /// See `locks::CancelWaits`.
   void cancel_waits(locks::OwnerId owner);
-  /// See `locks::LockTable::give_up_place`.
-  void give_up_place(locks::OwnerId owner, const locks::KeyName& key);
+  /// See `locks::GiveUpPlace`.
+  void give_up_place(locks::OwnerId owner, const locks::Key& key);
 
   /// What is known of an owner, also after it was closed, for as long as it holds something.
   [[nodiscard]] const OwnerInfo& info(locks::OwnerId owner) const {
@@ -88,30 +89,30 @@ class ServiceCore : private locks::Events {
   /// See `locks::LockTable::has_claims`.
   [[nodiscard]] bool has_claims(locks::OwnerId owner) const { return table_.has_claims(owner); }
 
-  // As the functions of `locks::LockTable`, with the clock, a salt, and the default lease filled in
+  // As the commands of `locks::LockTable`, with the clock, a salt, and the default lease filled in
   // where `lease` is zero. A `kQueued` acquire or wait is followed by `Waiter::wait_over`.
-  locks::Answer acquire(locks::OwnerId owner, const locks::KeyName& key, std::uint32_t limit,
+  locks::Answer acquire(locks::OwnerId owner, const locks::Key& key, std::uint32_t limit,
                         std::chrono::seconds timeout, std::chrono::seconds lease);
-  locks::Answer enqueue(locks::OwnerId owner, const locks::KeyName& key, std::uint32_t limit,
+  locks::Answer enqueue(locks::OwnerId owner, const locks::Key& key, std::uint32_t limit,
                         std::chrono::seconds lease);
-  locks::Answer wait(locks::OwnerId owner, const locks::KeyName& key, std::chrono::seconds timeout);
-  [[nodiscard]] bool release(const locks::KeyName& key, const locks::Token& token);
+  locks::Answer wait(locks::OwnerId owner, const locks::Key& key, std::chrono::seconds timeout);
+  [[nodiscard]] bool release(const locks::Key& key, const locks::Token& token);
   /// Returns how long the lease lasts now, or zero if the token holds no slot of this key.
-  [[nodiscard]] std::chrono::seconds renew(const locks::KeyName& key, const locks::Token& token,
+  [[nodiscard]] std::chrono::seconds renew(const locks::Key& key, const locks::Token& token,
                                            std::chrono::seconds lease);
 
   /// The regular work: sweeps the leases, and collects idle keys a slice at a time. To be called
   /// some times a second.
   void tick();
 
-  /// See `locks::LockTable::start_draining`.
+  /// See `locks::StartDraining`.
   void start_draining();
 
   /// Brings the table up to the time of the batch and visits a slice of its keys: see
   /// `locks::LockTable::visit_keys`.
   template <class Visitor>
   std::optional<std::size_t> visit_keys(std::size_t cursor, std::size_t slots, Visitor&& visit) {
-    table_.advance(now_);
+    table_.apply(now_, locks::Advance{});
     return table_.visit_keys(cursor, slots, std::forward<Visitor>(visit));
   }
 
@@ -132,7 +133,7 @@ class ServiceCore : private locks::Events {
   /// up to, not including, `end`.
   ServiceCore(const ServiceOptions& options, locks::Instant now, std::uint64_t first,
               std::uint64_t end, Fences more, fencing::SaltPool::Source salts);
-  ~ServiceCore() override = default;
+  virtual ~ServiceCore() = default;
 
   /// Sets the time of the requests to come.
   void set_now(locks::Instant now) { now_ = now; }
@@ -159,14 +160,13 @@ class ServiceCore : private locks::Events {
     locks::Instant waits_since{0};  ///< if it waits
   };
 
-  void wait_over(locks::OwnerId owner, const locks::Answer& answer) noexcept override;
-  void lease_expired(locks::OwnerId owner, const locks::KeyName& key) noexcept override;
+  void take(const locks::Effect& effect) noexcept override;
+  void note_expiry(const locks::Effect& effect) noexcept;
 
   void note(locks::OwnerId owner, const locks::Answer& answer);
   void note_refusal() noexcept;
   [[nodiscard]] std::chrono::seconds lease_for(std::chrono::seconds asked) const;
-  locks::Request request(const locks::KeyName& key, std::uint32_t limit,
-                         std::chrono::seconds lease);
+  locks::Request request(const locks::Key& key, std::uint32_t limit, std::chrono::seconds lease);
   void after_request();
   void arm_timer();
 

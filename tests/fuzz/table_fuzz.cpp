@@ -73,7 +73,7 @@ Op op_of(std::uint8_t byte) {
   return pick(kOps, byte);
 }
 
-Command command_of(Bytes bytes) {
+Draft command_of(Bytes bytes) {
   constexpr std::array kSteps{
       Step::kSameTime,       Step::kToNextDeadline, Step::kSameTime,
       Step::kOneNanosecond,  Step::kOneSecond,      Step::kSameTime,
@@ -84,7 +84,7 @@ Command command_of(Bytes bytes) {
   constexpr std::array kTimeouts{seconds(30), seconds(0), seconds(2), seconds(3), kLongest};
   constexpr std::array kLeases{seconds(1), seconds(2), seconds(30), kLongest};
   constexpr std::uint32_t kNumbers = 6;  // as many as the property tests have
-  Command command;
+  Draft command;
   command.op = op_of(bytes[0]);
   command.step = pick(kSteps, bytes[1]);
   command.owner = (bytes[1] >> 4U) % kNumbers;
@@ -110,7 +110,7 @@ void close_all_owners(Duel& duel) {
   check_nobody_is_there(table);
   check(table.next_deadline() == kNever, "nothing is due at the end");
   const std::size_t keys = table.counts().keys;
-  check(table.collect_idle(duel.now(), Instant(0), keys) == keys && keys_of(table).empty(),
+  check(table.apply(duel.now(), CollectIdle{Instant(0), keys}).dropped == keys && keys_of(table).empty(),
         "all keys can be collected at the end");
 }
 
@@ -130,7 +130,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   Duel duel(setup_of(bytes));
   bytes = bytes.subspan(kSetupSize);
   for (std::size_t i = 0; i < kMostCommands && bytes.size() >= kCommandSize; ++i) {
-    Command command = command_of(bytes);
+    Draft command = command_of(bytes);
     bytes = bytes.subspan(kCommandSize);
     const bool keeps = command.op == Op::kCloseOwnerKeepingGrants;
     if (end == End::kOwnersGo && keeps) command.op = Op::kCloseOwner;

@@ -43,7 +43,7 @@ TEST(AcquireTest, waiters_are_granted_in_the_order_in_which_they_came) {
   for (const OwnerId owner : {second, third, first}) {
     EXPECT_TRUE(t.release(kJob, token));
     EXPECT_THAT(t.heard(), ElementsAre(Granted(owner)));
-    token = t.latest_told;
+    token = t.latest_granted;
   }
 }
 
@@ -110,7 +110,7 @@ TEST(AcquireTest, holder_that_asks_again_queues_behind_itself) {
   EXPECT_EQ(t.acquire(owner, kJob, 5s).outcome, Outcome::kQueued);
   EXPECT_TRUE(t.release(kJob, token));
   EXPECT_THAT(t.heard(), ElementsAre(Granted(owner)));
-  EXPECT_NE(t.latest_told.fence, token.fence);
+  EXPECT_NE(t.latest_granted.fence, token.fence);
 }
 
 TEST(AcquireTest, nobody_overtakes_a_waiter_whose_slot_has_just_come_free) {
@@ -136,7 +136,7 @@ TEST(AcquireTest, request_at_the_deadline_of_a_lease_comes_after_those_who_waite
 
 TEST(AcquireTest, lock_and_semaphore_of_one_name_never_meet) {
   TestTable t;
-  const KeyName semaphore{Kind::kSemaphore, kJob.name};
+  const Key semaphore{Kind::kSemaphore, kJob.name};
   const Token lock_token = t.hold(kJob);
   const Token semaphore_token = t.hold(semaphore);
   EXPECT_FALSE(t.release(semaphore, lock_token));
@@ -293,7 +293,7 @@ TEST(SemaphoreTest, another_limit_is_refused_while_idle_and_taken_once_collected
   const Token token = t.hold(kPool, {.limit = 2});
   EXPECT_TRUE(t.release(kPool, token));
   EXPECT_EQ(t.acquire(t.owner(), kPool, 0s, {.limit = 3}).outcome, Outcome::kLimitMismatch);
-  EXPECT_EQ(t.table.collect_idle(t.now, 0s, 1), 1U);
+  EXPECT_EQ(t.collect_idle(0s, 1), 1U);
   EXPECT_EQ(t.acquire(t.owner(), kPool, 0s, {.limit = 3}).outcome, Outcome::kGranted);
 }
 

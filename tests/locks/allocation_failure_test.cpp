@@ -59,12 +59,12 @@ bool succeeds_with(std::size_t allocations, const Call& call) {
 }
 
 /// Notes what it hears without allocating.
-class Listener : public Events {
+class Listener : public EffectSink {
  public:
-  void wait_over(OwnerId, const Answer& answer) noexcept override {
-    if (answer.outcome == Outcome::kGranted) ++granted;
+  void take(const Effect& effect) noexcept override {
+    if (effect.answer.outcome == Outcome::kGranted) ++granted;
+    if (effect.answer.outcome == Outcome::kLeaseExpired) ++expired;
   }
-  void lease_expired(OwnerId, const KeyName&) noexcept override { ++expired; }
 
   std::size_t granted = 0;
   std::size_t expired = 0;
@@ -82,7 +82,7 @@ struct Sight {
 
 class ShortOfMemory : public testing::Test {
  protected:
-  ShortOfMemory() { table_.reserve_fences(1, 1'000'000); }
+  ShortOfMemory() { table_.apply(0s, ReserveFences{1, 1'000'000}); }
 
   std::vector<Sight> sight() const {
     std::vector<Sight> keys;
@@ -126,7 +126,7 @@ TEST_F(ShortOfMemory, requests_change_nothing_and_everything_else_succeeds) {
   for (int i = 0; i < 250; ++i)
     names.push_back("a name that is too long for its place " + std::to_string(i));
   struct Grant {
-    KeyName key;
+    Key key;
     Token token;
   };
   std::vector<Grant> grants;
@@ -134,56 +134,51 @@ TEST_F(ShortOfMemory, requests_change_nothing_and_everything_else_succeeds) {
 
   for (int step = 0; step < 5000; ++step) {
     now += 50ms;
-    expect_no_allocation([&] { table_.advance(now); });
+    expect_no_allocation([&] { table_.apply(now, Advance{}); });
     if (owners.size() < 100) {
-      insist([&] { owners.push_back(table_.open_owner()); });
+      insist([&] { owners.push_back(table_.apply(now, OpenOwner{}).owner); });
     }
     const OwnerId owner = owners[one_of(owners.size())];
     const std::string& name = names[one_of(step < 2500 ? names.size() : 5)];
     const bool semaphore = one_of(2) == 0;
-    const KeyName key{semaphore ? Kind::kSemaphore : Kind::kLock, name};
+    const Key key{semaphore ? Kind::kSemaphore : Kind::kLock, name};
     const Request request{.key = key, .limit = semaphore ? 3U : 1U, .lease = 20s, .salt = 7};
     Answer answer;
     switch (one_of(8)) {
       case 0:
       case 1:
         // Its owner is blocked then, and is not used any more for anything but to be closed.
-        insist([&] { answer = table_.acquire(now, owner, request, 30s); });
+        insist([&] { answer = table_.apply(now, Acquire{owner, request, 30s}); });
         if (answer.outcome == Outcome::kQueued) std::erase(owners, owner);
         break;
       case 2:
-        insist([&] { answer = table_.acquire(now, owner, request, 0s); });
+        insist([&] { answer = table_.apply(now, Acquire{owner, request, 0s}); });
         break;
       case 3:
       case 4:
-        insist([&] { answer = table_.enqueue(now, owner, request); });
+        insist([&] { answer = table_.apply(now, Enqueue{owner, request}); });
         break;
       case 5:
-        expect_no_allocation([&] { answer = table_.wait(now, owner, key, 0s); });
+        expect_no_allocation([&] { answer = table_.apply(now, Wait{owner, key, 0s}); });
         break;
       case 6:
         if (grants.empty()) break;
         expect_no_allocation([&] {
-          static_cast<void>(table_.release(now, grants.back().key, grants.back().token));
+          table_.apply(now, Release{grants.back().key, grants.back().token});
         });
         grants.pop_back();
         break;
       default:
         std::erase(owners, owner);
-        expect_no_allocation([&] {
-          if (step % 2 == 0) {
-            table_.close_owner(now, owner);
-          } else {
-            table_.close_owner_keeping_grants(now, owner, {});
-          }
-        });
+        expect_no_allocation(
+            [&] { table_.apply(now, CloseOwner{.owner = owner, .keeps_grants = step % 2 != 0}); });
     }
     if (answer.outcome == Outcome::kGranted) grants.push_back({key, answer.token});
     ASSERT_TRUE(table_.consistent()) << step;
     if (HasFatalFailure()) return;
   }
-  expect_no_allocation([&] { table_.start_draining(now); });
-  expect_no_allocation([&] { table_.advance(now + 1h); });
+  expect_no_allocation([&] { table_.apply(now, StartDraining{}); });
+  expect_no_allocation([&] { table_.apply(now + 1h, Advance{}); });
   EXPECT_TRUE(table_.consistent());
   EXPECT_EQ(table_.held(), 0U);
   EXPECT_GT(failures_, 300U);

@@ -39,16 +39,16 @@ rc::Gen<Step> any_step() {
                                          {1, Step::kBackwards}});
 }
 
-rc::Gen<Command> any_command() {
-  return rc::gen::build<Command>(
-      rc::gen::set(&Command::op, any_op()), rc::gen::set(&Command::step, any_step()),
-      rc::gen::set(&Command::owner, rc::gen::resize(100, rc::gen::inRange<std::uint32_t>(0, 6))),
-      rc::gen::set(&Command::key, rc::gen::resize(100, rc::gen::inRange<std::uint32_t>(0, 4))),
-      rc::gen::set(&Command::pick, rc::gen::resize(100, rc::gen::inRange<std::uint32_t>(0, 6))),
-      rc::gen::set(&Command::other_limit, rc::gen::weightedElement<bool>({{19, false}, {1, true}})),
-      rc::gen::set(&Command::timeout,
+rc::Gen<Draft> any_command() {
+  return rc::gen::build<Draft>(
+      rc::gen::set(&Draft::op, any_op()), rc::gen::set(&Draft::step, any_step()),
+      rc::gen::set(&Draft::owner, rc::gen::resize(100, rc::gen::inRange<std::uint32_t>(0, 6))),
+      rc::gen::set(&Draft::key, rc::gen::resize(100, rc::gen::inRange<std::uint32_t>(0, 4))),
+      rc::gen::set(&Draft::pick, rc::gen::resize(100, rc::gen::inRange<std::uint32_t>(0, 6))),
+      rc::gen::set(&Draft::other_limit, rc::gen::weightedElement<bool>({{19, false}, {1, true}})),
+      rc::gen::set(&Draft::timeout,
                    rc::gen::element(seconds(0), seconds(2), seconds(3), seconds(30), kLongest)),
-      rc::gen::set(&Command::lease,
+      rc::gen::set(&Draft::lease,
                    rc::gen::weightedElement<seconds>(
                        {{4, seconds(1)}, {4, seconds(2)}, {4, seconds(30)}, {1, kLongest}})));
 }
@@ -66,9 +66,9 @@ rc::Gen<Setup> any_setup() {
       rc::gen::weightedElement<std::uint64_t>({{8, 1'000'000}, {1, 0}, {2, 20}}));
 }
 
-rc::Gen<std::vector<Command>> any_commands() {
+rc::Gen<std::vector<Draft>> any_commands() {
   // RapidCheck's sizes go up to 100, and a table has more to show than that.
-  return rc::gen::scale(6, rc::gen::container<std::vector<Command>>(any_command()));
+  return rc::gen::scale(6, rc::gen::container<std::vector<Draft>>(any_command()));
 }
 
 }  // namespace dflockd::locks

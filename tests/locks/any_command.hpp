@@ -10,6 +10,6 @@
 namespace dflockd::locks {
 
 [[nodiscard]] rc::Gen<Setup> any_setup();
-[[nodiscard]] rc::Gen<std::vector<Command>> any_commands();
+[[nodiscard]] rc::Gen<std::vector<Draft>> any_commands();
 
 }  // namespace dflockd::locks

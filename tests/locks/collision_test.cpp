@@ -34,7 +34,7 @@ std::size_t longest_search_with_chosen_fences(PlaceOf place_of) {
   std::size_t kept = 0;
   for (std::uint64_t fence = 2; kept < kKept; ++fence) {
     if ((place_of(fence) & kIndexMask) >= kKept / 10) continue;
-    t.table.reserve_fences(fence, fence + 1);
+    t.apply(ReserveFences{fence, fence + 1});
     EXPECT_EQ(t.hold(owner, kPool, {.limit = kManySlots}).fence, fence);
     ++kept;
   }

@@ -22,7 +22,7 @@ TEST(DrainTest, everybody_who_waits_is_told_and_every_queue_is_empty) {
   t.wait(second, kJob, 60s);
   t.acquire(third, kPool, 60s);
   t.enqueue(silent, kJob);
-  t.table.start_draining(t.now);
+  t.apply(StartDraining{});
   EXPECT_THAT(t.heard(), UnorderedElementsAre(WaitOver(first, Outcome::kDraining),
                                               WaitOver(second, Outcome::kDraining),
                                               WaitOver(third, Outcome::kDraining)));
@@ -36,7 +36,7 @@ TEST(DrainTest, requests_are_refused) {
   TestTable t;
   const OwnerId owner = t.owner();
   t.enqueue(owner, kOther);
-  t.table.start_draining(t.now);
+  t.apply(StartDraining{});
   EXPECT_EQ(t.acquire(owner, kJob, 0s).outcome, Outcome::kDraining);
   EXPECT_EQ(t.acquire(owner, kJob, 5s).outcome, Outcome::kDraining);
   EXPECT_EQ(t.enqueue(owner, kJob).outcome, Outcome::kDraining);
@@ -51,7 +51,7 @@ TEST(DrainTest, told_grants_stay_and_may_be_renewed_and_released) {
   const OwnerId owner = t.owner();
   const Token held = t.hold(owner, kJob);
   const Token enqueued = t.enqueue(owner, kOther).token;
-  t.table.start_draining(t.now);
+  t.apply(StartDraining{});
   EXPECT_EQ(t.table.held(), 2U);
   EXPECT_TRUE(t.renew(kJob, held, 20s));
   EXPECT_TRUE(t.renew(kOther, enqueued, 20s));
@@ -67,7 +67,7 @@ TEST(DrainTest, grants_that_nobody_was_told_of_are_released) {
   t.enqueue(owner, kJob);
   EXPECT_TRUE(t.release(kJob, token));
   EXPECT_EQ(t.table.held(), 1U);
-  t.table.start_draining(t.now);
+  t.apply(StartDraining{});
   EXPECT_EQ(t.table.held(), 0U);
   EXPECT_EQ(t.table.next_deadline(), kNever);
   EXPECT_THAT(t.heard(), IsEmpty());
@@ -76,12 +76,12 @@ TEST(DrainTest, grants_that_nobody_was_told_of_are_released) {
 TEST(DrainTest, grant_released_by_the_drain_goes_to_nobody) {
   TestTable t;
   const Token token = t.hold(kJob);
-  const OwnerId untold = t.owner();
+  const OwnerId undelivered = t.owner();
   const OwnerId behind = t.owner();
-  t.enqueue(untold, kJob);
+  t.enqueue(undelivered, kJob);
   t.acquire(behind, kJob, 60s);
   EXPECT_TRUE(t.release(kJob, token));
-  t.table.start_draining(t.now);
+  t.apply(StartDraining{});
   EXPECT_THAT(t.heard(), ElementsAre(WaitOver(behind, Outcome::kDraining)));
   EXPECT_EQ(t.table.held(), 0U);
 }
@@ -90,7 +90,7 @@ TEST(DrainTest, leases_still_run_out) {
   TestTable t;
   const OwnerId owner = t.owner();
   t.hold(owner, kJob, {.lease = 10s});
-  t.table.start_draining(t.now);
+  t.apply(StartDraining{});
   EXPECT_EQ(t.table.next_deadline(), 10s);
   t.advance_to(10s);
   EXPECT_THAT(t.heard(), ElementsAre(Expired(owner, kJob)));
@@ -104,7 +104,7 @@ TEST(DrainTest, what_is_over_ends_before_the_drain) {
   t.hold(holder, kJob, {.lease = 10s});
   t.acquire(waiter, kJob, 60s);
   t.now = 10s;
-  t.table.start_draining(t.now);
+  t.apply(StartDraining{});
   EXPECT_THAT(t.heard(), ElementsAre(Expired(holder, kJob), Granted(waiter)));
   EXPECT_EQ(t.table.held(), 1U);
 }
@@ -113,7 +113,7 @@ TEST(DrainTest, owners_may_still_come_and_go) {
   TestTable t;
   const OwnerId owner = t.owner();
   t.hold(owner, kJob);
-  t.table.start_draining(t.now);
+  t.apply(StartDraining{});
   t.close(owner);
   EXPECT_EQ(t.table.held(), 0U);
   EXPECT_EQ(t.owner().index, owner.index);
@@ -122,8 +122,8 @@ TEST(DrainTest, owners_may_still_come_and_go) {
 TEST(DrainTest, draining_twice_is_draining_once) {
   TestTable t;
   t.hold(kJob);
-  t.table.start_draining(t.now);
-  t.table.start_draining(t.now);
+  t.apply(StartDraining{});
+  t.apply(StartDraining{});
   EXPECT_THAT(t.heard(), IsEmpty());
   EXPECT_EQ(t.table.held(), 1U);
 }

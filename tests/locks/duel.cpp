@@ -15,50 +15,47 @@ using std::chrono::seconds;
 
 constexpr std::size_t kMostOwners = 6;
 
-// Runs what both tables can do. Only opening an owner and visiting a slice are not here.
-template <class Table>
-void run_on(Table& table, const Call& call, Sight& sight) {
+/// The command that a call is. Only opening an owner and visiting a slice are not here.
+Command command_of(const Call& call) {
   switch (call.op) {
-    case Op::kAdvance:
-      return table.advance(call.now);
     case Op::kAcquire:
-      sight.answer = table.acquire(call.now, call.owner, call.request, call.timeout);
-      return;
+      return Acquire{call.owner, call.request, call.timeout};
     case Op::kEnqueue:
-      sight.answer = table.enqueue(call.now, call.owner, call.request);
-      return;
+      return Enqueue{call.owner, call.request};
     case Op::kWait:
-      sight.answer = table.wait(call.now, call.owner, call.key, call.timeout);
-      return;
+      return Wait{call.owner, call.key, call.timeout};
     case Op::kCancelWait:
-      return table.cancel_wait(call.now, call.owner);
+      return CancelWait{call.owner};
     case Op::kCancelWaits:
-      return table.cancel_waits(call.now, call.owner);
+      return CancelWaits{call.owner};
     case Op::kGiveUpPlace:
-      return table.give_up_place(call.now, call.owner, call.key);
+      return GiveUpPlace{call.owner, call.key};
     case Op::kRelease:
     case Op::kReleaseWithWrongToken:
-      sight.number = table.release(call.now, call.key, call.token);
-      return;
+      return Release{call.key, call.token};
     case Op::kRenew:
     case Op::kRenewWithWrongToken:
-      sight.number = table.renew(call.now, call.key, call.token, call.request.lease);
-      return;
+      return Renew{call.key, call.token, call.request.lease};
     case Op::kCloseOwner:
-      return table.close_owner(call.now, call.owner);
+      return CloseOwner{call.owner};
     case Op::kCloseOwnerKeepingGrants:
-      return table.close_owner_keeping_grants(call.now, call.owner, call.untold);
+      return CloseOwner{call.owner, true, call.undelivered};
     case Op::kReserveFences:
-      return table.reserve_fences(call.first, call.end);
+      return ReserveFences{call.first, call.end};
     case Op::kCollectIdle:
-      sight.number = table.collect_idle(call.now, call.timeout, call.amount);
-      return;
+      return CollectIdle{call.timeout, call.amount};
     case Op::kStartDraining:
-      return table.start_draining(call.now);
+      return StartDraining{};
+    case Op::kAdvance:
     case Op::kOpenOwner:
     case Op::kVisitSlice:
-      return;
+      break;
   }
+  return Advance{};
+}
+
+bool is_command(Op op) {
+  return op != Op::kOpenOwner && op != Op::kVisitSlice;
 }
 
 template <class Table>
@@ -99,8 +96,8 @@ std::ostream& operator<<(std::ostream& out, const Call& call) {
     case Op::kCloseOwner:
       return out << ", " << call.owner;
     case Op::kCloseOwnerKeepingGrants:
-      out << ", " << call.owner << ", untold";
-      for (const std::uint64_t fence : call.untold) out << ' ' << fence;
+      out << ", " << call.owner << ", undelivered";
+      for (const std::uint64_t fence : call.undelivered) out << ' ' << fence;
       return out;
     case Op::kReserveFences:
       return out << ", " << call.first << " to " << call.end;
@@ -116,7 +113,7 @@ std::ostream& operator<<(std::ostream& out, const Call& call) {
 }
 
 std::ostream& operator<<(std::ostream& out, const Sight& sight) {
-  out << "    answer " << sight.answer << ", number " << sight.number;
+  out << "    answer " << sight.answer;
   for (const Event& event : sight.events) out << "\n    " << event;
   const TableCounts& counts = sight.counts;
   out << "\n    keys " << counts.keys << ", claims " << counts.claims << ", held "
@@ -126,7 +123,7 @@ std::ostream& operator<<(std::ostream& out, const Sight& sight) {
       << sight.fences_left << ", claims ";
   for (const bool claims : sight.has_claims) out << claims;
   for (const KeyView& key : sight.keys) {
-    out << "\n    " << KeyName{key.kind, key.name} << ": limit " << key.limit << ", holders "
+    out << "\n    " << Key{key.kind, key.name} << ": limit " << key.limit << ", holders "
         << key.holders << ", waiters " << key.waiters << ", " << key.owner << ", held "
         << key.held.count() << ", lease left " << key.lease_left.count() << ", idle "
         << key.idle.count();
@@ -143,7 +140,7 @@ std::vector<KeyView> keys_of(const LockTable& table) {
 }
 
 void run(LockTable& table, const Call& call, Sight& sight) {
-  run_on(table, call, sight);
+  if (is_command(call.op)) sight.answer = table.apply(call.now, command_of(call));
 }
 
 void look(const LockTable& table, const std::vector<OwnerId>& owners, Sight& sight) {
@@ -157,7 +154,7 @@ Duel::Duel(const Setup& setup)
   for (int i = 0; i < 3; ++i) perform({.op = Op::kOpenOwner});
 }
 
-void Duel::run_command(const Command& command) {
+void Duel::run_command(const Draft& command) {
   Call call;
   if (!fill_in(command, call)) return;
   perform(call);
@@ -170,7 +167,7 @@ void Duel::perform(Call call) {
   } else if (call.op == Op::kVisitSlice) {
     visit_slice(call.amount);
   } else {
-    run_on(*table_, call, sight);
+    run(*table_, call, sight);
   }
   now_ = std::max(now_, call.now);
   if (call.op == Op::kCloseOwner || call.op == Op::kCloseOwnerKeepingGrants) {
@@ -178,7 +175,7 @@ void Duel::perform(Call call) {
     std::erase_if(enqueued_, [&](const auto& enqueued) { return enqueued.first == call.owner; });
   }
   look_at(*table_, owners_, sight);
-  sight.events = recorder_.take();
+  sight.events = recorder_.events();
   sight.keys = keys_of(*table_);
   sort_by_name(sight.keys);
   history_.emplace_back(call, sight);
@@ -192,7 +189,7 @@ void Duel::fail(const std::string& what) const {
   std::ostringstream message;
   message << what << "\n\nThe calls:\n";
   for (const auto& [call, sight] : history_) {
-    message << "  " << call << "\n    -> " << sight.answer << ", " << sight.number;
+    message << "  " << call << "\n    -> " << sight.answer;
     for (const Event& event : sight.events) message << ' ' << event;
     message << '\n';
   }
@@ -202,7 +199,7 @@ void Duel::fail(const std::string& what) const {
 
 // --- From a command to a call ---
 
-bool Duel::fill_in(const Command& command, Call& call) {
+bool Duel::fill_in(const Draft& command, Call& call) {
   call.op = command.op;
   call.now = time_of(command.step);
   if (call.op == Op::kOpenOwner) return owners_.size() < kMostOwners;
@@ -230,7 +227,7 @@ bool Duel::fill_in(const Command& command, Call& call) {
     const std::uint64_t next = table_->next_fence();
     const std::uint64_t first = next - std::min<std::uint64_t>(next, command.pick);
     for (std::uint64_t fence = first; fence < next; fence += 2) {
-      call.untold.insert(call.untold.end(), fence % 4 < 2 ? 2 : 1, fence);
+      call.undelivered.insert(call.undelivered.end(), fence % 4 < 2 ? 2 : 1, fence);
     }
   }
   if (call.op == Op::kReserveFences) {
@@ -268,7 +265,7 @@ Instant Duel::time_of(Step step) const {
   return now_;
 }
 
-bool Duel::fill_in_token(const Command& command, Call& call) const {
+bool Duel::fill_in_token(const Draft& command, Call& call) const {
   if (tokens_.empty()) return false;
   const auto& [key, token] = tokens_[tokens_.size() - 1 - command.pick % tokens_.size()];
   call.key = key;
@@ -296,9 +293,8 @@ bool Duel::fill_in_token(const Command& command, Call& call) const {
 void Duel::learn_tokens() {
   const auto& [call, sight] = history_.back();
   if (call.op == Op::kRelease) {
-    const auto used = std::find_if(tokens_.begin(), tokens_.end(), [&](const auto& known) {
-      return constant_time_equal(known.second, call.token);
-    });
+    const auto used = std::find_if(tokens_.begin(), tokens_.end(),
+                                   [&](const auto& known) { return known.second == call.token; });
     std::rotate(tokens_.begin(), used, used + 1);
   }
   if (call.op == Op::kEnqueue) enqueued_.emplace_back(call.owner, call.key);
@@ -311,7 +307,7 @@ void Duel::learn_tokens() {
   }
 }
 
-KeyName Duel::key_of_salt(std::uint64_t salt) const {
+Key Duel::key_of_salt(std::uint64_t salt) const {
   for (const auto& [call, sight] : history_) {
     const bool asks = call.op == Op::kAcquire || call.op == Op::kEnqueue;
     if (asks && call.request.salt == salt) return call.request.key;
@@ -323,7 +319,7 @@ KeyName Duel::key_of_salt(std::uint64_t salt) const {
 
 OwnerId Duel::open_owner() {
   std::size_t remembered = 0;
-  const OwnerId owner = table_->open_owner();
+  const OwnerId owner = table_->apply(now_, OpenOwner{}).owner;
   for (const OwnerId& earlier : all_owners_) {
     if (earlier == owner) fail("an owner's id was given twice");
     if (!models_.front().remembers(earlier)) continue;
@@ -400,7 +396,7 @@ void Duel::check_models() {
       after.choose_with(choices);
       after.listen_to(sight.events);
       Sight seen;
-      run_on(after, call, seen);
+      if (is_command(call.op)) seen.answer = after.apply(call.now, command_of(call));
       look_at(after, owners_, seen);
       seen.events = after.take_events();
       seen.keys = after.keys();

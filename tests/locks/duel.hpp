@@ -2,7 +2,7 @@
 // seen of the two must agree after each of them.
 //
 //   Duel duel(setup);
-//   for (const Command& command : commands) duel.run_command(command);
+//   for (const Draft& command : commands) duel.run_command(command);
 //
 // Not thread-safe.
 #pragma once
@@ -37,20 +37,19 @@ struct Call {
   Op op = Op::kAdvance;
   Instant now{0};
   OwnerId owner{};
-  KeyName key{};
+  Key key{};
   Request request{};
   std::chrono::seconds timeout{0};
   Token token{};
-  std::uint64_t first = 0;              ///< a fence
-  std::uint64_t end = 0;                ///< a fence
-  std::vector<std::uint64_t> untold{};  ///< fences
+  std::uint64_t first = 0;                   ///< a fence
+  std::uint64_t end = 0;                     ///< a fence
+  std::vector<std::uint64_t> undelivered{};  ///< fences
   std::size_t amount = 0;
 };
 
 /// Everything that can be seen of a table after a call.
 struct Sight {
   Answer answer{};
-  std::size_t number = 0;  ///< what the call returned, if not an answer
   std::vector<Event> events;
   TableCounts counts;
   Instant next_deadline{0};
@@ -60,11 +59,10 @@ struct Sight {
   std::vector<bool> has_claims;  ///< of the open owners
 
   friend bool operator==(const Sight& left, const Sight& right) {
-    return same_answer(left.answer, right.answer) && left.number == right.number &&
-           left.events == right.events && same_counts(left.counts, right.counts) &&
-           left.next_deadline == right.next_deadline && left.next_fence == right.next_fence &&
-           left.fences_left == right.fences_left && left.keys == right.keys &&
-           left.has_claims == right.has_claims;
+    return left.answer == right.answer && left.events == right.events &&
+           same_counts(left.counts, right.counts) && left.next_deadline == right.next_deadline &&
+           left.next_fence == right.next_fence && left.fences_left == right.fences_left &&
+           left.keys == right.keys && left.has_claims == right.has_claims;
   }
 
   static bool same_counts(const TableCounts& left, const TableCounts& right) {
@@ -96,7 +94,7 @@ class Duel {
   explicit Duel(const Setup& setup);
 
   /// Makes the call that the command means in this state, if it means any.
-  void run_command(const Command& command);
+  void run_command(const Draft& command);
   void perform(Call call);
 
   [[nodiscard]] const std::vector<std::pair<Call, Sight>>& history() const { return history_; }
@@ -108,11 +106,11 @@ class Duel {
   [[noreturn]] void fail(const std::string& what) const;
 
   // From a command to a call.
-  [[nodiscard]] bool fill_in(const Command& command, Call& call);
-  [[nodiscard]] bool fill_in_token(const Command& command, Call& call) const;
+  [[nodiscard]] bool fill_in(const Draft& command, Call& call);
+  [[nodiscard]] bool fill_in_token(const Draft& command, Call& call) const;
   [[nodiscard]] Instant time_of(Step step) const;
   void learn_tokens();
-  [[nodiscard]] KeyName key_of_salt(std::uint64_t salt) const;
+  [[nodiscard]] Key key_of_salt(std::uint64_t salt) const;
 
   OwnerId open_owner();
 
@@ -130,8 +128,8 @@ class Duel {
   std::vector<OwnerId> owners_;  ///< open ones
   std::vector<OwnerId> all_owners_;
   std::size_t most_owners_ = 0;
-  std::vector<std::pair<KeyName, Token>> tokens_;
-  std::vector<std::pair<OwnerId, KeyName>> enqueued_;
+  std::vector<std::pair<Key, Token>> tokens_;
+  std::vector<std::pair<OwnerId, Key>> enqueued_;
   std::uint64_t next_salt_ = 1;
   std::uint64_t fence_before_ = 0;
   /// Late enough for the longest lease of all to end beyond the end of time.

@@ -104,7 +104,7 @@ TEST(FenceTest, waiters_share_what_is_left_in_their_order) {
   t.acquire(second, kJob, 60s);
   EXPECT_TRUE(t.release(kJob, token));
   EXPECT_THAT(t.heard(), ElementsAre(Granted(first)));
-  EXPECT_TRUE(t.release(kJob, t.latest_told));
+  EXPECT_TRUE(t.release(kJob, t.latest_granted));
   EXPECT_THAT(t.heard(), ElementsAre(WaitOver(second, Outcome::kNoFence)));
 }
 
@@ -113,7 +113,7 @@ TEST(FenceTest, table_works_again_once_fences_are_reserved) {
   const OwnerId owner = t.owner();
   EXPECT_TRUE(t.release(kJob, t.hold(kJob)));
   EXPECT_EQ(t.acquire(owner, kJob, 5s).outcome, Outcome::kNoFence);
-  t.table.reserve_fences(2, 4);
+  t.apply(ReserveFences{2, 4});
   const Token token = t.hold(owner, kJob);
   EXPECT_EQ(token.fence, 2U);
   EXPECT_EQ(t.table.fences_left(), 1U);
@@ -122,7 +122,7 @@ TEST(FenceTest, table_works_again_once_fences_are_reserved) {
 TEST(FenceTest, range_that_begins_at_the_next_fence_continues) {
   TestTable t({}, 5);
   EXPECT_EQ(t.hold(kJob).fence, 1U);
-  t.table.reserve_fences(t.table.next_fence(), 11);
+  t.apply(ReserveFences{t.table.next_fence(), 11});
   EXPECT_EQ(t.table.fences_left(), 9U);
   EXPECT_EQ(t.hold(kOther).fence, 2U);
 }
@@ -130,13 +130,13 @@ TEST(FenceTest, range_that_begins_at_the_next_fence_continues) {
 TEST(FenceTest, range_that_follows_a_used_one_continues) {
   TestTable t({}, 1);
   EXPECT_EQ(t.hold(kJob).fence, 1U);
-  t.table.reserve_fences(2, 4);
+  t.apply(ReserveFences{2, 4});
   EXPECT_EQ(t.hold(kOther).fence, 2U);
 }
 
 TEST(FenceTest, range_after_a_gap_skips_what_lies_before_it) {
   TestTable t({}, 5);
-  t.table.reserve_fences(100, 102);
+  t.apply(ReserveFences{100, 102});
   EXPECT_EQ(t.table.next_fence(), 100U);
   EXPECT_EQ(t.table.fences_left(), 2U);
   EXPECT_EQ(t.hold(kJob).fence, 100U);
@@ -144,21 +144,21 @@ TEST(FenceTest, range_after_a_gap_skips_what_lies_before_it) {
 
 TEST(FenceTest, reserving_never_lowers_a_fence) {
   TestTable t({}, 0);
-  t.table.reserve_fences(100, 110);
+  t.apply(ReserveFences{100, 110});
   EXPECT_EQ(t.hold(kJob).fence, 100U);
-  t.table.reserve_fences(1, 50);
+  t.apply(ReserveFences{1, 50});
   EXPECT_EQ(t.table.next_fence(), 101U);
   EXPECT_EQ(t.table.fences_left(), 9U);
-  t.table.reserve_fences(50, 105);
+  t.apply(ReserveFences{50, 105});
   EXPECT_EQ(t.hold(kOther).fence, 101U);
-  t.table.reserve_fences(0, 0);
+  t.apply(ReserveFences{0, 0});
   EXPECT_EQ(t.hold(kThird).fence, 102U);
 }
 
 TEST(FenceTest, fences_are_granted_in_turn_whatever_the_key) {
   TestTable t;
   std::uint64_t expected = 1;
-  for (const KeyName& key : {kJob, kOther, kThird, kPool}) {
+  for (const Key& key : {kJob, kOther, kThird, kPool}) {
     EXPECT_EQ(t.table.next_fence(), expected);
     EXPECT_EQ(t.hold(key).fence, expected++);
   }

@@ -9,7 +9,7 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
 // Holds a key and gives it back at a time.
-void use(TestTable& t, const KeyName& key, seconds until) {
+void use(TestTable& t, const Key& key, seconds until) {
   const Token token = t.hold(key, {.lease = 1'000s});
   t.now = until;
   EXPECT_TRUE(t.release(key, token));
@@ -126,7 +126,7 @@ TEST(MaxWaitersTest, places_given_up_are_free_again) {
   t.hold(kJob, {.lease = 100s});
   const OwnerId owner = t.owner();
   t.acquire(owner, kJob, 5s);
-  t.table.cancel_wait(t.now, owner);
+  t.apply(CancelWait{owner});
   EXPECT_EQ(t.acquire(owner, kJob, 5s).outcome, Outcome::kQueued);
   t.now = 5s;
   EXPECT_EQ(t.acquire(t.owner(), kJob, 5s).outcome, Outcome::kQueued);
@@ -158,7 +158,7 @@ TEST(MaxClaimsTest, grants_waits_and_places_are_counted_together) {
 TEST(MaxClaimsTest, whatever_ends_a_claim_makes_room_for_one) {
   TestTable t({.max_claims = 2});
   const auto one_more = [&](const std::string& name) {
-    const KeyName key{Kind::kLock, name};
+    const Key key{Kind::kLock, name};
     const OwnerId owner = t.owner();
     EXPECT_EQ(t.acquire(owner, key, 0s, {.lease = 1'000s}).outcome, Outcome::kGranted) << name;
     EXPECT_EQ(t.acquire(t.owner(), kThird, 0s).outcome, Outcome::kMaxLocks) << name;
@@ -175,10 +175,10 @@ TEST(MaxClaimsTest, whatever_ends_a_claim_makes_room_for_one) {
   one_more("after a timeout");
   const OwnerId waiting = t.owner();
   EXPECT_EQ(t.acquire(waiting, kJob, 5s).outcome, Outcome::kQueued);
-  t.table.cancel_wait(t.now, waiting);
+  t.apply(CancelWait{waiting});
   one_more("after a wait that was called off");
   EXPECT_EQ(t.enqueue(waiting, kJob).outcome, Outcome::kQueued);
-  t.table.give_up_place(t.now, waiting, kJob);
+  t.apply(GiveUpPlace{waiting, kJob});
   one_more("after a place that was given up");
   t.advance_to(20s);
   EXPECT_EQ(t.table.counts().claims, 0U) << "after the end of a lease";
@@ -226,7 +226,7 @@ TEST(MaxClaimsTest, other_refusals_come_first) {
   EXPECT_EQ(t.acquire(t.owner(), kPool, 5s).outcome, Outcome::kMaxWaiters);
   EXPECT_EQ(t.acquire(t.owner(), kPool, 5s, {.limit = 2}).outcome, Outcome::kLimitMismatch);
   EXPECT_EQ(t.enqueue(waiting, kPool).outcome, Outcome::kAlreadyEnqueued);
-  t.table.start_draining(t.now);
+  t.apply(StartDraining{});
   EXPECT_EQ(t.acquire(t.owner(), kPool, 5s).outcome, Outcome::kDraining);
 }
 
@@ -250,9 +250,9 @@ TEST(CollectIdleTest, drops_keys_at_the_bound_exactly) {
   TestTable t;
   use(t, kJob, 5s);
   t.now = 15s - 1ns;
-  EXPECT_EQ(t.table.collect_idle(t.now, 10s, 9), 0U);
+  EXPECT_EQ(t.collect_idle(10s, 9), 0U);
   t.now = 15s;
-  EXPECT_EQ(t.table.collect_idle(t.now, 10s, 9), 1U);
+  EXPECT_EQ(t.collect_idle(10s, 9), 1U);
   EXPECT_FALSE(t.has(kJob));
 }
 
@@ -262,12 +262,12 @@ TEST(CollectIdleTest, drops_the_longest_idle_first_and_keeps_to_its_budget) {
   use(t, kJob, 2s);
   use(t, kOther, 3s);
   t.now = 100s;
-  EXPECT_EQ(t.table.collect_idle(t.now, 0s, 0), 0U);
-  EXPECT_EQ(t.table.collect_idle(t.now, 0s, 2), 2U);
+  EXPECT_EQ(t.collect_idle(0s, 0), 0U);
+  EXPECT_EQ(t.collect_idle(0s, 2), 2U);
   EXPECT_TRUE(t.has(kOther));
   EXPECT_EQ(t.table.counts().keys, 1U);
-  EXPECT_EQ(t.table.collect_idle(t.now, 0s, 2), 1U);
-  EXPECT_EQ(t.table.collect_idle(t.now, 0s, 2), 0U);
+  EXPECT_EQ(t.collect_idle(0s, 2), 1U);
+  EXPECT_EQ(t.collect_idle(0s, 2), 0U);
 }
 
 TEST(CollectIdleTest, leaves_held_keys_alone) {
@@ -275,7 +275,7 @@ TEST(CollectIdleTest, leaves_held_keys_alone) {
   t.hold(kJob, {.lease = 1'000s});
   use(t, kOther, 1s);
   t.now = 500s;
-  EXPECT_EQ(t.table.collect_idle(t.now, 0s, 9), 1U);
+  EXPECT_EQ(t.collect_idle(0s, 9), 1U);
   EXPECT_TRUE(t.has(kJob));
 }
 
@@ -284,7 +284,7 @@ TEST(CollectIdleTest, stops_at_the_first_key_that_is_not_idle_long_enough) {
   use(t, kJob, 1s);
   use(t, kOther, 8s);
   t.now = 10s;
-  EXPECT_EQ(t.table.collect_idle(t.now, 5s, 9), 1U);
+  EXPECT_EQ(t.collect_idle(5s, 9), 1U);
   EXPECT_TRUE(t.has(kOther));
 }
 
@@ -292,7 +292,7 @@ TEST(CollectIdleTest, what_its_budget_leaves_is_dropped_by_new_keys_two_at_a_tim
   TestTable t;
   for (int i = 0; i < 10; ++i) use(t, {Kind::kLock, std::to_string(i)}, seconds(i));
   t.now = 18s;
-  EXPECT_EQ(t.table.collect_idle(t.now, 10s, 2), 2U);  // 7 more are due
+  EXPECT_EQ(t.collect_idle(10s, 2), 2U);  // 7 more are due
   for (const std::size_t left : {8U - 2U + 1U, 7U - 2U + 1U, 6U - 2U + 1U, 5U - 1U + 1U, 6U, 7U}) {
     t.hold({Kind::kSemaphore, std::to_string(left) + "." + std::to_string(++t.salt)});
     EXPECT_EQ(t.table.counts().keys, left);
@@ -306,7 +306,7 @@ TEST(CollectIdleTest, keys_held_and_those_not_idle_for_long_enough_are_left_alon
   use(t, kOther, 1s);
   use(t, kThird, 2s);
   t.now = 11s;
-  EXPECT_EQ(t.table.collect_idle(t.now, 10s, 0), 0U);
+  EXPECT_EQ(t.collect_idle(10s, 0), 0U);
   t.hold({Kind::kLock, "new"});
   EXPECT_FALSE(t.has(kOther));
   EXPECT_TRUE(t.has(kThird) && t.has(kJob));
@@ -324,11 +324,11 @@ TEST(CollectIdleTest, keeps_up_with_keys_that_are_used_once_however_fast_they_co
     for (int tick = 0; tick < 40; ++tick) {
       for (std::size_t i = 0; i < kATick; ++i) {
         const std::string name = std::to_string(number++);
-        const KeyName key{Kind::kLock, name};
+        const Key key{Kind::kLock, name};
         t.now = 50ms * tick + 50ms * i / kATick;
         ASSERT_TRUE(t.release(key, t.hold(owner, key)));
       }
-      t.table.collect_idle(t.now, max_idle, kBudget);
+      t.collect_idle(max_idle, kBudget);
       // What comes during the idle time and one tick, and what is being collected.
       ASSERT_LE(t.table.counts().keys, (max_idle / 50ms + 2) * kATick) << "tick " << tick;
     }
@@ -344,7 +344,7 @@ TEST(CollectIdleTest, order_of_idle_keys_survives_states_that_are_cleared_late) 
   t.now = 3s;
   t.close(owner);
   t.now = 4s;
-  EXPECT_EQ(t.table.collect_idle(t.now, 2s, 9), t.has(kJob) ? 1U : 2U);
+  EXPECT_EQ(t.collect_idle(2s, 9), t.has(kJob) ? 1U : 2U);
   EXPECT_FALSE(t.has(kOther));
 }
 

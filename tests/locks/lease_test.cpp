@@ -58,7 +58,7 @@ TEST(LeaseTest, every_call_notices_that_a_lease_is_over) {
         EXPECT_FALSE(t.renew(kJob, token, 10s));
         break;
       case 5:
-        t.table.cancel_wait(t.now, caller);
+        t.apply(CancelWait{caller});
         break;
       case 6:
         t.close(caller);
@@ -67,13 +67,13 @@ TEST(LeaseTest, every_call_notices_that_a_lease_is_over) {
         t.close_keeping_grants(caller);
         break;
       case 8:
-        t.table.start_draining(t.now);
+        t.apply(StartDraining{});
         break;
       case 9:
-        EXPECT_EQ(t.table.collect_idle(t.now, 0s, 1), 1U);
+        EXPECT_EQ(t.collect_idle(0s, 1), 1U);
         break;
       default:
-        t.table.advance(t.now);
+        t.apply(Advance{});
     }
     EXPECT_THAT(t.heard(), ElementsAre(Expired(owner, kJob))) << "call " << call;
   }
@@ -93,7 +93,7 @@ TEST(LeaseTest, expired_lease_goes_to_next_waiter) {
 TEST(LeaseTest, many_leases_that_are_over_end_in_the_order_of_their_deadlines) {
   TestTable t;
   const OwnerId owner = t.owner();
-  const std::vector<KeyName> keys{kJob, kOther, kThird, kPool};
+  const std::vector<Key> keys{kJob, kOther, kThird, kPool};
   const std::vector<seconds> leases{4s, 2s, 3s, 1s};
   for (std::size_t i = 0; i < keys.size(); ++i) t.hold(owner, keys[i], {.lease = leases[i]});
   t.advance_to(100s);
@@ -187,12 +187,12 @@ TEST(ReleaseTest, second_release_is_refused) {
 TEST(ReleaseTest, wrong_salt_fence_key_or_kind_is_refused) {
   for (const std::uint32_t limit : {1U, 2U}) {
     TestTable t;
-    const KeyName pool_lock{Kind::kLock, kPool.name};
-    const KeyName other_pool{Kind::kSemaphore, "other pool"};
+    const Key pool_lock{Kind::kLock, kPool.name};
+    const Key other_pool{Kind::kSemaphore, "other pool"};
     const Token token = t.hold(kPool, {.limit = limit});
     const Token other = t.hold(other_pool, {.limit = limit});
     t.hold(pool_lock);
-    const std::vector<std::pair<KeyName, Token>> wrong{
+    const std::vector<std::pair<Key, Token>> wrong{
         {kPool, {token.fence, token.salt ^ 1}},
         {kPool, {token.fence, token.salt ^ (std::uint64_t{1} << 63)}},
         {kPool, {token.fence + 100, token.salt}},
@@ -233,9 +233,9 @@ TEST(ReleaseTest, slot_goes_to_the_head_of_the_queue_before_release_returns) {
   t.acquire(waiter, kJob, 60s);
   EXPECT_TRUE(t.release(kJob, token));
   EXPECT_THAT(t.heard(), ElementsAre(Granted(waiter)));
-  EXPECT_GT(t.latest_told.fence, token.fence);
+  EXPECT_GT(t.latest_granted.fence, token.fence);
   EXPECT_FALSE(t.release(kJob, token));
-  EXPECT_TRUE(t.release(kJob, t.latest_told));
+  EXPECT_TRUE(t.release(kJob, t.latest_granted));
 }
 
 }  // namespace

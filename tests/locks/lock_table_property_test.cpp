@@ -26,16 +26,16 @@ using std::chrono::seconds;
 
 RC_GTEST_PROP(LockTableProperty, table_does_what_the_naive_model_does, ()) {
   const Setup setup = *any_setup();
-  const std::vector<Command> commands = *any_commands();
+  const std::vector<Draft> commands = *any_commands();
   Duel duel(setup);
-  for (const Command& command : commands) duel.run_command(command);
+  for (const Draft& command : commands) duel.run_command(command);
 }
 
 RC_GTEST_PROP(LockTableProperty, closing_every_owner_leaves_nothing, ()) {
   const Setup setup = *any_setup();
-  const std::vector<Command> commands = *any_commands();
+  const std::vector<Draft> commands = *any_commands();
   Duel duel(setup);
-  for (const Command& command : commands) {
+  for (const Draft& command : commands) {
     if (command.op != Op::kCloseOwnerKeepingGrants) duel.run_command(command);
   }
   while (!duel.owners().empty()) {
@@ -46,15 +46,15 @@ RC_GTEST_PROP(LockTableProperty, closing_every_owner_leaves_nothing, ()) {
   RC_ASSERT(table.counts().lock_waiters + table.counts().semaphore_waiters == 0U);
   RC_ASSERT(table.next_deadline() == kNever);
   const std::size_t keys = table.counts().keys;
-  RC_ASSERT(table.collect_idle(duel.now(), Instant(0), keys) == keys);
+  RC_ASSERT(table.apply(duel.now(), CollectIdle{Instant(0), keys}).dropped == keys);
   RC_ASSERT(keys_of(table).empty());
 }
 
 RC_GTEST_PROP(LockTableProperty, time_alone_ends_everything_that_does_not_last_for_ever, ()) {
   const Setup setup = *any_setup();
-  std::vector<Command> commands = *any_commands();
+  std::vector<Draft> commands = *any_commands();
   Duel duel(setup);
-  for (Command& command : commands) {
+  for (Draft& command : commands) {
     command.lease = std::min(command.lease, seconds(5));
     command.timeout = std::min(command.timeout, seconds(5));
     duel.run_command(command);
@@ -68,9 +68,9 @@ RC_GTEST_PROP(LockTableProperty, time_alone_ends_everything_that_does_not_last_f
 
 RC_GTEST_PROP(LockTableProperty, same_calls_give_the_same_table_whatever_its_secret, ()) {
   const Setup setup = *any_setup();
-  const std::vector<Command> commands = *any_commands();
+  const std::vector<Draft> commands = *any_commands();
   Duel duel(setup);
-  for (const Command& command : commands) duel.run_command(command);
+  for (const Draft& command : commands) duel.run_command(command);
 
   Recorder recorder;
   TableOptions options = setup.options;
@@ -80,7 +80,7 @@ RC_GTEST_PROP(LockTableProperty, same_calls_give_the_same_table_whatever_its_sec
   for (const auto& [call, before] : duel.history()) {
     Sight sight;
     if (call.op == Op::kOpenOwner) {
-      owners.push_back(again.open_owner());
+      owners.push_back(again.apply(call.now, OpenOwner{}).owner);
       if (owners.back() != call.owner) RC_FAIL("the same calls gave other owners");
     }
     run(again, call, sight);
@@ -88,7 +88,7 @@ RC_GTEST_PROP(LockTableProperty, same_calls_give_the_same_table_whatever_its_sec
       std::erase(owners, call.owner);
     }
     look(again, owners, sight);
-    sight.events = recorder.take();
+    sight.events = recorder.events();
     sight.keys = keys_of(again);
     sort_by_name(sight.keys);
     if (!(sight == before)) RC_FAIL("the same calls gave another table");
@@ -105,19 +105,21 @@ RC_GTEST_PROP(LockTableProperty, waiters_are_granted_in_the_order_in_which_they_
   const auto leavers = *rc::gen::container<std::vector<bool>>(rc::gen::arbitrary<bool>());
   Recorder recorder;
   LockTable table({}, recorder);
-  table.reserve_fences(1, 1'000'000);
-  const KeyName pool{Kind::kSemaphore, "pool"};
+  table.apply(0s, ReserveFences{1, 1'000'000});
+  const Key pool{Kind::kSemaphore, "pool"};
 
   std::vector<Token> held;
   for (std::uint32_t i = 0; i < limit; ++i) {
-    const Answer answer = table.acquire(0s, table.open_owner(), {pool, limit, 100s, i}, 0s);
+    const Answer answer =
+        table.apply(0s, Acquire{table.apply(0s, OpenOwner{}).owner, {pool, limit, 100s, i}, 0s});
     RC_ASSERT(answer.outcome == Outcome::kGranted);
     held.push_back(answer.token);
   }
   std::vector<OwnerId> waiters;
   for (std::size_t i = 0; i < leavers.size(); ++i) {
-    waiters.push_back(table.open_owner());
-    const Answer answer = table.acquire(0s, waiters[i], {pool, limit, 100s, limit + i}, 100s);
+    waiters.push_back(table.apply(0s, OpenOwner{}).owner);
+    const Answer answer =
+        table.apply(0s, Acquire{waiters[i], {pool, limit, 100s, limit + i}, 100s});
     RC_ASSERT(answer.outcome == Outcome::kQueued);
   }
   std::vector<OwnerId> expected;
@@ -125,15 +127,15 @@ RC_GTEST_PROP(LockTableProperty, waiters_are_granted_in_the_order_in_which_they_
     if (!leavers[i]) {
       expected.push_back(waiters[i]);
     } else if (i % 2 == 0) {
-      table.cancel_wait(1s, waiters[i]);
+      table.apply(1s, CancelWait{waiters[i]});
     } else {
-      table.close_owner(1s, waiters[i]);
+      table.apply(1s, CloseOwner{waiters[i]});
     }
   }
   std::vector<OwnerId> granted;
   for (std::size_t i = 0; i < held.size(); ++i) {
-    RC_ASSERT(table.release(2s, pool, held[i]));
-    for (const Event& event : recorder.take()) {
+    RC_ASSERT(table.apply(2s, Release{pool, held[i]}).outcome == Outcome::kDone);
+    for (const Event& event : recorder.events()) {
       RC_ASSERT(event.outcome == Outcome::kGranted);
       granted.push_back(event.owner);
       held.push_back({event.fence, event.salt});

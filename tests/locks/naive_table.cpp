@@ -50,7 +50,16 @@ bool operator==(const NaiveTable& left, const NaiveTable& right) {
   return left.state() == right.state();
 }
 
+Answer NaiveTable::apply(Instant now, const Command& command) {
+  return std::visit([&](const auto& any) { return carry_out(now, any); }, command);
+}
+
 // --- Time ---
+
+Answer NaiveTable::carry_out(Instant now, const Advance& /*command*/) {
+  advance(now);
+  return {};
+}
 
 Instant NaiveTable::after(seconds delay) const {
   return delay > std::chrono::floor<seconds>(kNever - now_) ? kNever : now_ + delay;
@@ -77,7 +86,7 @@ void NaiveTable::advance(Instant now) {
     const std::vector<Due> candidates = due();
     if (candidates.empty()) return;
     const Due chosen = candidates[choices_->pick(candidates.size())];
-    Key& key = keys_[chosen.key];
+    KeyState& key = keys_[chosen.key];
     std::vector<Claim>& claims = chosen.held ? key.holders : key.queue;
     Claim claim = claims[chosen.position];
     claims.erase(claims.begin() + static_cast<std::ptrdiff_t>(chosen.position));
@@ -87,8 +96,8 @@ void NaiveTable::advance(Instant now) {
     }
     note(lease_expired_event(claim.owner, {key.kind, key.name}));
     if (claim.in_phase_one) {
-      claim.spent_on = Outcome::kLeaseExpired;
-      key.spent.push_back(claim);
+      claim.ended_with = Outcome::kLeaseExpired;
+      key.ended.push_back(claim);
     }
     settle(key);
   }
@@ -96,7 +105,7 @@ void NaiveTable::advance(Instant now) {
 
 Instant NaiveTable::next_deadline() const {
   Instant earliest = kNever;
-  for (const Key& key : keys_) {
+  for (const KeyState& key : keys_) {
     for (const Claim& claim : key.holders) earliest = std::min(earliest, claim.deadline);
     for (const Claim& claim : key.queue) earliest = std::min(earliest, claim.deadline);
   }
@@ -105,13 +114,16 @@ Instant NaiveTable::next_deadline() const {
 
 // --- Grants ---
 
+Answer NaiveTable::granted_answer(const Claim& claim) {
+  return {.outcome = Outcome::kGranted,
+          .repeated = claim.answers > 1,
+          .token = {claim.fence, claim.salt},
+          .lease = claim.lease};
+}
+
 void NaiveTable::say(const Claim& claim, Outcome outcome) {
-  Answer answer{.outcome = outcome};
-  if (outcome == Outcome::kGranted) {
-    answer.token = {claim.fence, claim.salt};
-    answer.lease = claim.lease;
-  }
-  note(wait_over_event(claim.owner, answer));
+  const bool granted = outcome == Outcome::kGranted;
+  note(wait_over_event(claim.owner, granted ? granted_answer(claim) : Answer{outcome}));
 }
 
 void NaiveTable::note(const Event& event) {
@@ -120,7 +132,7 @@ void NaiveTable::note(const Event& event) {
   events_.push_back(event);
 }
 
-void NaiveTable::grant(Key& key, Claim claim) {
+void NaiveTable::grant(KeyState& key, Claim claim) {
   claim.fence = next_fence_++;
   claim.granted_at = now_;
   claim.deadline = after(claim.lease);
@@ -130,18 +142,18 @@ void NaiveTable::grant(Key& key, Claim claim) {
 
 // Free slots go to the head of the queue, for as long as there are both. A key that nobody holds
 // afterwards is idle.
-void NaiveTable::settle(Key& key) {
+void NaiveTable::settle(KeyState& key) {
   while (!key.queue.empty() && key.holders.size() < key.limit) {
     Claim head = key.queue.front();
     key.queue.erase(key.queue.begin());
     if (fences_left() > 0) {
-      head.told = head.in_phase_one ? 0 : 1;
+      head.answers = head.in_phase_one ? 0 : 1;
       grant(key, head);
-      if (head.told > 0) say(key.holders.back(), Outcome::kGranted);
+      if (head.answers > 0) say(key.holders.back(), Outcome::kGranted);
     } else if (head.in_phase_one) {
-      head.spent_on = Outcome::kNoFence;
+      head.ended_with = Outcome::kNoFence;
       head.deadline = kNever;
-      key.spent.push_back(head);
+      key.ended.push_back(head);
     } else {
       say(head, Outcome::kNoFence);
     }
@@ -154,9 +166,9 @@ void NaiveTable::settle(Key& key) {
 template <class Predicate>
 void NaiveTable::release_where(Predicate wanted) {
   for (;;) {
-    std::vector<Key*> contended;
-    Key* quiet = nullptr;
-    for (Key& key : keys_) {
+    std::vector<KeyState*> contended;
+    KeyState* quiet = nullptr;
+    for (KeyState& key : keys_) {
       if (std::none_of(key.holders.begin(), key.holders.end(), wanted)) continue;
       if (key.queue.empty()) {
         quiet = &key;
@@ -165,7 +177,7 @@ void NaiveTable::release_where(Predicate wanted) {
       }
     }
     if (quiet == nullptr && contended.empty()) return;
-    Key& key = quiet != nullptr ? *quiet : *contended[choices_->pick(contended.size())];
+    KeyState& key = quiet != nullptr ? *quiet : *contended[choices_->pick(contended.size())];
     key.holders.erase(std::find_if(key.holders.begin(), key.holders.end(), wanted));
     settle(key);
   }
@@ -173,15 +185,15 @@ void NaiveTable::release_where(Predicate wanted) {
 
 // --- Keys ---
 
-NaiveTable::Key* NaiveTable::find(const KeyName& name) {
-  for (Key& key : keys_) {
+NaiveTable::KeyState* NaiveTable::find(const Key& name) {
+  for (KeyState& key : keys_) {
     if (key.kind == name.kind && key.name == name.name) return &key;
   }
   return nullptr;
 }
 
-NaiveTable::Claim* NaiveTable::find_holder(const KeyName& name, const Token& token) {
-  Key* key = find(name);
+NaiveTable::Claim* NaiveTable::find_holder(const Key& name, const Token& token) {
+  KeyState* key = find(name);
   if (key == nullptr) return nullptr;
   for (Claim& claim : key->holders) {
     if (claim.fence == token.fence && claim.salt == token.salt) return &claim;
@@ -194,7 +206,7 @@ NaiveTable::Claim* NaiveTable::find_holder(const KeyName& name, const Token& tok
 bool NaiveTable::make_room() {
   if (options_.max_locks == 0 || keys_.size() < options_.max_locks) return true;
   Instant longest = kNever;
-  for (const Key& key : keys_) {
+  for (const KeyState& key : keys_) {
     if (key.idle_since) longest = std::min(longest, *key.idle_since);
   }
   std::vector<std::size_t> candidates;
@@ -211,10 +223,10 @@ bool NaiveTable::full_of_claims() const {
   return options_.max_claims != 0 && counts().claims >= options_.max_claims;
 }
 
-std::size_t NaiveTable::collect_idle(Instant now, Instant max_idle, std::size_t budget) {
+Answer NaiveTable::carry_out(Instant now, const CollectIdle& command) {
   advance(now);
-  overdue_after_ = max_idle;
-  return drop_idle(max_idle, budget);
+  overdue_after_ = command.max_idle;
+  return {.dropped = drop_idle(command.max_idle, command.budget)};
 }
 
 std::size_t NaiveTable::drop_idle(Instant max_idle, std::size_t budget) {
@@ -222,8 +234,8 @@ std::size_t NaiveTable::drop_idle(Instant max_idle, std::size_t budget) {
     Instant longest = kNever;
     std::vector<std::size_t> candidates;
     for (std::size_t i = 0; i < keys_.size(); ++i) {
-      const Key& key = keys_[i];
-      if (!key.idle_since || !key.spent.empty() || now_ - *key.idle_since < max_idle) continue;
+      const KeyState& key = keys_[i];
+      if (!key.idle_since || !key.ended.empty() || now_ - *key.idle_since < max_idle) continue;
       if (*key.idle_since < longest) candidates.clear();
       longest = std::min(longest, *key.idle_since);
       if (*key.idle_since == longest) candidates.push_back(i);
@@ -237,30 +249,31 @@ std::size_t NaiveTable::drop_idle(Instant max_idle, std::size_t budget) {
   }
 }
 
-// A key counts as idle anew when a spent state is taken from it.
-void NaiveTable::clear_spent(Key& key, OwnerId owner) {
+// A key counts as idle anew when a ended state is taken from it.
+void NaiveTable::clear_ended(KeyState& key, OwnerId owner) {
   const auto of_owner = [&](const Claim& claim) { return claim.owner == owner; };
-  if (std::erase_if(key.spent, of_owner) > 0 && key.idle_since) key.idle_since = now_;
+  if (std::erase_if(key.ended, of_owner) > 0 && key.idle_since) key.idle_since = now_;
 }
 
 // --- Requests ---
 
-Answer NaiveTable::acquire(Instant now, OwnerId owner, const Request& request, seconds timeout) {
+Answer NaiveTable::carry_out(Instant now, const Acquire& command) {
   advance(now);
   if (draining_) return {Outcome::kDraining};
-  return ask(owner, request, timeout);
+  return ask(command.owner, command.request, command.timeout);
 }
 
-Answer NaiveTable::enqueue(Instant now, OwnerId owner, const Request& request) {
+Answer NaiveTable::carry_out(Instant now, const Enqueue& command) {
+  const auto& [owner, request] = command;
   advance(now);
   if (draining_) return {Outcome::kDraining};
-  if (Key* key = find(request.key)) {
+  if (KeyState* key = find(request.key)) {
     for (const auto* claims : {&key->holders, &key->queue}) {
       for (const Claim& claim : *claims) {
-        if (claim.owner == owner && claim.in_phase_one) return {Outcome::kAlreadyEnqueued};
+        if (claim.owner == command.owner && claim.in_phase_one) return {Outcome::kAlreadyEnqueued};
       }
     }
-    clear_spent(*key, owner);
+    clear_ended(*key, owner);
   }
   return ask(owner, request, std::nullopt);
 }
@@ -271,8 +284,8 @@ Answer NaiveTable::ask(OwnerId owner, const Request& request, std::optional<seco
               .salt = request.salt,
               .lease = request.lease,
               .in_phase_one = !timeout,
-              .told = 1};
-  Key* key = find(request.key);
+              .answers = 1};
+  KeyState* key = find(request.key);
   if (key != nullptr && key->limit != request.limit) return {Outcome::kLimitMismatch};
   if (key == nullptr || key->holders.size() < key->limit) {
     if (fences_left() == 0) return {Outcome::kNoFence};
@@ -291,23 +304,25 @@ Answer NaiveTable::ask(OwnerId owner, const Request& request, std::optional<seco
     }
     grant(*key, claim);
     const Claim& granted = key->holders.back();
-    return {Outcome::kGranted, {granted.fence, granted.salt}, granted.lease};
+    return granted_answer(granted);
   }
   if (timeout == seconds(0)) return {Outcome::kTimeout};
   if (options_.max_waiters != 0 && key->queue.size() >= options_.max_waiters) {
     return {Outcome::kMaxWaiters};
   }
   if (full_of_claims()) return {Outcome::kMaxLocks};
-  claim.told = 0;
+  claim.answers = 0;
   if (timeout) claim.deadline = after(*timeout);
   key->queue.push_back(claim);
   return {Outcome::kQueued};
 }
 
-Answer NaiveTable::wait(Instant now, OwnerId owner, const KeyName& name, seconds timeout) {
+Answer NaiveTable::carry_out(Instant now, const Wait& command) {
+  const OwnerId owner = command.owner;
+  const seconds timeout = command.timeout;
   advance(now);
   if (draining_) return {Outcome::kDraining};
-  Key* key = find(name);
+  KeyState* key = find(command.key);
   if (key == nullptr) return {Outcome::kNotEnqueued};
   const auto sought = [&](const Claim& claim) {
     return claim.owner == owner && claim.in_phase_one;
@@ -315,9 +330,9 @@ Answer NaiveTable::wait(Instant now, OwnerId owner, const KeyName& name, seconds
   if (auto held = std::find_if(key->holders.begin(), key->holders.end(), sought);
       held != key->holders.end()) {
     held->in_phase_one = false;
-    ++held->told;
+    ++held->answers;
     held->deadline = after(held->lease);
-    return {Outcome::kGranted, {held->fence, held->salt}, held->lease};
+    return granted_answer(*held);
   }
   if (auto queued = std::find_if(key->queue.begin(), key->queue.end(), sought);
       queued != key->queue.end()) {
@@ -329,118 +344,124 @@ Answer NaiveTable::wait(Instant now, OwnerId owner, const KeyName& name, seconds
     queued->deadline = after(timeout);
     return {Outcome::kQueued};
   }
-  if (auto spent = std::find_if(key->spent.begin(), key->spent.end(), sought);
-      spent != key->spent.end()) {
-    const Outcome why = spent->spent_on;
-    clear_spent(*key, owner);
+  if (auto ended = std::find_if(key->ended.begin(), key->ended.end(), sought);
+      ended != key->ended.end()) {
+    const Outcome why = ended->ended_with;
+    clear_ended(*key, owner);
     return {why};
   }
   return {Outcome::kNotEnqueued};
 }
 
-void NaiveTable::cancel_wait(Instant now, OwnerId owner) {
-  for (Key& key : keys_) {
-    std::erase_if(key.queue,
-                  [&](const Claim& claim) { return claim.owner == owner && !claim.in_phase_one; });
+Answer NaiveTable::carry_out(Instant now, const CancelWait& command) {
+  for (KeyState& key : keys_) {
+    std::erase_if(key.queue, [&](const Claim& claim) {
+      return claim.owner == command.owner && !claim.in_phase_one;
+    });
   }
   advance(now);
+  return {};
 }
 
-void NaiveTable::cancel_waits(Instant now, OwnerId owner) {
-  for (Key& key : keys_) {
+Answer NaiveTable::carry_out(Instant now, const CancelWaits& command) {
+  const OwnerId owner = command.owner;
+  for (KeyState& key : keys_) {
     std::erase_if(key.queue, [&](const Claim& claim) { return claim.owner == owner; });
   }
   advance(now);
-  for (Key& key : keys_) clear_spent(key, owner);
-  release_where([&](const Claim& claim) { return claim.owner == owner && claim.told == 0; });
+  for (KeyState& key : keys_) clear_ended(key, owner);
+  release_where([&](const Claim& claim) { return claim.owner == owner && claim.answers == 0; });
+  return {};
 }
 
-void NaiveTable::give_up_place(Instant now, OwnerId owner, const KeyName& name) {
+Answer NaiveTable::carry_out(Instant now, const GiveUpPlace& command) {
   const auto sought = [&](const Claim& claim) {
-    return claim.owner == owner && claim.in_phase_one && claim.told == 0;
+    return claim.owner == command.owner && claim.in_phase_one && claim.answers == 0;
   };
-  if (Key* key = find(name)) std::erase_if(key->queue, sought);
+  if (KeyState* key = find(command.key)) std::erase_if(key->queue, sought);
   advance(now);
-  Key* key = find(name);
+  KeyState* key = find(command.key);
   if (key != nullptr && std::erase_if(key->holders, sought) > 0) settle(*key);
+  return {};
 }
 
-bool NaiveTable::release(Instant now, const KeyName& name, const Token& token) {
+Answer NaiveTable::carry_out(Instant now, const Release& command) {
   advance(now);
-  if (find_holder(name, token) == nullptr) return false;
-  Key& key = *find(name);
-  std::erase_if(key.holders, [&](const Claim& claim) { return claim.fence == token.fence; });
+  if (find_holder(command.key, command.token) == nullptr) return {Outcome::kNotHeld};
+  KeyState& key = *find(command.key);
+  std::erase_if(key.holders,
+                [&](const Claim& claim) { return claim.fence == command.token.fence; });
   settle(key);
-  return true;
+  return {};
 }
 
-bool NaiveTable::renew(Instant now, const KeyName& name, const Token& token, seconds lease) {
+Answer NaiveTable::carry_out(Instant now, const Renew& command) {
   advance(now);
-  Claim* claim = find_holder(name, token);
-  if (claim == nullptr) return false;
-  claim->deadline = after(lease);
-  return true;
+  Claim* claim = find_holder(command.key, command.token);
+  if (claim == nullptr) return {Outcome::kNotHeld};
+  claim->deadline = after(command.lease);
+  return {.lease = command.lease};
 }
 
 // --- Owners, fences, draining ---
 
-void NaiveTable::close_owner(Instant now, OwnerId owner) {
-  close_owner(now, owner, [](const Claim&) { return false; });
+Answer NaiveTable::carry_out(Instant /*now*/, const OpenOwner& /*command*/) {
+  assert(!"see `opened`");
+  return {};
 }
 
-void NaiveTable::close_owner_keeping_grants(Instant now, OwnerId owner,
-                                            const std::vector<std::uint64_t>& untold) {
-  const std::uint64_t unheard = next_fence_;
-  close_owner(now, owner, [&](const Claim& claim) {
-    return claim.fence < unheard &&
-           claim.told > std::count(untold.begin(), untold.end(), claim.fence);
-  });
-}
-
-void NaiveTable::close_owner(Instant now, OwnerId owner,
-                             const std::function<bool(const Claim&)>& keep) {
+Answer NaiveTable::carry_out(Instant now, const CloseOwner& command) {
+  const OwnerId owner = command.owner;
+  const std::uint64_t undelivered = next_fence_;
+  const auto stays = [&](const Claim& claim) {
+    return command.keeps_grants && claim.fence < undelivered &&
+           claim.answers > std::ranges::count(command.undelivered, claim.fence);
+  };
   advance(now);
-  for (Key& key : keys_) {
+  for (KeyState& key : keys_) {
     std::erase_if(key.queue, [&](const Claim& claim) { return claim.owner == owner; });
-    clear_spent(key, owner);
+    clear_ended(key, owner);
   }
-  release_where([&](const Claim& claim) { return claim.owner == owner && !keep(claim); });
-  for (Key& key : keys_) {
+  release_where([&](const Claim& claim) { return claim.owner == owner && !stays(claim); });
+  for (KeyState& key : keys_) {
     for (Claim& claim : key.holders) {
       // Nobody can come to collect it any more.
       if (claim.owner == owner) claim.in_phase_one = false;
     }
   }
   std::erase(owners_, owner);
+  return {};
 }
 
-void NaiveTable::reserve_fences(std::uint64_t first, std::uint64_t end) {
-  next_fence_ = std::max(next_fence_, first);
-  fence_end_ = std::max({fence_end_, end, next_fence_});
+Answer NaiveTable::carry_out(Instant /*now*/, const ReserveFences& command) {
+  next_fence_ = std::max(next_fence_, command.first);
+  fence_end_ = std::max({fence_end_, command.end, next_fence_});
+  return {};
 }
 
 // The order of the keys is open.
-void NaiveTable::start_draining(Instant now) {
+Answer NaiveTable::carry_out(Instant now, const StartDraining& /*command*/) {
   advance(now);
   draining_ = true;
   for (;;) {
-    std::vector<Key*> contended;
-    for (Key& key : keys_) {
+    std::vector<KeyState*> contended;
+    for (KeyState& key : keys_) {
       std::erase_if(key.queue, [](const Claim& claim) { return claim.in_phase_one; });
       if (!key.queue.empty()) contended.push_back(&key);
     }
     if (contended.empty()) break;
-    Key& key = *contended[choices_->pick(contended.size())];
+    KeyState& key = *contended[choices_->pick(contended.size())];
     for (const Claim& claim : key.queue) say(claim, Outcome::kDraining);
     key.queue.clear();
   }
-  release_where([](const Claim& claim) { return claim.told == 0; });
+  release_where([](const Claim& claim) { return claim.answers == 0; });
+  return {};
 }
 
 // --- Observation ---
 
 bool NaiveTable::blocked(OwnerId owner) const {
-  for (const Key& key : keys_) {
+  for (const KeyState& key : keys_) {
     for (const Claim& claim : key.queue) {
       if (claim.owner == owner && !claim.in_phase_one) return true;
     }
@@ -449,7 +470,7 @@ bool NaiveTable::blocked(OwnerId owner) const {
 }
 
 bool NaiveTable::has_claims(OwnerId owner) const {
-  for (const Key& key : keys_) {
+  for (const KeyState& key : keys_) {
     for (const Claim& claim : key.holders) {
       if (claim.owner == owner) return true;
     }
@@ -467,18 +488,18 @@ bool NaiveTable::remembers(OwnerId owner) const {
 TableCounts NaiveTable::counts() const {
   TableCounts counts;
   counts.keys = keys_.size();
-  for (const Key& key : keys_) {
+  for (const KeyState& key : keys_) {
     const bool lock = key.kind == Kind::kLock;
     (lock ? counts.locks_held : counts.semaphore_holders) += key.holders.size();
     (lock ? counts.lock_waiters : counts.semaphore_waiters) += key.queue.size();
-    counts.claims += key.holders.size() + key.queue.size() + key.spent.size();
+    counts.claims += key.holders.size() + key.queue.size() + key.ended.size();
   }
   return counts;
 }
 
 std::vector<KeyView> NaiveTable::keys() const {
   std::vector<KeyView> views;
-  for (const Key& key : keys_) {
+  for (const KeyState& key : keys_) {
     KeyView view{.kind = key.kind,
                  .name = key.name,
                  .limit = key.limit,

@@ -9,14 +9,13 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <tuple>
 #include <utility>
 #include <vector>
 
-#include "locks/types.hpp"
+#include "locks/command.hpp"
 #include "recorder.hpp"
 
 namespace dflockd::locks {
@@ -59,8 +58,7 @@ struct KeyView {
 KeyView view_of(const KeyInfo& info);
 void sort_by_name(std::vector<KeyView>& views);
 
-/// The functions have the names and the contracts of `LockTable`'s. Copyable: a copy goes its own
-/// way.
+/// Carries out commands as `LockTable` does. Copyable: a copy goes its own way.
 class NaiveTable {
  public:
   explicit NaiveTable(const TableOptions& options) : options_(options) {}
@@ -75,27 +73,14 @@ class NaiveTable {
 
   /// The real table's new owner.
   void opened(OwnerId owner) { owners_.push_back(owner); }
-  void close_owner(Instant now, OwnerId owner);
-  void close_owner_keeping_grants(Instant now, OwnerId owner,
-                                  const std::vector<std::uint64_t>& untold);
+
+  /// Any command but `OpenOwner`.
+  Answer apply(Instant now, const Command& command);
+
   [[nodiscard]] bool has_claims(OwnerId owner) const;
-
-  Answer acquire(Instant now, OwnerId owner, const Request& request, std::chrono::seconds timeout);
-  Answer enqueue(Instant now, OwnerId owner, const Request& request);
-  Answer wait(Instant now, OwnerId owner, const KeyName& key, std::chrono::seconds timeout);
-  void cancel_wait(Instant now, OwnerId owner);
-  void cancel_waits(Instant now, OwnerId owner);
-  void give_up_place(Instant now, OwnerId owner, const KeyName& key);
-  bool release(Instant now, const KeyName& key, const Token& token);
-  bool renew(Instant now, const KeyName& key, const Token& token, std::chrono::seconds lease);
-
-  void advance(Instant now);
   [[nodiscard]] Instant next_deadline() const;
-  void reserve_fences(std::uint64_t first, std::uint64_t end);
   [[nodiscard]] std::uint64_t next_fence() const { return next_fence_; }
   [[nodiscard]] std::uint64_t fences_left() const { return fence_end_ - next_fence_; }
-  void start_draining(Instant now);
-  std::size_t collect_idle(Instant now, Instant max_idle, std::size_t budget);
 
   [[nodiscard]] TableCounts counts() const;
   [[nodiscard]] std::vector<KeyView> keys() const;
@@ -114,24 +99,24 @@ class NaiveTable {
     std::uint64_t salt = 0;
     std::chrono::seconds lease{0};
     bool in_phase_one = false;
-    int told = 0;               ///< how many answers have told the token
+    int answers = 0;            ///< how many have named the token
     Instant deadline = kNever;  ///< of the lease when held, of the wait when queued and blocked
     std::uint64_t fence = 0;
     Instant granted_at{0};
-    Outcome spent_on = Outcome::kLeaseExpired;
+    Outcome ended_with = Outcome::kLeaseExpired;
 
     friend bool operator==(const Claim&, const Claim&) = default;
   };
-  struct Key {
+  struct KeyState {
     Kind kind;
     std::string name;
     std::uint32_t limit = 1;
     std::vector<Claim> holders;
     std::vector<Claim> queue;
-    std::vector<Claim> spent;
+    std::vector<Claim> ended;
     std::optional<Instant> idle_since;
 
-    friend bool operator==(const Key&, const Key&) = default;
+    friend bool operator==(const KeyState&, const KeyState&) = default;
   };
   struct Due {
     std::size_t key;
@@ -142,21 +127,37 @@ class NaiveTable {
   [[nodiscard]] auto state() const {
     return std::tie(now_, next_fence_, fence_end_, draining_, overdue_after_, owners_, keys_);
   }
-  [[nodiscard]] Key* find(const KeyName& name);
-  [[nodiscard]] Claim* find_holder(const KeyName& name, const Token& token);
+  [[nodiscard]] KeyState* find(const Key& name);
+  [[nodiscard]] Claim* find_holder(const Key& name, const Token& token);
   [[nodiscard]] std::vector<Due> due() const;
   [[nodiscard]] Instant after(std::chrono::seconds delay) const;
+
+  Answer carry_out(Instant now, const OpenOwner& command);
+  Answer carry_out(Instant now, const CloseOwner& command);
+  Answer carry_out(Instant now, const Acquire& command);
+  Answer carry_out(Instant now, const Enqueue& command);
+  Answer carry_out(Instant now, const Wait& command);
+  Answer carry_out(Instant now, const CancelWait& command);
+  Answer carry_out(Instant now, const CancelWaits& command);
+  Answer carry_out(Instant now, const GiveUpPlace& command);
+  Answer carry_out(Instant now, const Release& command);
+  Answer carry_out(Instant now, const Renew& command);
+  Answer carry_out(Instant now, const Advance& command);
+  Answer carry_out(Instant now, const ReserveFences& command);
+  Answer carry_out(Instant now, const StartDraining& command);
+  Answer carry_out(Instant now, const CollectIdle& command);
+  void advance(Instant now);
 
   Answer ask(OwnerId owner, const Request& request, std::optional<std::chrono::seconds> timeout);
   bool make_room();
   [[nodiscard]] bool full_of_claims() const;
   std::size_t drop_idle(Instant max_idle, std::size_t budget);
-  void grant(Key& key, Claim claim);
-  void close_owner(Instant now, OwnerId owner, const std::function<bool(const Claim&)>& keep);
-  void settle(Key& key);
+  void grant(KeyState& key, Claim claim);
+  void settle(KeyState& key);
   template <class Predicate>
   void release_where(Predicate wanted);
-  void clear_spent(Key& key, OwnerId owner);
+  void clear_ended(KeyState& key, OwnerId owner);
+  [[nodiscard]] static Answer granted_answer(const Claim& claim);
   void say(const Claim& claim, Outcome outcome);
   void note(const Event& event);
 
@@ -170,7 +171,7 @@ class NaiveTable {
   bool draining_ = false;
   std::optional<Instant> overdue_after_;  ///< while the latest collection has left some
   std::vector<OwnerId> owners_;
-  std::vector<Key> keys_;
+  std::vector<KeyState> keys_;
 };
 
 }  // namespace dflockd::locks

@@ -83,7 +83,7 @@ TEST(VisitKeysTest, key_that_lives_through_all_slices_is_visited_once) {
     const Token token = t.hold({Kind::kLock, name});
     if (changes % 2 == 0) return;
     EXPECT_TRUE(t.release({Kind::kLock, name}, token));
-    EXPECT_EQ(t.table.collect_idle(t.now, 0s, 1), 1U);
+    EXPECT_EQ(t.collect_idle(0s, 1), 1U);
   });
   for (int i = 0; i < 100; ++i) {
     EXPECT_EQ(seen.at("lasting " + std::to_string(i)), 1);
@@ -122,7 +122,7 @@ TEST(CountsTest, follow_every_change) {
   t.advance_to(20s);
   expect(2, 0, 0, 0, 0);
   t.close(enqueued);
-  EXPECT_EQ(t.table.collect_idle(t.now, 0s, 9), 2U);
+  EXPECT_EQ(t.collect_idle(0s, 9), 2U);
   expect(0, 0, 0, 0, 0);
 }
 
@@ -138,7 +138,7 @@ TEST(NextDeadlineTest, is_the_earliest_of_leases_and_waits) {
   EXPECT_EQ(t.table.next_deadline(), 10s);
   t.advance_to(10s);
   EXPECT_EQ(t.table.next_deadline(), 20s);
-  t.table.cancel_wait(t.now, waiter);
+  t.apply(CancelWait{waiter});
   EXPECT_EQ(t.table.next_deadline(), 30s);
   EXPECT_TRUE(t.release(kJob, token));
   EXPECT_EQ(t.table.next_deadline(), kNever);

@@ -88,7 +88,7 @@ TEST(CloseOwnerTest, owner_that_waits_behind_itself_is_gone_altogether) {
       EXPECT_TRUE(t.release(kJob, token));
     }
     EXPECT_THAT(t.heard(), ElementsAre(Granted(behind)));
-    EXPECT_EQ(t.latest_told.fence, token.fence + 1) << "no fence went to the closed owner";
+    EXPECT_EQ(t.latest_granted.fence, token.fence + 1) << "no fence went to the closed owner";
     EXPECT_EQ(t.info(kJob)->waiters, 0U);
   }
 }
@@ -107,7 +107,7 @@ TEST(CloseOwnerTest, leaves_nothing_behind) {
   EXPECT_EQ(t.table.counts().lock_waiters, 0U);
   t.close(holder);
   EXPECT_EQ(t.table.next_deadline(), kNever);
-  EXPECT_EQ(t.table.collect_idle(t.now, 0s, 9), 3U);
+  EXPECT_EQ(t.collect_idle(0s, 9), 3U);
 }
 
 TEST(CloseOwnerTest, keeping_grants_leaves_them_to_token_and_lease) {
@@ -182,7 +182,7 @@ TEST(CloseOwnerTest, kept_phase_one_grant_ends_with_its_lease_and_nothing_remain
   t.close_keeping_grants(owner);
   t.advance_to(10s);
   EXPECT_EQ(t.owner().index, owner.index);
-  EXPECT_EQ(t.table.collect_idle(t.now, 0s, 9), 1U);
+  EXPECT_EQ(t.collect_idle(0s, 9), 1U);
 }
 
 TEST(CloseOwnerTest, grant_that_waits_for_nobody_stays_with_the_next_waiter_when_both_leave) {
@@ -219,7 +219,7 @@ TEST(CancelWaitTest, leaves_the_queue_without_an_event) {
   const OwnerId behind = t.owner();
   t.acquire(owner, kJob, 5s);
   t.acquire(behind, kJob, 60s);
-  t.table.cancel_wait(t.now, owner);
+  t.apply(CancelWait{owner});
   EXPECT_FALSE(t.table.has_claims(owner));
   t.advance_to(5s);
   EXPECT_THAT(t.heard(), IsEmpty());
@@ -234,7 +234,7 @@ TEST(CancelWaitTest, owner_may_ask_again_and_stands_at_the_end) {
   const OwnerId behind = t.owner();
   t.acquire(owner, kJob, 60s);
   t.acquire(behind, kJob, 60s);
-  t.table.cancel_wait(t.now, owner);
+  t.apply(CancelWait{owner});
   EXPECT_EQ(t.acquire(owner, kJob, 60s).outcome, Outcome::kQueued);
   EXPECT_TRUE(t.release(kJob, token));
   EXPECT_THAT(t.heard(), ElementsAre(Granted(behind)));
@@ -245,7 +245,7 @@ TEST(CancelWaitTest, does_nothing_to_an_owner_that_is_not_blocked) {
   const OwnerId owner = t.owner();
   t.hold(owner, kJob);
   t.enqueue(owner, kJob);
-  t.table.cancel_wait(t.now, owner);
+  t.apply(CancelWait{owner});
   EXPECT_EQ(t.info(kJob)->holders, 1U);
   EXPECT_EQ(t.info(kJob)->waiters, 1U);
 }
@@ -256,7 +256,7 @@ TEST(CancelWaitTest, ends_a_phase_two_wait_together_with_its_place) {
   const OwnerId owner = t.owner();
   t.enqueue(owner, kJob);
   t.wait(owner, kJob, 5s);
-  t.table.cancel_wait(t.now, owner);
+  t.apply(CancelWait{owner});
   EXPECT_EQ(t.info(kJob)->waiters, 0U);
   EXPECT_EQ(t.wait(owner, kJob, 5s).outcome, Outcome::kNotEnqueued);
 }
@@ -270,7 +270,7 @@ TEST(CancelWaitTest, leaves_a_slot_that_becomes_free_at_that_moment_to_the_next)
   t.acquire(owner, kJob, 60s);
   t.acquire(behind, kJob, 60s);
   t.now = 5s;
-  t.table.cancel_wait(t.now, owner);
+  t.apply(CancelWait{owner});
   EXPECT_THAT(t.heard(), ElementsAre(Expired(holder, kJob), Granted(behind)));
   EXPECT_FALSE(t.table.has_claims(owner));
 }
@@ -281,7 +281,7 @@ TEST(CancelWaitTest, does_not_cancel_a_grant_that_was_made_before) {
   const OwnerId owner = t.owner();
   t.acquire(owner, kJob, 60s);
   t.advance_to(5s);
-  t.table.cancel_wait(t.now, owner);
+  t.apply(CancelWait{owner});
   EXPECT_EQ(t.info(kJob)->owner, owner);
 }
 
@@ -296,7 +296,7 @@ TEST(CancelWaitsTest, ends_places_of_phase_one_and_passes_on_what_was_not_told) 
   t.acquire(behind, kOther, 60s);
   t.enqueue(owner, kThird);
   EXPECT_TRUE(t.release(kOther, other));
-  t.table.cancel_waits(t.now, owner);
+  t.apply(CancelWaits{owner});
   EXPECT_THAT(t.heard(), ElementsAre(Granted(behind)));
   EXPECT_EQ(t.info(kThird)->waiters, 0U);
   EXPECT_TRUE(t.release(kJob, told));
@@ -312,7 +312,7 @@ TEST(CancelWaitsTest, leaves_a_slot_that_becomes_free_at_that_moment_to_the_next
   t.enqueue(owner, kJob);
   t.acquire(behind, kJob, 60s);
   t.now = 5s;
-  t.table.cancel_waits(t.now, owner);
+  t.apply(CancelWaits{owner});
   EXPECT_THAT(t.heard(), ElementsAre(Expired(holder, kJob), Granted(behind)));
 }
 
@@ -323,7 +323,7 @@ TEST(GiveUpPlaceTest, ends_a_place_of_phase_one_for_that_key_only) {
   const OwnerId owner = t.owner();
   t.enqueue(owner, kJob);
   t.enqueue(owner, kOther);
-  t.table.give_up_place(t.now, owner, kJob);
+  t.apply(GiveUpPlace{owner, kJob});
   EXPECT_EQ(t.info(kJob)->waiters, 0U);
   EXPECT_EQ(t.info(kOther)->waiters, 1U);
   EXPECT_EQ(t.wait(owner, kJob, 5s).outcome, Outcome::kNotEnqueued);
@@ -337,7 +337,7 @@ TEST(GiveUpPlaceTest, passes_on_a_grant_that_was_not_told) {
   t.enqueue(owner, kJob);
   t.acquire(behind, kJob, 60s);
   EXPECT_TRUE(t.release(kJob, token));
-  t.table.give_up_place(t.now, owner, kJob);
+  t.apply(GiveUpPlace{owner, kJob});
   EXPECT_THAT(t.heard(), ElementsAre(Granted(behind)));
 }
 
@@ -345,8 +345,8 @@ TEST(GiveUpPlaceTest, keeps_a_grant_that_phase_one_told_of) {
   TestTable t;
   const OwnerId owner = t.owner();
   EXPECT_EQ(t.enqueue(owner, kJob).outcome, Outcome::kGranted);
-  t.table.give_up_place(t.now, owner, kJob);
-  t.table.give_up_place(t.now, owner, kOther);
+  t.apply(GiveUpPlace{owner, kJob});
+  t.apply(GiveUpPlace{owner, kOther});
   EXPECT_EQ(t.wait(owner, kJob, 0s).outcome, Outcome::kGranted);
 }
 
@@ -400,7 +400,7 @@ TEST(CloseOwnerTest, releases_a_phase_one_grant_that_neither_answer_told_it_of) 
   EXPECT_FALSE(t.release(kJob, token));
 }
 
-TEST(CloseOwnerTest, untold_fences_of_others_do_not_matter) {
+TEST(CloseOwnerTest, undelivered_fences_of_others_do_not_matter) {
   TestTable t;
   const OwnerId owner = t.owner();
   const Token token = t.hold(owner, kJob);

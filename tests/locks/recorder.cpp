@@ -14,7 +14,7 @@ Event wait_over_event(OwnerId owner, const Answer& answer) {
   return event;
 }
 
-Event lease_expired_event(OwnerId owner, const KeyName& key) {
+Event lease_expired_event(OwnerId owner, const Key& key) {
   return {.what = Event::What::kLeaseExpired,
           .owner = owner,
           .kind = key.kind,
@@ -52,6 +52,10 @@ const char* name_of(Outcome outcome) {
       return "draining";
     case Outcome::kNoFence:
       return "no fence";
+    case Outcome::kNotHeld:
+      return "not held";
+    case Outcome::kDone:
+      return "done";
   }
   return "an outcome without a name";
 }
@@ -64,7 +68,7 @@ std::ostream& operator<<(std::ostream& out, const OwnerId& owner) {
   return out << "owner " << owner.index << '.' << owner.generation;
 }
 
-std::ostream& operator<<(std::ostream& out, const KeyName& key) {
+std::ostream& operator<<(std::ostream& out, const Key& key) {
   return out << (key.kind == Kind::kLock ? "lock " : "semaphore ") << key.name;
 }
 
@@ -78,9 +82,10 @@ std::ostream& operator<<(std::ostream& out, const Answer& answer) {
 std::ostream& operator<<(std::ostream& out, const Event& event) {
   out << '[' << event.owner;
   if (event.what == Event::What::kLeaseExpired) {
-    return out << ": lease expired on " << KeyName{event.kind, event.key} << ']';
+    return out << ": lease expired on " << Key{event.kind, event.key} << ']';
   }
-  const Answer answer{event.outcome, {event.fence, event.salt}, event.lease};
+  const Answer answer{
+      .outcome = event.outcome, .token = {event.fence, event.salt}, .lease = event.lease};
   return out << ": wait over, " << answer << ']';
 }
 

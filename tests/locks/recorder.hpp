@@ -13,7 +13,7 @@
 
 namespace dflockd::locks {
 
-/// One call of `Events`. What the event does not say is zero.
+/// One effect. What the event does not say is zero.
 struct Event {
   enum class What : std::uint8_t { kWaitOver, kLeaseExpired };
 
@@ -30,20 +30,19 @@ struct Event {
 };
 
 Event wait_over_event(OwnerId owner, const Answer& answer);
-Event lease_expired_event(OwnerId owner, const KeyName& key);
+Event lease_expired_event(OwnerId owner, const Key& key);
 
 /// Takes note of every event, in order.
-class Recorder : public Events {
+class Recorder : public EffectSink {
  public:
-  void wait_over(OwnerId owner, const Answer& answer) noexcept override {
-    events_.push_back(wait_over_event(owner, answer));
-  }
-  void lease_expired(OwnerId owner, const KeyName& key) noexcept override {
-    events_.push_back(lease_expired_event(owner, key));
+  void take(const Effect& effect) noexcept override {
+    events_.push_back(effect.answer.outcome == Outcome::kLeaseExpired
+                          ? lease_expired_event(effect.owner, effect.key)
+                          : wait_over_event(effect.owner, effect.answer));
   }
 
   /// The events since the last call.
-  [[nodiscard]] std::vector<Event> take() { return std::exchange(events_, {}); }
+  [[nodiscard]] std::vector<Event> events() { return std::exchange(events_, {}); }
 
  private:
   std::vector<Event> events_;
@@ -57,7 +56,7 @@ class Recorder : public Events {
 // For messages.
 std::ostream& operator<<(std::ostream& out, Outcome outcome);
 std::ostream& operator<<(std::ostream& out, const OwnerId& owner);
-std::ostream& operator<<(std::ostream& out, const KeyName& key);
+std::ostream& operator<<(std::ostream& out, const Key& key);
 std::ostream& operator<<(std::ostream& out, const Answer& answer);
 std::ostream& operator<<(std::ostream& out, const Event& event);
 

@@ -121,7 +121,7 @@ void showValue(const Setup& setup, std::ostream& out) {
       << ", max_claims " << setup.options.max_claims << ", fences " << setup.fences;
 }
 
-void showValue(const Command& command, std::ostream& out) {
+void showValue(const Draft& command, std::ostream& out) {
   out << name_of(command.step) << ": " << name_of(command.op);
   if (names_an_owner(command.op)) out << ", owner #" << command.owner;
   if (names_a_key(command.op)) {
@@ -136,8 +136,8 @@ void showValue(const Command& command, std::ostream& out) {
   }
 }
 
-void showValue(const std::vector<Command>& commands, std::ostream& out) {
-  for (const Command& command : commands) {
+void showValue(const std::vector<Draft>& commands, std::ostream& out) {
+  for (const Draft& command : commands) {
     out << "\n  ";
     showValue(command, out);
   }

@@ -9,7 +9,7 @@
 #include <iosfwd>
 #include <vector>
 
-#include "locks/types.hpp"
+#include "locks/command.hpp"
 
 namespace dflockd::locks {
 
@@ -47,13 +47,13 @@ enum class Step : std::uint8_t {
   kBackwards,
 };
 
-inline constexpr std::array<KeyName, 4> kKeys{
+inline constexpr std::array<Key, 4> kKeys{
     {{Kind::kLock, "a"}, {Kind::kLock, "b"}, {Kind::kSemaphore, "a"}, {Kind::kSemaphore, "c"}}};
 
 /// The most that the protocol lets a client ask for.
 inline constexpr std::chrono::seconds kLongest{9223372036};
 
-struct Command {
+struct Draft {
   Op op = Op::kAdvance;
   Step step = Step::kSameTime;
   std::uint32_t owner = 0;   ///< modulo the number of open owners
@@ -79,7 +79,7 @@ const char* name_of(Op op);
 
 // For RapidCheck's messages.
 void showValue(const Setup& setup, std::ostream& out);
-void showValue(const Command& command, std::ostream& out);
-void showValue(const std::vector<Command>& commands, std::ostream& out);
+void showValue(const Draft& command, std::ostream& out);
+void showValue(const std::vector<Draft>& commands, std::ostream& out);
 
 }  // namespace dflockd::locks

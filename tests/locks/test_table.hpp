@@ -20,10 +20,10 @@ namespace dflockd::locks {
 using std::chrono::seconds;
 using namespace std::chrono_literals;
 
-inline constexpr KeyName kJob{Kind::kLock, "job"};
-inline constexpr KeyName kOther{Kind::kLock, "other"};
-inline constexpr KeyName kThird{Kind::kLock, "third"};
-inline constexpr KeyName kPool{Kind::kSemaphore, "pool"};
+inline constexpr Key kJob{Kind::kLock, "job"};
+inline constexpr Key kOther{Kind::kLock, "other"};
+inline constexpr Key kThird{Kind::kLock, "third"};
+inline constexpr Key kPool{Kind::kSemaphore, "pool"};
 
 /// What a test does not say about a request.
 struct Terms {
@@ -34,58 +34,65 @@ struct Terms {
 struct TestTable {
   explicit TestTable(const TableOptions& options = {}, std::uint64_t fences = 1'000'000)
       : table(options, recorder) {
-    table.reserve_fences(1, 1 + fences);
+    apply(ReserveFences{1, 1 + fences});
   }
   ~TestTable() { EXPECT_TRUE(table.consistent()); }
   TestTable(const TestTable&) = delete;
   TestTable& operator=(const TestTable&) = delete;
 
-  OwnerId owner() { return table.open_owner(); }
+  Answer apply(const Command& command) { return table.apply(now, command); }
 
-  Answer acquire(OwnerId owner, const KeyName& key, seconds timeout, const Terms& terms = {}) {
-    return table.acquire(now, owner, request(key, terms), timeout);
+  OwnerId owner() { return apply(OpenOwner{}).owner; }
+
+  Answer acquire(OwnerId owner, const Key& key, seconds timeout, const Terms& terms = {}) {
+    return apply(Acquire{owner, request(key, terms), timeout});
   }
-  Answer enqueue(OwnerId owner, const KeyName& key, const Terms& terms = {}) {
-    return table.enqueue(now, owner, request(key, terms));
+  Answer enqueue(OwnerId owner, const Key& key, const Terms& terms = {}) {
+    return apply(Enqueue{owner, request(key, terms)});
   }
-  Answer wait(OwnerId owner, const KeyName& key, seconds timeout) {
-    return table.wait(now, owner, key, timeout);
+  Answer wait(OwnerId owner, const Key& key, seconds timeout) {
+    return apply(Wait{owner, key, timeout});
   }
-  bool release(const KeyName& key, const Token& token) { return table.release(now, key, token); }
-  bool renew(const KeyName& key, const Token& token, seconds lease) {
-    return table.renew(now, key, token, lease);
+  bool release(const Key& key, const Token& token) {
+    return apply(Release{key, token}).outcome == Outcome::kDone;
   }
-  void close(OwnerId owner) { table.close_owner(now, owner); }
-  void close_keeping_grants(OwnerId owner, const std::vector<std::uint64_t>& untold = {}) {
-    table.close_owner_keeping_grants(now, owner, untold);
+  bool renew(const Key& key, const Token& token, seconds lease) {
+    return apply(Renew{key, token, lease}).outcome == Outcome::kDone;
+  }
+  void close(OwnerId owner) { apply(CloseOwner{owner}); }
+  void close_keeping_grants(OwnerId owner, const std::vector<std::uint64_t>& undelivered = {}) {
+    apply(CloseOwner{owner, true, undelivered});
+  }
+  std::size_t collect_idle(Instant max_idle, std::size_t budget) {
+    return apply(CollectIdle{max_idle, budget}).dropped;
   }
   /// Moves the clock to a time and brings the table up to it.
   void advance_to(Instant time) {
     now = time;
-    table.advance(now);
+    apply(Advance{});
   }
 
   /// Acquires what must be free.
-  Token hold(OwnerId owner, const KeyName& key, const Terms& terms = {}) {
+  Token hold(OwnerId owner, const Key& key, const Terms& terms = {}) {
     const Answer answer = acquire(owner, key, 0s, terms);
     EXPECT_EQ(answer.outcome, Outcome::kGranted);
     return answer.token;
   }
-  Token hold(const KeyName& key, const Terms& terms = {}) { return hold(owner(), key, terms); }
+  Token hold(const Key& key, const Terms& terms = {}) { return hold(owner(), key, terms); }
 
   /// The events since the last call.
   std::vector<Event> heard() {
-    std::vector<Event> events = recorder.take();
+    std::vector<Event> events = recorder.events();
     for (const Event& event : events) {
       if (event.outcome == Outcome::kGranted && event.fence != 0) {
-        latest_told = {event.fence, event.salt};
+        latest_granted = {event.fence, event.salt};
       }
     }
     return events;
   }
 
   /// What is known of a key, its name left out, or nothing.
-  [[nodiscard]] std::optional<KeyInfo> info(const KeyName& key) const {
+  [[nodiscard]] std::optional<KeyInfo> info(const Key& key) const {
     std::optional<KeyInfo> found;
     table.visit_keys(0, std::numeric_limits<std::uint32_t>::max(), [&](const KeyInfo& info) {
       if (info.key.kind != key.kind || info.key.name != key.name) return;
@@ -94,9 +101,9 @@ struct TestTable {
     });
     return found;
   }
-  [[nodiscard]] bool has(const KeyName& key) const { return info(key).has_value(); }
+  [[nodiscard]] bool has(const Key& key) const { return info(key).has_value(); }
 
-  Request request(const KeyName& key, const Terms& terms) {
+  Request request(const Key& key, const Terms& terms) {
     return {key, terms.limit, terms.lease, ++salt};
   }
 
@@ -104,7 +111,7 @@ struct TestTable {
   LockTable table;
   Instant now{0};
   std::uint64_t salt = 0;  ///< of the latest request
-  Token latest_told;       ///< by an event that `heard` returned
+  Token latest_granted;    ///< by an event that `heard` returned
 };
 
 /// An event that says that `owner`'s wait ended with `outcome`.

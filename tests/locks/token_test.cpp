@@ -7,22 +7,22 @@ namespace dflockd::locks {
 namespace {
 
 TEST(TokenTest, equal_tokens_are_equal) {
-  EXPECT_TRUE(constant_time_equal({0, 0}, {0, 0}));
-  EXPECT_TRUE(constant_time_equal({1, 2}, {1, 2}));
+  EXPECT_TRUE((Token{0, 0} == Token{0, 0}));
+  EXPECT_TRUE((Token{1, 2} == Token{1, 2}));
 }
 
 TEST(TokenTest, one_different_bit_anywhere_makes_a_difference) {
   const Token token{0x0123456789abcdef, 0xfedcba9876543210};
   for (int bit = 0; bit < 64; ++bit) {
     const std::uint64_t flip = std::uint64_t{1} << bit;
-    EXPECT_FALSE(constant_time_equal(token, {token.fence ^ flip, token.salt}));
-    EXPECT_FALSE(constant_time_equal(token, {token.fence, token.salt ^ flip}));
-    EXPECT_FALSE(constant_time_equal(token, {token.fence ^ flip, token.salt ^ flip}));
+    EXPECT_FALSE(token == (Token{token.fence ^ flip, token.salt}));
+    EXPECT_FALSE(token == (Token{token.fence, token.salt ^ flip}));
+    EXPECT_FALSE(token == (Token{token.fence ^ flip, token.salt ^ flip}));
   }
 }
 
 TEST(TokenTest, fence_and_salt_are_not_interchangeable) {
-  EXPECT_FALSE(constant_time_equal({1, 2}, {2, 1}));
+  EXPECT_FALSE((Token{1, 2} == Token{2, 1}));
 }
 
 }  // namespace

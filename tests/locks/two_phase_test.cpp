@@ -85,7 +85,7 @@ TEST_F(TwoPhaseTest, second_enqueue_is_refused_while_queued) {
   EXPECT_EQ(t.info(kJob)->waiters, 1U);
 }
 
-TEST_F(TwoPhaseTest, second_enqueue_is_refused_while_granted_and_untold) {
+TEST_F(TwoPhaseTest, second_enqueue_is_refused_while_granted_and_undelivered) {
   const Token token = queue_behind_a_holder();
   EXPECT_TRUE(t.release(kJob, token));
   EXPECT_EQ(t.enqueue(owner, kJob).outcome, Outcome::kAlreadyEnqueued);
@@ -117,7 +117,7 @@ TEST_F(TwoPhaseTest, wait_on_a_queued_state_blocks_and_the_lease_starts_with_the
   EXPECT_TRUE(t.release(kJob, token));
   EXPECT_THAT(t.heard(), ElementsAre(Granted(owner)));
   EXPECT_EQ(t.table.next_deadline(), 25s);
-  EXPECT_TRUE(t.release(kJob, t.latest_told));
+  EXPECT_TRUE(t.release(kJob, t.latest_granted));
 }
 
 TEST_F(TwoPhaseTest, queued_state_without_a_wait_never_times_out) {
@@ -166,7 +166,7 @@ TEST_F(TwoPhaseTest, told_grant_whose_lease_ran_out_is_lease_expired_once) {
   EXPECT_EQ(t.wait(owner, kJob, 5s).outcome, Outcome::kNotEnqueued);
 }
 
-TEST_F(TwoPhaseTest, untold_grant_whose_lease_ran_out_is_lease_expired_once) {
+TEST_F(TwoPhaseTest, undelivered_grant_whose_lease_ran_out_is_lease_expired_once) {
   const Token token = queue_behind_a_holder({.lease = 10s});
   EXPECT_TRUE(t.release(kJob, token));
   t.advance_to(10s);
@@ -244,7 +244,7 @@ TEST_F(TwoPhaseTest, closing_the_owner_clears_a_state_whose_lease_ran_out) {
   t.enqueue(owner, kJob, {.lease = 10s});
   t.advance_to(10s);
   t.close(owner);
-  EXPECT_EQ(t.table.collect_idle(t.now, 0s, 9), 1U);
+  EXPECT_EQ(t.collect_idle(0s, 9), 1U);
   const OwnerId successor = t.owner();
   EXPECT_EQ(t.wait(successor, kJob, 5s).outcome, Outcome::kNotEnqueued);
 }
@@ -252,12 +252,12 @@ TEST_F(TwoPhaseTest, closing_the_owner_clears_a_state_whose_lease_ran_out) {
 TEST_F(TwoPhaseTest, key_with_a_lease_that_ran_out_is_kept_until_wait_has_been_told) {
   t.enqueue(owner, kJob, {.lease = 10s});
   t.advance_to(100s);
-  EXPECT_EQ(t.table.collect_idle(t.now, 0s, 9), 0U);
+  EXPECT_EQ(t.collect_idle(0s, 9), 0U);
   EXPECT_EQ(t.wait(owner, kJob, 5s).outcome, Outcome::kLeaseExpired);
   EXPECT_EQ(t.info(kJob)->idle, 0s) << "idle counts from the wait";
   t.now = 103s;
-  EXPECT_EQ(t.table.collect_idle(t.now, 4s, 9), 0U);
-  EXPECT_EQ(t.table.collect_idle(t.now, 3s, 9), 1U);
+  EXPECT_EQ(t.collect_idle(4s, 9), 0U);
+  EXPECT_EQ(t.collect_idle(3s, 9), 1U);
 }
 
 TEST_F(TwoPhaseTest, cap_on_keys_drops_a_key_with_a_lease_that_ran_out) {

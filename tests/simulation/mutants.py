@@ -28,8 +28,8 @@ COMMANDS = "reactor/commands.cpp"
 MUTANTS = [
     # --- Queues ---
     Mutant("release_wakes_nobody", TABLE,
-           "  if (claim == nullptr) return false;\n  give_up_slot(*claim);\n",
-           "  if (claim == nullptr) return false;\n  Key& key_of_it = *claim->key;\n  forget(*claim);\n"
+           "  if (claim == nullptr) return {Outcome::kNotHeld};\n  give_up_slot(*claim);\n",
+           "  if (claim == nullptr) return {Outcome::kNotHeld};\n  KeyRecord& key_of_it = *claim->key;\n  forget(*claim);\n"
            "  if (key_of_it.holder_count == 0 && key_of_it.waiters.empty()) start_idling(key_of_it);\n"),
     Mutant("last_come_first_served", TABLE,
            "  claim = &new_claim(owner, *key, request);\n  key->waiters.push_back(*claim);\n",
@@ -50,19 +50,24 @@ MUTANTS = [
            "key == nullptr || key->holder_count < key->limit) {\n",
            "key == nullptr || key->holder_count < key->limit + (key->limit > 1 && key->waiters.empty())) {\n"),
     Mutant("timeout_stays_in_queue", TABLE,
-           "    forget(claim);\n    events_.wait_over(owner, {why});\n",
+           "    forget(claim);\n    effects_.take({owner, {key.kind, key.name}, {why}});\n",
            "    if (why == Outcome::kTimeout) {\n      claim.owner->blocked = nullptr;\n"
            "      deadlines_.remove(claim);\n    } else {\n      forget(claim);\n    }\n"
-           "    events_.wait_over(owner, {why});\n"),
+           "    effects_.take({owner, {key.kind, key.name}, {why}});\n"),
     Mutant("disconnect_stays_in_queue", TABLE,
-           "  cancel_claims(owner);\n  while (!owner.claims.empty()) give_up_slot(*owner.claims.front());\n",
+           "  cancel_claims(owner);\n"
            "  for (Claim* claim = owner.claims.front(); claim != nullptr;) {\n"
            "    Claim& held = *std::exchange(claim, owner.claims.next(*claim));\n"
-           "    if (held.state == ClaimState::kHeld) give_up_slot(held);\n"
-           "  }\n"),
+           "    if (stays(held)) {\n",
+           "  for (Claim* claim = owner.claims.front(); claim != nullptr;) {\n"
+           "    Claim& held = *std::exchange(claim, owner.claims.next(*claim));\n"
+           "    if (held.state != ClaimState::kHeld) continue;\n"
+           "    if (stays(held)) {\n"),
     Mutant("cancelled_wait_is_granted", TABLE,
-           "  if (Claim* claim = owner_of(id).blocked; claim != nullptr) forget(*claim);\n  advance(now);\n",
-           "  advance(now);\n  if (Claim* claim = owner_of(id).blocked; claim != nullptr) forget(*claim);\n"),
+           "  if (Claim* claim = owner_of(command.owner).blocked; claim != nullptr) forget(*claim);\n"
+           "  advance(now);\n",
+           "  advance(now);\n"
+           "  if (Claim* claim = owner_of(command.owner).blocked; claim != nullptr) forget(*claim);\n"),
     Mutant("full_queue_takes_one_more", TABLE,
            "key->waiter_count >= options_.max_waiters", "key->waiter_count > options_.max_waiters"),
 
@@ -72,30 +77,30 @@ MUTANTS = [
            "  if (claim != nullptr && answer.outcome == Outcome::kQueued) {\n"
            "    claim->in_phase_one = true;\n"),
     Mutant("enqueue_twice", TABLE,
-           "if (earlier->state != ClaimState::kSpent) return {Outcome::kAlreadyEnqueued};\n",
+           "if (earlier->state != ClaimState::kEnded) return {Outcome::kAlreadyEnqueued};\n",
            "if (earlier->state == ClaimState::kHeld) return {Outcome::kAlreadyEnqueued};\n"
            "      if (earlier->state == ClaimState::kWaiting) return {Outcome::kQueued};\n"),
     Mutant("wait_does_not_restart_the_lease", TABLE,
-           "    deadlines_.set(*claim, later(now_, claim->lease));\n    return tell(*claim);\n",
-           "    return tell(*claim);\n"),
+           "    deadlines_.set(*claim, later(now_, claim->lease));\n    return answer_with(*claim);\n",
+           "    return answer_with(*claim);\n"),
     Mutant("wait_may_have_expired_unnoticed", TABLE,
-           "    spend(claim, Outcome::kLeaseExpired);\n", "    spend(claim, Outcome::kNotEnqueued);\n"),
+           "    keep_for_wait(claim, Outcome::kLeaseExpired);\n",
+           "    keep_for_wait(claim, Outcome::kNotEnqueued);\n"),
     Mutant("impatient_wait_keeps_its_place", TABLE,
-           "  if (timeout.count() == 0) {\n    forget(*claim);\n    return {Outcome::kTimeout};\n",
-           "  if (timeout.count() == 0) {\n    claim->in_phase_one = true;\n"
-           "    phase_one_.insert(hash_of(owner, *key), claim->slot);\n"
+           "  if (command.timeout.count() == 0) {\n    forget(*claim);\n    return {Outcome::kTimeout};\n",
+           "  if (command.timeout.count() == 0) {\n    claim->in_phase_one = true;\n"
+           "    phase_one_.insert(hash_of(owner, *claim->key), claim->slot);\n"
            "    return {Outcome::kTimeout};\n"),
 
     # --- Leases and tokens ---
     Mutant("renews_what_has_expired", TABLE,
-           "                      std::chrono::seconds lease) {\n  advance(now);\n",
-           "                      std::chrono::seconds lease) {\n  now_ = std::max(now_, now);\n"),
+           "const Renew& command) {\n  advance(now);\n",
+           "const Renew& command) {\n  now_ = std::max(now_, now);\n"),
     Mutant("releases_what_has_expired", TABLE,
-           "bool LockTable::release(Instant now, const KeyName& key, const Token& token) {\n  advance(now);\n",
-           "bool LockTable::release(Instant now, const KeyName& key, const Token& token) {\n"
-           "  now_ = std::max(now_, now);\n"),
+           "const Release& command) {\n  advance(now);\n",
+           "const Release& command) {\n  now_ = std::max(now_, now);\n"),
     Mutant("compares_fences_only", TABLE,
-           "constant_time_equal(claim->token, token) ? claim : nullptr",
+           "claim->token == token ? claim : nullptr",
            "claim->token.fence == token.fence ? claim : nullptr"),
     Mutant("lease_ends_just_too_late", TABLE,
            "deadlines_.front_deadline() <= now_) {", "deadlines_.front_deadline() < now_) {"),
@@ -106,11 +111,13 @@ MUTANTS = [
            "if (table_.next_deadline() < armed_for_) arm_timer();",
            "if (armed_for_ == locks::kNever) arm_timer();"),
     Mutant("renewal_forgets_the_default", SERVICE,
-           "  lease = lease_for(lease);\n",
-           "  lease = lease_for(lease == std::chrono::seconds::zero() ? std::chrono::seconds(33) : lease);\n"),
+           "locks::Renew{key, token, lease_for(lease)}",
+           "locks::Renew{key, token,\n"
+           "      lease_for(lease == std::chrono::seconds::zero() ? std::chrono::seconds(33) : lease)}"),
     Mutant("renewal_is_not_cut", SERVICE,
-           "  lease = lease_for(lease);\n",
-           "  if (lease == std::chrono::seconds::zero()) lease = options_.default_lease;\n"),
+           "locks::Renew{key, token, lease_for(lease)}",
+           "locks::Renew{key, token,\n"
+           "      lease == std::chrono::seconds::zero() ? options_.default_lease : lease}"),
     Mutant("lease_is_not_cut", SERVICE,
            ".lease = lease_for(lease),",
            ".lease = lease == std::chrono::seconds::zero() ? options_.default_lease : lease,"),
@@ -124,32 +131,32 @@ MUTANTS = [
            "counts_.claims >= options_.max_claims", "counts_.claims + 1 >= options_.max_claims"),
     Mutant("queue_takes_claims_beyond_the_cap", TABLE,
            "  if (full_of_claims()) return {Outcome::kMaxLocks};\n  claim =", "  claim ="),
-    Mutant("spent_states_are_not_counted", TABLE,
+    Mutant("ended_states_are_not_counted", TABLE,
            "  --claim.owner->active;\n}\n\nvoid LockTable::end_phase_one",
            "  --claim.owner->active;\n  --counts_.claims;\n}\n\nvoid LockTable::end_phase_one"),
     Mutant("full_table_refuses", TABLE,
-           "    Key* dropped = longest_idle();\n", "    Key* dropped = nullptr;\n"),
+           "    KeyRecord* dropped = longest_idle();\n", "    KeyRecord* dropped = nullptr;\n"),
     Mutant("drops_the_shortest_idle", TABLE,
-           "  return with_spent->idle_since < plain->idle_since ? with_spent : plain;\n",
-           "  return with_spent->idle_since < plain->idle_since ? plain : with_spent;\n"),
+           "  return with_ended->idle_since < plain->idle_since ? with_ended : plain;\n",
+           "  return with_ended->idle_since < plain->idle_since ? plain : with_ended;\n"),
     Mutant("any_limit_will_do", TABLE,
            "  if (key != nullptr && key->limit != request.limit) return {Outcome::kLimitMismatch};\n",
            "  if (key != nullptr && key->limit < request.limit) return {Outcome::kLimitMismatch};\n"),
     Mutant("collects_what_may_be_asked_for", TABLE,
            "  for (; dropped < budget && due(); ++dropped) drop_key(*idle_.front());\n",
-           "  for (Key* key = longest_idle(); dropped < budget && key != nullptr &&\n"
+           "  for (KeyRecord* key = longest_idle(); dropped < budget && key != nullptr &&\n"
            "                                  now_ - key->idle_since >= max_idle; key = longest_idle()) {\n"
            "    drop_key(*key);\n    ++dropped;\n  }\n"),
 
     # --- The end of a connection, draining ---
     Mutant("keeps_what_was_granted_in_the_end", TABLE,
-           "held.token.fence < unheard) {", "unheard > 0) {"),
-    Mutant("keeps_what_was_not_told", TABLE,
-           "    if (held.told > lost && held", "    if (lost == 0 && held"),
+           "!command.keeps_grants || held.token.fence >= undelivered", "!command.keeps_grants"),
+    Mutant("keeps_what_no_answer_named", TABLE,
+           "    return held.answers > std::ranges", "    return 1 > std::ranges"),
     Mutant("counts_one_answer_only", TABLE,
-           "    if (held.told > lost && held", "    if (held.told > 0 && lost == 0 && held"),
-    Mutant("drain_leaves_untold_grants", TABLE,
-           "      if (held.told == 0) give_up_slot(held);\n", "      if (held.lease.count() == 0) give_up_slot(held);\n"),
+           "    return held.answers > std::ranges", "    return held.answers > 0 && 1 > std::ranges"),
+    Mutant("drain_leaves_grants_that_no_answer_named", TABLE,
+           "      if (held.answers == 0) give_up_slot(held);\n", "      if (held.lease.count() == 0) give_up_slot(held);\n"),
 
     # --- Fences ---
     Mutant("same_fence_after_a_release", TABLE,
@@ -174,7 +181,7 @@ MUTANTS = [
            "both_intact ? 1 - newest_at : newest_at", "both_intact ? newest_at : newest_at"),
     Mutant("failed_reservation_counts", SERVICE,
            "  if (!result.error) {\n",
-           "  if (result.error) table_.reserve_fences(table_.next_fence(), result.end + 64);\n"
+           "  if (result.error) table_.apply(now_, locks::ReserveFences{table_.next_fence(), result.end + 64});\n"
            "  if (!result.error) {\n"),
     Mutant("asks_for_fences_once", SERVICE,
            "  next_reservation_ = now_ + kReservationPause;\n", "  next_reservation_ = locks::kNever;\n"),

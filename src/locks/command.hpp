@@ -1,0 +1,192 @@
+// What the lock table is asked to do, what it answers, and what that does to others.
+//
+// A `Command` is a value: it can be written to a log, replayed, shrunk by a test, sent to another
+// machine. Names and lists in it are views: whoever keeps a command keeps what they point to.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <variant>
+
+#include "locks/types.hpp"
+
+namespace dflockd::locks {
+
+// --- Commands: owners ---
+
+/// Makes a new owner: `Answer::owner`. Takes no note of the time. O(1).
+struct OpenOwner {};
+
+/// Ends an owner: cancels its wait and its phase-1 states, without an effect on itself, and
+/// releases its grants. O(what the owner holds and waits for), times O(log `undelivered.size()`).
+struct CloseOwner {
+  OwnerId owner;
+  /// Leaves the grants whose tokens have been delivered to the owner, until somebody releases them
+  /// or their leases run out. A grant that falls due by `now`, in this command, has not been.
+  bool keeps_grants = false;
+  /// With `keeps_grants`: the fences in answers that were not delivered, one for each answer (those
+  /// to `Enqueue` and `Wait` may name the same), in ascending order.
+  std::span<const std::uint64_t> undelivered{};
+};
+
+// --- Commands: requests ---
+
+/// What to acquire or enqueue for.
+struct Request {
+  Key key;
+  /// How many may hold the key at once, at least 1. Always 1 for a lock.
+  std::uint32_t limit = 1;
+  /// How long a grant lasts unless it is renewed, at least 1 s.
+  std::chrono::seconds lease{0};
+  /// The random half of the token, should the request be granted, now or later.
+  std::uint64_t salt = 0;
+};
+
+/// Asks for a slot of a key: `kGranted` if one is free (then nobody waits). Otherwise a zero
+/// `timeout` answers `kTimeout`; any other joins the queue's tail, `kQueued`, and an effect says
+/// how the wait ended. O(1) expected.
+struct Acquire {
+  OwnerId owner;
+  Request request;
+  std::chrono::seconds timeout{0};
+};
+
+/// Phase 1: asks for a slot without blocking: `kGranted` or `kQueued`, to be followed by `Wait`. An
+/// owner has at most one phase-1 state for a key; one that has outlived its grant is dropped,
+/// whatever the answer. O(1) expected.
+struct Enqueue {
+  OwnerId owner;
+  Request request;
+};
+
+/// Phase 2: collects what `Enqueue` began. A grant is answered with its token, its lease restarted
+/// at the length that `Enqueue` named. A place in the queue blocks for up to `timeout`: `kQueued`,
+/// then an effect; a zero `timeout` gives it up at once. Either way the phase-1 state is over. O(1)
+/// expected.
+struct Wait {
+  OwnerId owner;
+  Key key;
+  std::chrono::seconds timeout{0};
+};
+
+/// Cancels the owner's blocked request, if it has one, without an effect. Comes before what is due
+/// by `now`: a cancelled wait is not granted what becomes free then. O(1).
+struct CancelWait {
+  OwnerId owner;
+};
+
+/// Cancels all that the owner waits for in the same way: its blocked request and what is left of
+/// its phase-1 states. A grant whose token no answer has named goes to the next. O(what it has).
+struct CancelWaits {
+  OwnerId owner;
+};
+
+/// The same of the owner's phase-1 state for one key: for a `Wait` that will not come. A grant
+/// whose token an answer has named stays. O(1) expected.
+struct GiveUpPlace {
+  OwnerId owner;
+  Key key;
+};
+
+/// Gives a grant back, whoever asks, and the slot goes to the head of the queue: `kDone` or
+/// `kNotHeld`. O(1) expected.
+struct Release {
+  Key key;
+  Token token;
+};
+
+/// Restarts a grant's lease, whoever asks, to end `lease` from now: `kDone` or `kNotHeld`. O(1)
+/// expected, and O(log n) for the deadline.
+struct Renew {
+  Key key;
+  Token token;
+  std::chrono::seconds lease{0};
+};
+
+// --- Commands: time, fences, shutdown ---
+
+/// Ends the leases and waits that are over by `now`, and nothing else.
+struct Advance {};
+
+/// Lets the table grant fences up to, not including, `end`, and none below `first`: what was left
+/// below is passed over. A fence once granted or passed over is never granted again. Takes no note
+/// of the time.
+struct ReserveFences {
+  std::uint64_t first = 0;
+  std::uint64_t end = 0;
+};
+
+/// From now on acquire, enqueue and wait are answered `kDraining`. So is everybody waiting now, and
+/// every queue is empty. Grants stay, except phase-1 grants whose token no answer has named. Cost:
+/// O(keys).
+struct StartDraining {};
+
+/// Drops keys that have been idle for `max_idle` or longer, the longest idle first, at most
+/// `budget` of them: `Answer::dropped`. If that leaves some, every key that is made from then on
+/// drops two more first, until none is left that is due by then: however fast keys come, collecting
+/// them does not fall behind. Cost: O(what is dropped).
+struct CollectIdle {
+  Instant max_idle{0};
+  std::size_t budget = 0;
+};
+
+/// Any change of the table.
+using Command =
+    std::variant<OpenOwner, CloseOwner, Acquire, Enqueue, Wait, CancelWait, CancelWaits,
+                 GiveUpPlace, Release, Renew, Advance, ReserveFences, StartDraining, CollectIdle>;
+
+// --- Answers and effects ---
+
+/// What became of a command.
+enum class Outcome : std::uint8_t {
+  kGranted,          ///< the caller holds the key; token and lease are set
+  kQueued,           ///< the caller is in the queue
+  kTimeout,          ///< not granted within the timeout; not in the queue any more
+  kMaxLocks,         ///< a cap is reached: of claims, or of keys, none of them idle
+  kMaxWaiters,       ///< the key's queue is at its cap
+  kLimitMismatch,    ///< the semaphore exists with another limit
+  kAlreadyEnqueued,  ///< this owner already has a phase-1 state for the key
+  kNotEnqueued,      ///< `Wait` without a phase-1 state
+  kLeaseExpired,     ///< the phase-1 grant's lease ran out before `Wait` came
+  kDraining,         ///< the server is shutting down
+  kNoFence,          ///< no reserved fence is left; nothing was granted
+  kNotHeld,          ///< the token holds no slot of this key
+  kDone,             ///< anything else that has been done
+};
+
+/// The answer to a command. What its outcome does not call for is zero.
+struct Answer {
+  Outcome outcome = Outcome::kDone;
+  bool repeated = false;          ///< of a grant: the answer to `Enqueue` named its token before
+  Token token{};                  ///< of a grant
+  std::chrono::seconds lease{0};  ///< of a grant, or after `Renew`
+  OwnerId owner{};                ///< of `OpenOwner`
+  std::size_t dropped = 0;        ///< by `CollectIdle`: how many keys
+
+  friend bool operator==(const Answer&, const Answer&) = default;
+};
+
+/// What a command did to somebody other than its caller.
+struct Effect {
+  OwnerId owner;
+  Key key;  ///< the name is valid during the call only
+  /// `kGranted`, `kTimeout`, `kDraining` or `kNoFence`: the answer to the owner's blocked `Acquire`
+  /// or `Wait`, which is over. `kLeaseExpired`: a lease ran out, and the owner has lost the grant.
+  Answer answer;
+
+  friend bool operator==(const Effect&, const Effect&) = default;
+};
+
+/// Takes in the effects of commands, in order. Called from inside `LockTable::apply`: an
+/// implementation takes note, and must not call the table back.
+class EffectSink {
+ public:
+  virtual void take(const Effect& effect) noexcept = 0;
+
+ protected:
+  ~EffectSink() = default;
+};
+
+}  // namespace dflockd::locks
