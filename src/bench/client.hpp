@@ -4,7 +4,7 @@
 #include <system_error>
 
 #include "bench/measurement.hpp"
-#include "bench/net.hpp"
+#include "net/net.hpp"
 
 namespace dflockd::bench {
 
@@ -20,7 +20,7 @@ class Client {
 
   /// Does what comes before the load: the TLS handshake and the secret, if they are wanted. Throws
   /// `std::runtime_error` with one clear line if the server or its certificate does not agree.
-  [[nodiscard]] virtual Awaitable<void> introduce() = 0;
+  virtual net::Awaitable introduce() = 0;
 
   /// What TLS agreed on during `introduce`; empty without TLS.
   [[nodiscard]] virtual TlsAgreement agreed() const = 0;
@@ -28,7 +28,7 @@ class Client {
   /// Puts the server under load until the measurement admits no more. Gives the error that ended it
   /// early, `asio::error::eof` if the server closed the connection; throws as `introduce` does. The
   /// client outlives what this returns.
-  [[nodiscard]] virtual Awaitable<std::error_code> run() = 0;
+  virtual net::AwaitableOf<std::error_code> run() = 0;
 
   /// Cuts short the hold time that is running, if one is.
   virtual void end_hold() = 0;

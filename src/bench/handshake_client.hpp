@@ -3,11 +3,9 @@
 // of it, so that no handshake is counted that only the client believes in.
 #pragma once
 
-#include <optional>
-
 #include "bench/client.hpp"
+#include "bench/connection.hpp"
 #include "bench/options.hpp"
-#include "bench/tls_stream.hpp"
 
 namespace dflockd::bench {
 
@@ -19,21 +17,19 @@ class HandshakeClient final : public Client {
 
   void connect(const asio::ip::tcp::endpoint& server, std::error_code& error) override;
   /// A visit that does not count.
-  [[nodiscard]] Awaitable<void> introduce() override;
-  [[nodiscard]] TlsAgreement agreed() const override { return stream_->agreed(); }
-  [[nodiscard]] Awaitable<std::error_code> run() override;
+  net::Awaitable introduce() override;
+  [[nodiscard]] TlsAgreement agreed() const override { return connection_.agreed(); }
+  net::AwaitableOf<std::error_code> run() override;
   void end_hold() override {}
-  void close() override;
+  void close() override { connection_.close(); }
 
  private:
-  [[nodiscard]] Awaitable<void> visit();
+  net::Awaitable visit();
 
-  asio::io_context& io_;
-  const TlsContext& tls_;
   const Options& options_;
   Measurement& measurement_;
   asio::ip::tcp::endpoint server_;
-  std::optional<TlsStream> stream_;
+  Connection<net::TlsStream> connection_;
   TlsSession session_;      ///< what the next visit resumes; null unless that is wanted
   TimePoint handshaken_{};  ///< when the handshake of this visit was complete
 };

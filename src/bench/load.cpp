@@ -10,12 +10,8 @@
 #include <asio/detached.hpp>
 
 #include "bench/handshake_client.hpp"
-#include "bench/line_buffer.hpp"
 #include "bench/lock_client.hpp"
-#include "bench/plain_stream.hpp"
-#include "bench/progress.hpp"
-#include "bench/reply_reader.hpp"
-#include "bench/tls_stream.hpp"
+#include "bench/report.hpp"
 
 namespace dflockd::bench {
 namespace {
@@ -52,7 +48,10 @@ Load::Load(Options options)
 }
 
 const Result& Load::run() {
-  if (options_.server_pid) server_clock_ = ProcessClock::of(*options_.server_pid);
+  clockid_t clock{};
+  if (options_.server_pid && ::clock_getcpuclockid(*options_.server_pid, &clock) == 0) {
+    server_clock_ = clock;
+  }
   connect();
   start();
   if (options_.busy_poll) {
@@ -91,18 +90,12 @@ std::unique_ptr<Client> Load::make_client(std::size_t number) {
   if (options_.handshakes) {
     return std::make_unique<HandshakeClient>(io_, *tls_, options_, measurement_);
   }
-  return options_.tls ? make_lock_client<TlsStream>(number) : make_lock_client<PlainStream>(number);
-}
-
-template <class Stream>
-std::unique_ptr<Client> Load::make_lock_client(std::size_t number) {
-  const TlsContext* const tls = tls_ ? &*tls_ : nullptr;
-  if (options_.http) {
-    return std::make_unique<LockClient<Stream, ReplyReader>>(io_, tls, options_, wire_,
-                                                             measurement_, number);
+  if (options_.tls) {
+    return std::make_unique<LockClient<net::TlsStream>>(io_, &*tls_, options_, wire_, measurement_,
+                                                        number);
   }
-  return std::make_unique<LockClient<Stream, LineBuffer>>(io_, tls, options_, wire_, measurement_,
-                                                          number);
+  return std::make_unique<LockClient<net::PlainStream>>(io_, nullptr, options_, wire_, measurement_,
+                                                        number);
 }
 
 /// Waits until the client and the server know each other.
@@ -148,7 +141,7 @@ void Load::start() {
   }
 }
 
-Awaitable<void> Load::conduct() {
+net::Awaitable Load::conduct() {
   if (options_.warmup.count() > 0 && !interrupted_) co_await sleep(options_.warmup);
   begin_measuring();
   if (options_.count) {
@@ -161,7 +154,7 @@ Awaitable<void> Load::conduct() {
   shut_down();
 }
 
-Awaitable<void> Load::wait_for_count() {
+net::Awaitable Load::wait_for_count() {
   const seconds patience = std::min<seconds>(
       options_.timeout + std::chrono::ceil<seconds>(options_.hold) + kGrace, kLongestPatience);
   while (!interrupted_ && running_ > 0) {
@@ -177,20 +170,20 @@ std::string Load::silence(seconds patience) const {
   return server_ + " has answered nothing for " + std::to_string(patience.count()) + " s";
 }
 
-Awaitable<void> Load::show_progress() {
+net::Awaitable Load::show_progress() {
   Progress progress(measurement_, options_);
   while (!measurement_.is_draining()) {
     std::error_code cancelled;
     progress_timer_.expires_after(seconds(1));
-    co_await progress_timer_.async_wait(into(cancelled));
+    co_await progress_timer_.async_wait(net::into(cancelled));
     if (!measurement_.is_draining()) progress.show();
   }
 }
 
-Awaitable<void> Load::sleep(nanoseconds duration) {
+net::Awaitable Load::sleep(nanoseconds duration) {
   std::error_code woken;
   phase_timer_.expires_after(duration);
-  co_await phase_timer_.async_wait(into(woken));
+  co_await phase_timer_.async_wait(net::into(woken));
 }
 
 void Load::begin_measuring() {
@@ -219,7 +212,7 @@ void Load::interrupt() {
 void Load::client_ended(const std::exception_ptr& thrown, std::error_code error) {
   --running_;
   std::string why;
-  if (error == asio::error::eof) {
+  if (error == asio::error::eof || error == asio::error::connection_reset) {
     why = server_ + " closed the connection";
   } else if (error) {
     why = "connection to " + server_ + " lost: " + error.message();
@@ -241,9 +234,12 @@ void Load::fail(const std::string& message) {
 
 nanoseconds Load::server_cpu() {
   if (!server_clock_) return nanoseconds(0);
-  const auto used = server_clock_->read();
-  if (!used) fail("process " + std::to_string(*options_.server_pid) + " has gone");
-  return used.value_or(server_cpu_at_begin_);
+  timespec used{};
+  if (::clock_gettime(*server_clock_, &used) != 0) {
+    fail("process " + std::to_string(*options_.server_pid) + " has gone");
+    return server_cpu_at_begin_;
+  }
+  return seconds(used.tv_sec) + nanoseconds(used.tv_nsec);
 }
 
 }  // namespace dflockd::bench

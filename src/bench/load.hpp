@@ -14,15 +14,16 @@
 #include <system_error>
 #include <vector>
 
+#include <time.h>
+
 #include <asio/signal_set.hpp>
 
 #include "bench/client.hpp"
 #include "bench/measurement.hpp"
-#include "bench/net.hpp"
 #include "bench/options.hpp"
-#include "bench/process_clock.hpp"
 #include "bench/tls_context.hpp"
 #include "bench/wire.hpp"
+#include "net/net.hpp"
 
 namespace dflockd::bench {
 
@@ -37,14 +38,12 @@ class Load {
  private:
   void connect();
   [[nodiscard]] std::unique_ptr<Client> make_client(std::size_t number);
-  template <class Stream>
-  [[nodiscard]] std::unique_ptr<Client> make_lock_client(std::size_t number);
   void introduce(Client& client);
   void start();
-  [[nodiscard]] Awaitable<void> conduct();
-  [[nodiscard]] Awaitable<void> wait_for_count();
-  [[nodiscard]] Awaitable<void> show_progress();
-  [[nodiscard]] Awaitable<void> sleep(std::chrono::nanoseconds duration);
+  net::Awaitable conduct();
+  net::Awaitable wait_for_count();
+  net::Awaitable show_progress();
+  net::Awaitable sleep(std::chrono::nanoseconds duration);
   void begin_measuring();
   void end_measuring();
   void shut_down();
@@ -56,15 +55,15 @@ class Load {
 
   const Options options_;
   const Wire wire_;
-  const std::string server_;  ///< host and port, for messages
-  std::optional<ProcessClock> server_clock_;
+  const std::string server_;               ///< host and port, for messages
+  std::optional<clockid_t> server_clock_;  ///< the CPU time of the server's process
   Measurement measurement_;
   std::optional<TlsContext> tls_;
 
   asio::io_context io_;
   asio::signal_set signals_;
-  Timer phase_timer_;
-  Timer progress_timer_;
+  net::Timer phase_timer_;
+  net::Timer progress_timer_;
   std::vector<std::unique_ptr<Client>> clients_;
   std::size_t running_ = 0;  ///< clients that have not ended
   bool interrupted_ = false;

@@ -1,6 +1,5 @@
 // Goes through cycles: a batch of acquires in one write, a reply to each, the hold time, the
-// releases of what was granted in one write, a reply to each. `Stream` is `PlainStream` or
-// `TlsStream`; `Input` is `LineBuffer`, or `ReplyReader` for a client of the HTTP API, which has a
+// releases of what was granted in one write, a reply to each. A client of the HTTP API has a
 // session of its own.
 //
 // Allocates nothing once it is introduced.
@@ -13,15 +12,14 @@
 #include <system_error>
 
 #include "bench/client.hpp"
+#include "bench/connection.hpp"
 #include "bench/measurement.hpp"
-#include "bench/net.hpp"
 #include "bench/options.hpp"
-#include "bench/tls_context.hpp"
 #include "bench/wire.hpp"
 
 namespace dflockd::bench {
 
-template <class Stream, class Input>
+template <class Stream>
 class LockClient final : public Client {
  public:
   /// `number` counts the clients of the load from 0. `tls` is null for plain text. `options`,
@@ -31,19 +29,19 @@ class LockClient final : public Client {
              Measurement& measurement, std::size_t number);
 
   void connect(const asio::ip::tcp::endpoint& server, std::error_code& error) override;
-  [[nodiscard]] Awaitable<void> introduce() override;
-  [[nodiscard]] TlsAgreement agreed() const override;
-  [[nodiscard]] Awaitable<std::error_code> run() override;
+  net::Awaitable introduce() override;
+  [[nodiscard]] TlsAgreement agreed() const override { return connection_.agreed(); }
+  net::AwaitableOf<std::error_code> run() override;
   void end_hold() override { hold_timer_.cancel(); }
   void close() override;
 
  private:
   enum class Step { kAcquire, kRelease };
 
-  [[nodiscard]] Awaitable<std::error_code> exchange(Step step, std::string_view requests,
-                                                    std::size_t replies);
+  net::AwaitableOf<std::error_code> exchange(Step step, std::string_view requests,
+                                             std::size_t replies);
   [[nodiscard]] std::size_t take_replies(Step step, std::size_t at_most);
-  [[nodiscard]] bool take_reply(Step step, const typename Input::Reply& reply);
+  [[nodiscard]] bool take_reply(Step step, const Reply& reply);
   void speak(const Wire& wire);
   void end_session();
   void record(Step step, std::size_t succeeded);
@@ -56,13 +54,12 @@ class LockClient final : public Client {
   std::string session_;                   ///< its id; empty without one
   std::string goodbye_;                   ///< the request that ends it
   Measurement& measurement_;
-  Stream stream_;
-  Timer hold_timer_;
+  Connection<Stream> connection_;
+  net::Timer hold_timer_;
 
   std::string keys_;      ///< the keys of all slots, one behind the other
   std::string acquires_;  ///< the acquires of all slots; all are of the same size
   std::string releases_;  ///< the releases of what this batch was granted
-  Input input_;
 
   bool sending_ = false;     ///< a part of the requests is not sent
   std::size_t slot_ = 0;     ///< whose acquire is answered next

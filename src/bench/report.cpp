@@ -2,10 +2,11 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <iomanip>
-#include <ostream>
+#include <iostream>
 
-#include "bench/numbers.hpp"
+#include <unistd.h>
 
 namespace dflockd::bench {
 namespace {
@@ -17,6 +18,8 @@ struct Percentile {
   const char* json_key;
   double percent;  // 100 is the exact maximum
 };
+
+constexpr const char* kEraseLine = "\r\x1b[K";
 
 constexpr std::array<Percentile, 5> kPercentiles{{{"p50", "p50", 50},
                                                   {"p90", "p90", 90},
@@ -224,6 +227,45 @@ void print_json(std::ostream& out, const Options& options, const Result& result)
     print_json_latencies(out, "cycle", result.cycle);
   }
   out << "}}\n";
+}
+
+std::string decimal(double value, int digits) {
+  std::array<char, 400> buffer{};  // the largest double has 309 digits
+  const auto [end, error] = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value,
+                                          std::chars_format::fixed, digits);
+  std::string text(buffer.data(), end);
+  const std::size_t point = std::min(text.find('.'), text.size());
+  for (std::size_t i = point; i > 3; i -= 3) text.insert(i - 3, 1, ',');
+  return text;
+}
+
+bool Progress::is_wanted(const Options& options) {
+  return !options.quiet && isatty(STDERR_FILENO) == 1;
+}
+
+Progress::Progress(const Measurement& measurement, const Options& options)
+    : measurement_(measurement),
+      unit_(options.handshakes ? " handshakes/s, " : " cycles/s, "),
+      started_(Clock::now()),
+      shown_(started_) {}
+
+Progress::~Progress() {
+  std::cerr << kEraseLine << std::flush;
+}
+
+void Progress::show() {
+  const TimePoint now = Clock::now();
+  const Result& result = measurement_.result();
+  const double rate = double(result.cycles() - shown_cycles_) / seconds(now - shown_);
+  std::cerr << kEraseLine << decimal(seconds(now - started_), 0) << " s: ";
+  if (measurement_.is_measuring()) {
+    std::cerr << decimal(rate, 0) << unit_ << decimal(double(result.errors), 0) << " errors";
+  } else {
+    std::cerr << "warming up";
+  }
+  std::cerr << std::flush;
+  shown_ = now;
+  shown_cycles_ = result.cycles();
 }
 
 }  // namespace dflockd::bench

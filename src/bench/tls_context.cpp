@@ -49,8 +49,8 @@ void TlsContext::verify(const Options& options) {
   }
 }
 
-Ssl TlsContext::connect(SSL_SESSION* session) const {
-  Ssl ssl(SSL_new(context_.get()));
+net::Ssl TlsContext::connect(SSL_SESSION* session) const {
+  net::Ssl ssl(SSL_new(context_.get()));
   if (ssl == nullptr || !base::set_role(ssl.get(), &SSL_set_connect_state)) throw std::bad_alloc();
   require(base::announce_name(ssl.get(), server_name_));
   if (session != nullptr) require(SSL_set_session(ssl.get(), session) == 1);

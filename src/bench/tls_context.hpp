@@ -8,20 +8,14 @@
 
 #include "base/tls.hpp"
 #include "bench/options.hpp"
+#include "net/tls_context.hpp"
 
 namespace dflockd::bench {
 
-struct SslDeleter {
-  void operator()(SSL* ssl) const { SSL_free(ssl); }
-  void operator()(SSL_CTX* context) const { SSL_CTX_free(context); }
+struct SessionDeleter {
   void operator()(SSL_SESSION* session) const { SSL_SESSION_free(session); }
 };
-template <class T>
-using Owned = std::unique_ptr<T, SslDeleter>;
-
-/// One connection's state of OpenSSL.
-using Ssl = Owned<SSL>;
-using TlsSession = Owned<SSL_SESSION>;
+using TlsSession = std::unique_ptr<SSL_SESSION, SessionDeleter>;
 
 class TlsContext {
  public:
@@ -30,12 +24,12 @@ class TlsContext {
 
   /// The state of a connection that is about to begin. It resumes `session` if the server agrees;
   /// null means a full handshake. Throws `std::bad_alloc`.
-  [[nodiscard]] Ssl connect(SSL_SESSION* session) const;
+  [[nodiscard]] net::Ssl connect(SSL_SESSION* session) const;
 
  private:
   void verify(const Options& options);
 
-  Owned<SSL_CTX> context_;
+  std::unique_ptr<SSL_CTX, net::SslDeleter> context_;
   base::TlsName server_name_;  ///< whom its certificate must be for
 };
 

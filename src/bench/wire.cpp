@@ -5,8 +5,6 @@
 #include <cassert>
 #include <cstdio>
 
-#include "bench/http_request.hpp"
-
 namespace dflockd::bench {
 namespace {
 
@@ -31,6 +29,22 @@ std::string redis_command(std::initializer_list<std::string_view> words) {
 }
 
 }  // namespace
+
+std::string to_text(const Reply& reply) {
+  if (reply.status == 0) return std::string(reply.text);
+  return std::to_string(reply.status).append(reply.text.empty() ? "" : " ").append(reply.text);
+}
+
+std::string http_request(const Options& options, std::string_view method, std::string_view target,
+                         std::string_view session, std::string_view body) {
+  std::string out(method);
+  out.append(" ").append(target).append(" HTTP/1.1\r\nHost: ").append(address(options));
+  if (options.auth_token) out.append("\r\nAuthorization: Bearer ").append(*options.auth_token);
+  if (!session.empty()) out.append("\r\nX-Dflockd-Session: ").append(session);
+  if (!body.empty()) out.append("\r\nContent-Type: application/json");
+  out.append("\r\nContent-Length: ").append(std::to_string(body.size()));
+  return out.append("\r\n\r\n").append(body);
+}
 
 std::string key_name(std::size_t number) {
   assert(number < 100'000'000);
@@ -62,12 +76,15 @@ void Wire::append_release(std::string& out, std::string_view key, std::string_vi
   out.append(release_infix_).append(token).append(release_suffix_);
 }
 
-std::optional<std::string_view> Wire::granted_token(std::string_view reply) const {
-  if (!has_tokens_) return reply == granted_ ? std::optional("") : std::nullopt;
-  if (!reply.starts_with(granted_)) return std::nullopt;
+std::optional<std::string_view> Wire::granted_token(const Reply& reply) const {
+  std::string_view rest = reply.text;
+  if (reply.status != 0 && reply.status != 200) return std::nullopt;
+  if (reply.status == 200 && rest.ends_with('\n')) rest.remove_suffix(1);
+  if (!has_tokens_) return rest == granted_ ? std::optional("") : std::nullopt;
+  if (!rest.starts_with(granted_)) return std::nullopt;
 
-  const std::string_view token = reply.substr(granted_.size(), kTokenSize);
-  std::string_view rest = reply.substr(granted_.size() + token.size());
+  const std::string_view token = rest.substr(granted_.size(), kTokenSize);
+  rest.remove_prefix(granted_.size() + token.size());
   if (rest.size() <= granted_infix_.size() + granted_suffix_.size() ||
       !rest.starts_with(granted_infix_) || !rest.ends_with(granted_suffix_)) {
     return std::nullopt;
@@ -77,12 +94,6 @@ std::optional<std::string_view> Wire::granted_token(std::string_view reply) cons
   const bool is_grant = token.size() == kTokenSize && std::ranges::all_of(token, is_lower_hex) &&
                         std::ranges::all_of(rest, is_digit);
   return is_grant ? std::optional(token) : std::nullopt;
-}
-
-std::optional<std::string_view> Wire::granted_token(const HttpReply& reply) const {
-  std::string_view body = reply.body;
-  if (body.ends_with('\n')) body.remove_suffix(1);
-  return reply.status == 200 ? granted_token(body) : std::nullopt;
 }
 
 void Wire::speak_dflockd(const Options& options) {

@@ -10,9 +10,23 @@
 #include <string_view>
 
 #include "bench/options.hpp"
-#include "bench/reply_reader.hpp"
 
 namespace dflockd::bench {
+
+/// A line without its end, or a reply of HTTP.
+struct Reply {
+  int status = 0;         ///< 0 for a line
+  std::string_view text;  ///< the line, or the body
+};
+
+/// Status and text, for a message: `410 {"error":"session_gone"}`.
+[[nodiscard]] std::string to_text(const Reply& reply);
+
+/// A request of dflockd's HTTP API with the fields that the server wants, the secret among them if
+/// there is one. `session` is the client's, or empty before it has one.
+[[nodiscard]] std::string http_request(const Options& options, std::string_view method,
+                                       std::string_view target, std::string_view session,
+                                       std::string_view body);
 
 /// All keys have this many bytes, so that all requests of a kind have the same size.
 inline constexpr std::size_t kKeySize = 14;
@@ -32,12 +46,12 @@ class Wire {
 
   /// The token in the reply to an acquire, empty for a server that has no tokens; nothing if the
   /// reply is no grant.
-  [[nodiscard]] std::optional<std::string_view> granted_token(std::string_view reply) const;
-  [[nodiscard]] std::optional<std::string_view> granted_token(const HttpReply& reply) const;
+  [[nodiscard]] std::optional<std::string_view> granted_token(const Reply& reply) const;
 
   /// Whether this reply to a release is the one that is hoped for.
-  [[nodiscard]] bool is_released(std::string_view reply) const { return reply == released_; }
-  [[nodiscard]] bool is_released(const HttpReply& reply) const { return reply.status == 204; }
+  [[nodiscard]] bool is_released(const Reply& reply) const {
+    return reply.status == 0 ? reply.text == released_ : reply.status == 204;
+  }
 
  private:
   void speak_dflockd(const Options& options);

@@ -1,5 +1,6 @@
 #include "bench/report.hpp"
 
+#include <limits>
 #include <sstream>
 
 #include <gmock/gmock.h>
@@ -154,6 +155,22 @@ TEST(Report, json_escapes_the_first_error) {
   result.errors = 1;
   result.first_error = R"(acquire was answered "\x1b")";
   EXPECT_THAT(json({}, result), HasSubstr(R"("first_error":"acquire was answered \"\\x1b\"")"));
+}
+
+TEST(Decimal, groups_thousands) {
+  EXPECT_EQ(decimal(0, 0), "0");
+  EXPECT_EQ(decimal(999, 0), "999");
+  EXPECT_EQ(decimal(1000, 0), "1,000");
+  EXPECT_EQ(decimal(123456, 0), "123,456");
+  EXPECT_EQ(decimal(1234567.89, 1), "1,234,567.9");
+}
+
+TEST(Decimal, keeps_trailing_zeros) {
+  EXPECT_EQ(decimal(12, 3), "12.000");
+}
+
+TEST(Decimal, has_room_for_any_number) {
+  EXPECT_EQ(decimal(std::numeric_limits<double>::max(), 0).size(), 309U + 102U);
 }
 
 }  // namespace

@@ -65,8 +65,8 @@ TEST(Wire, dflockd_semaphores_have_their_own_commands) {
 
 TEST(Wire, dflockd_grant_carries_the_token) {
   const Wire wire{Options{}};
-  EXPECT_EQ(wire.granted_token("ok " + std::string(kToken) + " 33"), kToken);
-  EXPECT_TRUE(wire.is_released("ok"));
+  EXPECT_EQ(wire.granted_token(Reply{0, "ok " + std::string(kToken) + " 33"}), kToken);
+  EXPECT_TRUE(wire.is_released(Reply{0, "ok"}));
 }
 
 TEST(Wire, dflockd_replies_that_are_not_exact_are_unexpected) {
@@ -77,10 +77,10 @@ TEST(Wire, dflockd_replies_that_are_not_exact_are_unexpected) {
         "ok " + token, "ok " + token + " ", "ok " + token + "33", "ok " + token + " 33\r",
         "ok " + token + " 3x", "ok " + token.substr(1) + " 33", "ok A" + token.substr(1) + " 33",
         "acquired " + token + " 33"}) {
-    EXPECT_EQ(wire.granted_token(reply), std::nullopt) << reply;
+    EXPECT_EQ(wire.granted_token(Reply{0, reply}), std::nullopt) << reply;
   }
   for (const char* reply : {"", "error", "ok ", "ok\r", "OK"}) {
-    EXPECT_FALSE(wire.is_released(reply)) << reply;
+    EXPECT_FALSE(wire.is_released(Reply{0, reply})) << reply;
   }
 }
 
@@ -119,18 +119,18 @@ TEST(Wire, http_grant_carries_the_token) {
   const Wire wire(options, "s1");
   const std::string token(kToken);
   const std::string grant = R"({"status":"ok","token":")" + token + R"(","lease_ttl_s":33})";
-  EXPECT_EQ(wire.granted_token(HttpReply{200, grant}), kToken);
-  EXPECT_EQ(wire.granted_token(HttpReply{200, grant + "\n"}), kToken);
-  EXPECT_EQ(wire.granted_token(HttpReply{409, grant}), std::nullopt);
+  EXPECT_EQ(wire.granted_token(Reply{200, grant}), kToken);
+  EXPECT_EQ(wire.granted_token(Reply{200, grant + "\n"}), kToken);
+  EXPECT_EQ(wire.granted_token(Reply{409, grant}), std::nullopt);
   for (const std::string& body :
        {std::string(), std::string(R"({"status":"timeout"})"), grant.substr(1), grant + " ",
         grant + "\n\n", R"({"status":"ok","token":")" + token + R"(","lease_ttl_s":})",
         R"({"status":"ok","token":")" + token + R"(","lease_ttl_s":3x})",
         R"({"status":"ok","token":")" + token.substr(1) + R"(","lease_ttl_s":33})"}) {
-    EXPECT_EQ(wire.granted_token(HttpReply{200, body}), std::nullopt) << body;
+    EXPECT_EQ(wire.granted_token(Reply{200, body}), std::nullopt) << body;
   }
-  EXPECT_TRUE(wire.is_released(HttpReply{204, ""}));
-  EXPECT_FALSE(wire.is_released(HttpReply{404, R"({"error":"not_held"})"}));
+  EXPECT_TRUE(wire.is_released(Reply{204, ""}));
+  EXPECT_FALSE(wire.is_released(Reply{404, R"({"error":"not_held"})"}));
 }
 
 TEST(Wire, redis_sets_with_an_expiry_and_deletes) {
@@ -141,10 +141,10 @@ TEST(Wire, redis_sets_with_an_expiry_and_deletes) {
   EXPECT_EQ(release(options, ""), "*2\r\n$3\r\nDEL\r\n$14\r\nbench:00000007\r\n");
 
   const Wire wire(options);
-  EXPECT_EQ(wire.granted_token("+OK\r"), "");
-  EXPECT_EQ(wire.granted_token("$-1\r"), std::nullopt);
-  EXPECT_TRUE(wire.is_released(":1\r"));
-  EXPECT_FALSE(wire.is_released(":0\r"));
+  EXPECT_EQ(wire.granted_token(Reply{0, "+OK\r"}), "");
+  EXPECT_EQ(wire.granted_token(Reply{0, "$-1\r"}), std::nullopt);
+  EXPECT_TRUE(wire.is_released(Reply{0, ":1\r"}));
+  EXPECT_FALSE(wire.is_released(Reply{0, ":0\r"}));
 }
 
 TEST(Wire, memcached_adds_with_an_expiry_and_deletes) {
@@ -153,10 +153,10 @@ TEST(Wire, memcached_adds_with_an_expiry_and_deletes) {
   EXPECT_EQ(release(options, ""), "delete bench:00000007\r\n");
 
   const Wire wire(options);
-  EXPECT_EQ(wire.granted_token("STORED\r"), "");
-  EXPECT_EQ(wire.granted_token("NOT_STORED\r"), std::nullopt);
-  EXPECT_TRUE(wire.is_released("DELETED\r"));
-  EXPECT_FALSE(wire.is_released("NOT_FOUND\r"));
+  EXPECT_EQ(wire.granted_token(Reply{0, "STORED\r"}), "");
+  EXPECT_EQ(wire.granted_token(Reply{0, "NOT_STORED\r"}), std::nullopt);
+  EXPECT_TRUE(wire.is_released(Reply{0, "DELETED\r"}));
+  EXPECT_FALSE(wire.is_released(Reply{0, "NOT_FOUND\r"}));
 }
 
 }  // namespace
