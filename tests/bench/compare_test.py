@@ -2,9 +2,11 @@
 """Tests of `compare`: what it says to wrong arguments, and that the abuses do what their names say.
 How fast anything is does not matter here."""
 
+import contextlib
 import os
 import pathlib
 import resource
+import socket
 import subprocess
 import sys
 import tempfile
@@ -61,6 +63,42 @@ class Arguments(unittest.TestCase):
                 (data, "Permission denied"),
             ):
                 self.refused(f"--against: cannot run '{path}': {why}", "--against", path)
+
+
+class OneKey(unittest.TestCase):
+    @unittest.skipIf(SHORT_OF_MACHINE, "two cores and 10,100 open files are needed")
+    def test_the_floor_hands_the_lock_round(self):
+        done = compare("--only", "one-key,dflockd", "--quick", "--build", BUILD)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        rows = [line.split("|")[1:-1] for line in done.stdout.splitlines() if line.startswith("|")]
+        shown = [[cell.strip() for cell in row] for row in rows[2:]]
+        self.assertEqual([row[1] for row in shown], ["handoff", "dflockd"])
+        self.assertEqual(shown[0][3], "1.00")
+
+    def test_its_floor_grants_to_one_at_a_time(self):
+        binary = pathlib.Path(BUILD, "dflockd-bench-floor")
+        floor = subprocess.Popen([binary, "handoff"], stdout=subprocess.PIPE)
+        self.addCleanup(floor.wait)
+        self.addCleanup(floor.kill)
+        self.addCleanup(floor.stdout.close)
+        address = ("127.0.0.1", int(floor.stdout.readline()))
+        with contextlib.ExitStack() as stack:
+            first, second, third = (
+                stack.enter_context(socket.create_connection(address, timeout=10))
+                for _ in range(3)
+            )
+            grant = b"ok " + b"0" * 32 + b" 33\n"
+            for client in (first, second, third):
+                client.sendall(b"l\nkey\n10\n")
+                if client is first:
+                    self.assertEqual(client.recv(100), grant)
+            second.close()  # leaves the queue
+            first.sendall(b"r\nkey\ntoken\n")
+            self.assertEqual(first.recv(100), b"ok\n")
+            self.assertEqual(third.recv(100), grant)
+            first.sendall(b"l\nkey\n10\n")
+            first.settimeout(0.1)
+            self.assertRaises(TimeoutError, first.recv, 100)
 
 
 class Abuse(unittest.TestCase):

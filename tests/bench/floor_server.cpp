@@ -2,12 +2,16 @@
 // that knows where a request ends and whether it is an acquire, keeps no state and answers a fixed
 // line, with one recv and one send a wake-up. It prints the port it listens on.
 //
+// `floor_server handoff` is the floor of a lock that is handed round: one key, a queue of those who
+// want it, and nothing more. A release grants the next in the queue and is answered.
+//
 // It is trusted with its one client, the load generator: an error ends the connection or the
 // server.
 
 #include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <deque>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,19 +40,52 @@ struct Progress {
   std::exit(1);
 }
 
-/// Appends the replies to the requests that `bytes` completes.
-void answer(std::string_view bytes, Progress& progress, std::string& replies) {
+/// Calls `request(is_acquire)` for each request that `bytes` completes.
+template <class Request>
+void take_requests(std::string_view bytes, Progress& progress, const Request& request) {
   for (std::size_t end = 0; (end = bytes.find('\n')) != bytes.npos; bytes.remove_prefix(end + 1)) {
     // `l` and `sl` are the commands that acquire, and no other ends in an l.
     if (progress.lines == 0)
       progress.is_acquire = (end > 0 ? bytes[end - 1] : progress.last) == 'l';
     if (++progress.lines == 3) {
-      replies += progress.is_acquire ? kGrant : kOk;
+      request(progress.is_acquire);
       progress.lines = 0;
     }
   }
   if (!bytes.empty()) progress.last = bytes.back();
 }
+
+bool send_all(int peer, std::string_view text) {
+  return send(peer, text.data(), text.size(), MSG_NOSIGNAL) == ssize_t(text.size());
+}
+
+/// The lock that is handed round, and who waits for it.
+struct Lock {
+  int holder = -1;
+  std::deque<int> queue;
+
+  void acquire(int peer) {
+    if (holder < 0) {
+      holder = peer;
+      send_all(peer, kGrant);
+    } else {
+      queue.push_back(peer);
+    }
+  }
+
+  void release() {
+    holder = -1;
+    if (queue.empty()) return;
+    holder = queue.front();
+    queue.pop_front();
+    send_all(holder, kGrant);
+  }
+
+  void forget(int peer) {
+    std::erase(queue, peer);
+    if (holder == peer) release();
+  }
+};
 
 int listen_on_free_port() {
   const int listener = socket(AF_INET, SOCK_STREAM, 0);
@@ -82,24 +119,38 @@ void accept_one(int listener, int poller, std::vector<Progress>& progress) {
   watch(poller, peer);
 }
 
-void serve(int peer, Progress& progress, std::string& replies) {
+/// What the peer has sent; closes the connection, and gives nothing, when it has left.
+std::string_view receive(int peer) {
   static std::array<char, 65'536> input;
   const ssize_t received = recv(peer, input.data(), input.size(), 0);
   if (received <= 0) {
     close(peer);
-    return;
+    return {};
   }
+  return {input.data(), static_cast<std::size_t>(received)};
+}
+
+void serve(int peer, Progress& progress, std::string& replies) {
   replies.clear();
-  answer({input.data(), static_cast<std::size_t>(received)}, progress, replies);
-  if (replies.empty()) return;
-  if (send(peer, replies.data(), replies.size(), MSG_NOSIGNAL) != ssize_t(replies.size())) {
-    close(peer);
-  }
+  take_requests(receive(peer), progress,
+                [&](bool is_acquire) { replies += is_acquire ? kGrant : kOk; });
+  if (!replies.empty() && !send_all(peer, replies)) close(peer);
+}
+
+void hand_round(int peer, Progress& progress, Lock& lock) {
+  const std::string_view received = receive(peer);
+  if (received.empty()) return lock.forget(peer);
+  take_requests(received, progress, [&](bool is_acquire) {
+    if (is_acquire) return lock.acquire(peer);
+    lock.release();
+    send_all(peer, kOk);
+  });
 }
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
+  const bool hands_round = argc == 2 && std::string_view(argv[1]) == "handoff";
   rlimit descriptors{};
   getrlimit(RLIMIT_NOFILE, &descriptors);
   descriptors.rlim_cur = descriptors.rlim_max;
@@ -111,6 +162,7 @@ int main() {
 
   std::vector<Progress> progress;  // by descriptor
   std::string replies;
+  Lock lock;
   std::array<epoll_event, 128> events{};
   for (;;) {
     const int ready = epoll_wait(poller, events.data(), int(events.size()), -1);
@@ -118,8 +170,13 @@ int main() {
       const int peer = events[static_cast<std::size_t>(i)].data.fd;
       if (peer == listener) {
         accept_one(listener, poller, progress);
+        continue;
+      }
+      Progress& its_progress = progress[static_cast<std::size_t>(peer)];
+      if (hands_round) {
+        hand_round(peer, its_progress, lock);
       } else {
-        serve(peer, progress[static_cast<std::size_t>(peer)], replies);
+        serve(peer, its_progress, replies);
       }
     }
   }

@@ -164,6 +164,8 @@ class Bench:
         """The command line, and its port, or None for a server that picks one and tells it."""
         if name == "floor":
             return [self._binary("dflockd-bench-floor")], None
+        if name == "handoff":
+            return [self._binary("dflockd-bench-floor"), "handoff"], None
         if name in ("dflockd", "before"):
             binary = self._binary("dflockd") if name == "dflockd" else self._against.resolve()
             return [binary, "--port=0"], None
