@@ -59,8 +59,10 @@ FILES = documents("dflockd") | completions("dflockd") | completions("dflockd-ben
     CONFIGURATION, UNIT, SOCKET_UNIT, "usr/bin/dflockd", "usr/bin/dflockd-bench",
     "usr/lib/sysusers.d/dflockd.conf", "usr/share/man/man8/dflockd.8.gz",
     "usr/share/man/man5/dflockd.toml.5.gz", "usr/share/man/man1/dflockd-bench.1.gz",
-    "usr/share/doc/dflockd/README.md", "usr/share/doc/dflockd/CONTRIBUTING.md", "usr/share/doc/dflockd/examples/dflockd.toml.example",
+    "usr/share/doc/dflockd/README.md", "usr/share/doc/dflockd/CONTRIBUTING.md",
+    "usr/share/doc/dflockd/SECURITY.md", "usr/share/doc/dflockd/examples/dflockd.toml.example",
     *(f"usr/share/doc/dflockd/docs/{page.name}" for page in (SOURCE / "docs").glob("*.[mj]*")),
+    *(f"usr/share/doc/dflockd/docs/decisions/{page.name}" for page in (SOURCE / "docs/decisions").iterdir()),
     *(f"usr/share/doc/dflockd/docs/examples/{page.name}" for page in (SOURCE / "docs/examples").iterdir())}
 OTHER_FILES = {"libdflockd-dev": documents("libdflockd-dev") | {
     f"{LIBRARY}/libdflockd.a", f"{LIBRARY}/libdflockd.so", f"{LIBRARY}/libdflockd.so.0",
