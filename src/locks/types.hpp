@@ -48,12 +48,14 @@ struct KeyInfo {
   std::uint32_t limit = 1;
   std::uint32_t holders = 0;  ///< 0: the key is idle
   std::uint32_t waiters = 0;
-  OwnerId owner{};        ///< of the oldest grant; means nothing when idle
+  OwnerId owner{};        ///< of the oldest grant, if there is one
   Instant held{0};        ///< since the oldest grant was made
   Instant lease_left{0};  ///< until the oldest grant's lease runs out
   /// Since the last holder left, or since a phase-1 state that had outlived its grant was dropped;
   /// 0 unless idle.
   Instant idle{0};
+
+  friend bool operator==(const KeyInfo&, const KeyInfo&) = default;
 };
 
 /// Caps. Zero means no cap.
@@ -75,6 +77,8 @@ struct TableCounts {
   std::size_t semaphore_holders = 0;
   std::size_t lock_waiters = 0;
   std::size_t semaphore_waiters = 0;
+
+  friend bool operator==(const TableCounts&, const TableCounts&) = default;
 };
 
 }  // namespace dflockd::locks

@@ -55,10 +55,10 @@ TEST(AcquireTest, queued_grant_carries_the_waiters_own_salt_and_lease) {
   const std::uint64_t salt = t.salt;
   t.now = 3s;
   EXPECT_TRUE(t.release(kJob, token));
-  const std::vector<Event> events = t.heard();
-  ASSERT_THAT(events, ElementsAre(Granted(waiter)));
-  EXPECT_EQ(events[0].salt, salt);
-  EXPECT_EQ(events[0].lease, 7s);
+  const std::vector<Effect> effects = t.heard();
+  ASSERT_THAT(effects, ElementsAre(Granted(waiter)));
+  EXPECT_EQ(effects[0].answer.token.salt, salt);
+  EXPECT_EQ(effects[0].answer.lease, 7s);
   EXPECT_EQ(t.table.next_deadline(), 10s) << "the lease starts with the grant";
 }
 
@@ -204,10 +204,10 @@ TEST(AcquireTest, grant_and_timeout_due_at_the_same_instant_are_one_answer) {
   t.advance_to(5s);
   std::size_t answers = 0;
   bool granted = false;
-  for (const Event& event : t.heard()) {
-    if (event.what != Event::What::kWaitOver) continue;
+  for (const Effect& effect : t.heard()) {
+    if (effect.answer.outcome == Outcome::kLeaseExpired) continue;
     ++answers;
-    granted = event.outcome == Outcome::kGranted;
+    granted = effect.answer.outcome == Outcome::kGranted;
   }
   EXPECT_EQ(answers, 1U);
   EXPECT_EQ(t.table.has_claims(waiter), granted);

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <limits>
-#include <optional>
 #include <ostream>
 #include <sstream>
 #include <tuple>
+#include <type_traits>
 
 namespace dflockd::locks {
 
@@ -15,51 +15,8 @@ using std::chrono::seconds;
 
 constexpr std::size_t kMostOwners = 6;
 
-/// The command that a call is. Only opening an owner and visiting a slice are not here.
-Command command_of(const Call& call) {
-  switch (call.op) {
-    case Op::kAcquire:
-      return Acquire{call.owner, call.request, call.timeout};
-    case Op::kEnqueue:
-      return Enqueue{call.owner, call.request};
-    case Op::kWait:
-      return Wait{call.owner, call.key, call.timeout};
-    case Op::kCancelWait:
-      return CancelWait{call.owner};
-    case Op::kCancelWaits:
-      return CancelWaits{call.owner};
-    case Op::kGiveUpPlace:
-      return GiveUpPlace{call.owner, call.key};
-    case Op::kRelease:
-    case Op::kReleaseWithWrongToken:
-      return Release{call.key, call.token};
-    case Op::kRenew:
-    case Op::kRenewWithWrongToken:
-      return Renew{call.key, call.token, call.request.lease};
-    case Op::kCloseOwner:
-      return CloseOwner{call.owner};
-    case Op::kCloseOwnerKeepingGrants:
-      return CloseOwner{call.owner, true, call.undelivered};
-    case Op::kReserveFences:
-      return ReserveFences{call.first, call.end};
-    case Op::kCollectIdle:
-      return CollectIdle{call.timeout, call.amount};
-    case Op::kStartDraining:
-      return StartDraining{};
-    case Op::kAdvance:
-    case Op::kOpenOwner:
-    case Op::kVisitSlice:
-      break;
-  }
-  return Advance{};
-}
-
-bool is_command(Op op) {
-  return op != Op::kOpenOwner && op != Op::kVisitSlice;
-}
-
 template <class Table>
-void look_at(Table& table, const std::vector<OwnerId>& owners, Sight& sight) {
+void look_at(const Table& table, const std::vector<OwnerId>& owners, Sight& sight) {
   sight.counts = table.counts();
   sight.next_deadline = table.next_deadline();
   sight.next_fence = table.next_fence();
@@ -67,181 +24,181 @@ void look_at(Table& table, const std::vector<OwnerId>& owners, Sight& sight) {
   for (const OwnerId& owner : owners) sight.has_claims.push_back(table.has_claims(owner));
 }
 
-}  // namespace
-
-std::ostream& operator<<(std::ostream& out, const Call& call) {
-  out << "at " << call.now.count() << " ns: " << name_of(call.op);
-  switch (call.op) {
-    case Op::kAcquire:
-    case Op::kEnqueue:
-      out << ", " << call.owner << ", " << call.request.key << ", limit " << call.request.limit
-          << ", lease " << call.request.lease.count() << " s, salt " << call.request.salt;
-      if (call.op == Op::kAcquire) out << ", timeout " << call.timeout.count() << " s";
-      return out;
-    case Op::kWait:
-      return out << ", " << call.owner << ", " << call.key << ", timeout " << call.timeout.count()
-                 << " s";
-    case Op::kRelease:
-    case Op::kReleaseWithWrongToken:
-    case Op::kRenew:
-    case Op::kRenewWithWrongToken:
-      out << ", " << call.key << ", fence " << call.token.fence << ", salt " << call.token.salt;
-      if (call.op == Op::kRenew) out << ", lease " << call.request.lease.count() << " s";
-      return out;
-    case Op::kGiveUpPlace:
-      return out << ", " << call.owner << ", " << call.key;
-    case Op::kCancelWait:
-    case Op::kCancelWaits:
-    case Op::kOpenOwner:
-    case Op::kCloseOwner:
-      return out << ", " << call.owner;
-    case Op::kCloseOwnerKeepingGrants:
-      out << ", " << call.owner << ", undelivered";
-      for (const std::uint64_t fence : call.undelivered) out << ' ' << fence;
-      return out;
-    case Op::kReserveFences:
-      return out << ", " << call.first << " to " << call.end;
-    case Op::kCollectIdle:
-      return out << ", idle for " << call.timeout.count() << " s, at most " << call.amount;
-    case Op::kVisitSlice:
-      return out << ", of " << call.amount;
-    case Op::kAdvance:
-    case Op::kStartDraining:
-      return out;
-  }
-  return out;
+/// The key that a command is about, if it is about one.
+std::optional<Key> key_of(const Command& command) {
+  const auto find = [](const auto& any) -> std::optional<Key> {
+    if constexpr (requires { any.key; }) return any.key;
+    if constexpr (requires { any.request; }) return any.request.key;
+    return std::nullopt;
+  };
+  return std::visit(find, command);
 }
+
+std::pair<Kind, std::string_view> sortable(const Key& key) {
+  return {key.kind, key.name};
+}
+
+}  // namespace
 
 std::ostream& operator<<(std::ostream& out, const Sight& sight) {
   out << "    answer " << sight.answer;
-  for (const Event& event : sight.events) out << "\n    " << event;
-  const TableCounts& counts = sight.counts;
-  out << "\n    keys " << counts.keys << ", claims " << counts.claims << ", held "
-      << counts.locks_held << " + " << counts.semaphore_holders << ", waiters "
-      << counts.lock_waiters << " + " << counts.semaphore_waiters << ", next deadline "
-      << sight.next_deadline.count() << ", next fence " << sight.next_fence << ", left "
-      << sight.fences_left << ", claims ";
+  for (const Effect& effect : sight.effects) out << "\n    " << effect;
+  out << "\n    " << sight.counts << ", next deadline " << sight.next_deadline.count()
+      << ", next fence " << sight.next_fence << ", left " << sight.fences_left << ", claims ";
   for (const bool claims : sight.has_claims) out << claims;
-  for (const KeyView& key : sight.keys) {
-    out << "\n    " << Key{key.kind, key.name} << ": limit " << key.limit << ", holders "
-        << key.holders << ", waiters " << key.waiters << ", " << key.owner << ", held "
-        << key.held.count() << ", lease left " << key.lease_left.count() << ", idle "
-        << key.idle.count();
-  }
+  for (const KeyInfo& key : sight.keys) out << "\n    " << key;
   return out;
 }
 
-std::vector<KeyView> keys_of(const LockTable& table) {
-  std::vector<KeyView> views;
-  const auto end = table.visit_keys(0, std::numeric_limits<std::uint32_t>::max(),
-                                    [&](const KeyInfo& info) { views.push_back(view_of(info)); });
+std::vector<KeyInfo> keys_of(const LockTable& table) {
+  std::vector<KeyInfo> keys;
+  const auto end =
+      table.visit_keys(0, std::numeric_limits<std::uint32_t>::max(), [&](const KeyInfo& info) {
+        keys.push_back(info);
+        keys.back().key = kept(info.key);
+      });
   if (end) throw Disagreement("one slice for all slots did not reach the end");
-  return views;
+  return keys;
 }
 
-void run(LockTable& table, const Call& call, Sight& sight) {
-  if (is_command(call.op)) sight.answer = table.apply(call.now, command_of(call));
-}
-
-void look(const LockTable& table, const std::vector<OwnerId>& owners, Sight& sight) {
+Sight run(LockTable& table, Recorder& recorder, const Call& call, std::vector<OwnerId>& owners) {
+  Sight sight;
+  sight.answer = table.apply(call.now, call.command);
+  if (std::holds_alternative<OpenOwner>(call.command)) owners.push_back(sight.answer.owner);
+  if (const auto* const close = std::get_if<CloseOwner>(&call.command)) {
+    std::erase(owners, close->owner);
+  }
   look_at(table, owners, sight);
+  sight.effects = recorder.effects();
+  sight.keys = keys_of(table);
+  std::ranges::sort(sight.keys, {}, [](const KeyInfo& info) { return sortable(info.key); });
+  return sight;
 }
 
 Duel::Duel(const Setup& setup)
-    : table_(std::make_unique<LockTable>(setup.options, recorder_)),
-      models_{NaiveTable(setup.options)} {
-  perform({.op = Op::kReserveFences, .first = 1, .end = 1 + setup.fences});
-  for (int i = 0; i < 3; ++i) perform({.op = Op::kOpenOwner});
+    : table_(setup.options, recorder_), models_{NaiveTable(setup.options)} {
+  perform(now_, ReserveFences{1, 1 + setup.fences});
+  for (int i = 0; i < 3; ++i) perform(now_, OpenOwner{});
 }
 
-void Duel::run_command(const Draft& command) {
-  Call call;
-  if (!fill_in(command, call)) return;
-  perform(call);
+void Duel::make(const Move& move) {
+  Command command = move.command;
+  if (std::visit([&](auto& any) { return fill_in(any, move); }, command)) {
+    perform(time_of(move.step), command);
+  }
 }
 
-void Duel::perform(Call call) {
-  Sight sight;
-  if (call.op == Op::kOpenOwner) {
-    call.owner = open_owner();
-  } else if (call.op == Op::kVisitSlice) {
-    visit_slice(call.amount);
-  } else {
-    run(*table_, call, sight);
+void Duel::perform(Instant now, const Command& command) {
+  const Call call{now, command};
+  history_.emplace_back(call, run(table_, recorder_, call, owners_));
+  now_ = std::max(now_, now);
+  if (const auto* const close = std::get_if<CloseOwner>(&command)) {
+    std::erase_if(enqueued_, [&](const auto& place) { return place.first == close->owner; });
   }
-  now_ = std::max(now_, call.now);
-  if (call.op == Op::kCloseOwner || call.op == Op::kCloseOwnerKeepingGrants) {
-    std::erase(owners_, call.owner);
-    std::erase_if(enqueued_, [&](const auto& enqueued) { return enqueued.first == call.owner; });
-  }
-  look_at(*table_, owners_, sight);
-  sight.events = recorder_.events();
-  sight.keys = keys_of(*table_);
-  sort_by_name(sight.keys);
-  history_.emplace_back(call, sight);
-  follow_visit();
+  if (std::holds_alternative<OpenOwner>(command)) check_new_owner(owners_.back());
   check_invariants();
   check_models();
   learn_tokens();
+  visit_slice(history_.size() % 4);
+}
+
+void Duel::close_all_owners() {
+  while (!owners_.empty()) perform(now_, CloseOwner{owners_.front()});
+  check_nothing_is_held();
+  if (table_.next_deadline() != kNever) fail("something is due though everybody has left");
+  const std::size_t keys = table_.counts().keys;
+  if (table_.apply(now_, CollectIdle{Instant(0), keys}).dropped != keys ||
+      !keys_of(table_).empty()) {
+    fail("a key stays though everybody has left");
+  }
+}
+
+void Duel::let_time_pass() {
+  while (table_.next_deadline() != kNever) perform(table_.next_deadline(), Advance{});
+  check_nothing_is_held();
 }
 
 void Duel::fail(const std::string& what) const {
   std::ostringstream message;
-  message << what << "\n\nThe calls:\n";
+  message << what << "\n\nThe commands:\n";
   for (const auto& [call, sight] : history_) {
-    message << "  " << call << "\n    -> " << sight.answer;
-    for (const Event& event : sight.events) message << ' ' << event;
+    message << "  at " << call.now.count() << " ns: " << call.command << "\n    -> "
+            << sight.answer;
+    for (const Effect& effect : sight.effects) message << ' ' << effect;
     message << '\n';
   }
   message << "\nThe table:\n" << history_.back().second << '\n';
   throw Disagreement(message.str());
 }
 
-// --- From a command to a call ---
+// --- From a move to a command ---
 
-bool Duel::fill_in(const Draft& command, Call& call) {
-  call.op = command.op;
-  call.now = time_of(command.step);
-  if (call.op == Op::kOpenOwner) return owners_.size() < kMostOwners;
-  const bool by_token = call.op == Op::kRelease || call.op == Op::kRenew ||
-                        call.op == Op::kReleaseWithWrongToken ||
-                        call.op == Op::kRenewWithWrongToken;
-  if (by_token) return fill_in_token(command, call);
-  if (owners_.empty()) return false;
-  call.owner = owners_[command.owner % owners_.size()];
-  call.key = kKeys[command.key];
-  if ((call.op == Op::kWait || call.op == Op::kGiveUpPlace) && command.pick < enqueued_.size()) {
-    std::tie(call.owner, call.key) = enqueued_[enqueued_.size() - 1 - command.pick];
+/// False if the move means nothing now.
+template <class Any>
+bool Duel::fill_in(Any& command, const Move& move) {
+  if constexpr (requires { command.owner; }) {
+    if (owners_.empty()) return false;
+    command.owner = owners_[command.owner.index % owners_.size()];
   }
-  std::uint32_t limit = usual_limit(command.key);
-  if (command.other_limit && call.key.kind == Kind::kSemaphore) limit = 4;
-  call.request = {call.key, limit, command.lease, next_salt_++};
-  call.timeout = command.timeout;
-  // Who is blocked already makes no request that could block.
-  const bool may_block = call.op == Op::kAcquire || call.op == Op::kWait;
-  if (may_block && models_.front().blocked(call.owner)) return false;
-  call.amount = command.pick;
-  if (call.op == Op::kCollectIdle) call.timeout = seconds(command.owner);
-  if (call.op == Op::kCloseOwnerKeepingGrants) {
-    // Every other one of the latest, and every fourth twice.
-    const std::uint64_t next = table_->next_fence();
-    const std::uint64_t first = next - std::min<std::uint64_t>(next, command.pick);
-    for (std::uint64_t fence = first; fence < next; fence += 2) {
-      call.undelivered.insert(call.undelivered.end(), fence % 4 < 2 ? 2 : 1, fence);
+  if constexpr (std::is_same_v<Any, Wait> || std::is_same_v<Any, GiveUpPlace>) {
+    if (move.pick < enqueued_.size()) {
+      std::tie(command.owner, command.key) = enqueued_[enqueued_.size() - 1 - move.pick];
     }
   }
-  if (call.op == Op::kReserveFences) {
-    // In turn: what follows, a gap, a range that begins in the past.
-    const std::uint64_t end = table_->next_fence() + table_->fences_left();
-    call.first = command.owner == 4 ? end + 10 : (command.owner == 5 ? end / 2 : end);
-    call.end = call.first + 3 * command.pick;
+  if constexpr (requires { command.timeout; }) {
+    // An owner that is blocked makes no request that could block.
+    if (models_.front().blocked(command.owner)) return false;
+  }
+  if constexpr (requires { command.request; }) command.request.salt = next_salt_++;
+  if constexpr (requires { command.token; }) {
+    return fill_in_token(command.key, command.token, move);
+  }
+  if constexpr (std::is_same_v<Any, CloseOwner>) {
+    // Every other one of the latest, and every fourth twice.
+    const std::uint64_t next = table_.next_fence();
+    std::vector<std::uint64_t>& list = lists_.emplace_back();
+    for (std::uint64_t fence = next - std::min<std::uint64_t>(next, move.pick); fence < next;
+         fence += 2) {
+      list.insert(list.end(), fence % 4 < 2 ? 2 : 1, fence);
+    }
+    if (command.keeps_grants) command.undelivered = list;
+  }
+  if constexpr (std::is_same_v<Any, ReserveFences>) fill_in_range(command, move.twist);
+  if constexpr (std::is_same_v<Any, OpenOwner>) return owners_.size() < kMostOwners;
+  return true;
+}
+
+bool Duel::fill_in_token(Key& key, Token& token, const Move& move) const {
+  if (tokens_.empty()) return false;
+  std::tie(key, token) = tokens_[tokens_.size() - 1 - move.pick % tokens_.size()];
+  switch (move.twist) {
+    case 0:
+      break;
+    case 1:
+      token.salt ^= std::uint64_t{1} << (move.pick * 10);
+      break;
+    case 2:
+      token.fence ^= std::uint64_t{1} << (move.pick * 10);
+      break;
+    case 3:
+      key.name = key.name == "a" ? "b" : "a";
+      break;
+    default:
+      key.kind = key.kind == Kind::kLock ? Kind::kSemaphore : Kind::kLock;
   }
   return true;
 }
 
+/// What follows, a gap, or a range that begins in the past.
+void Duel::fill_in_range(ReserveFences& command, std::uint32_t twist) const {
+  const std::uint64_t end = table_.next_fence() + table_.fences_left();
+  command.first = twist == 0 ? end : (twist % 2 == 0 ? end + 10 : end / 2);
+  command.end += command.first;
+}
+
 Instant Duel::time_of(Step step) const {
   using namespace std::chrono_literals;
-  const Instant deadline = table_->next_deadline();
+  const Instant deadline = table_.next_deadline();
   switch (step) {
     case Step::kSameTime:
       return now_;
@@ -265,61 +222,31 @@ Instant Duel::time_of(Step step) const {
   return now_;
 }
 
-bool Duel::fill_in_token(const Draft& command, Call& call) const {
-  if (tokens_.empty()) return false;
-  const auto& [key, token] = tokens_[tokens_.size() - 1 - command.pick % tokens_.size()];
-  call.key = key;
-  call.token = token;
-  call.request.lease = command.lease;
-  if (call.op == Op::kRelease || call.op == Op::kRenew) return true;
-  switch (command.key) {
-    case 0:
-      call.token.salt ^= std::uint64_t{1} << (command.owner * 10);
-      break;
-    case 1:
-      call.token.fence ^= std::uint64_t{1} << (command.owner * 10);
-      break;
-    case 2:
-      call.key.name = key.name == "a" ? "b" : "a";
-      break;
-    default:
-      call.key.kind = key.kind == Kind::kLock ? Kind::kSemaphore : Kind::kLock;
-  }
-  return true;
-}
-
-// Tokens are known once they have been told. Those that were given back are not forgotten, but
-// count as the oldest.
+/// Tokens are known once an answer has named them. Those that were given back are not forgotten,
+/// but count as the oldest.
 void Duel::learn_tokens() {
   const auto& [call, sight] = history_.back();
-  if (call.op == Op::kRelease) {
-    const auto used = std::find_if(tokens_.begin(), tokens_.end(),
-                                   [&](const auto& known) { return known.second == call.token; });
-    std::rotate(tokens_.begin(), used, used + 1);
+  if (const auto* const release = std::get_if<Release>(&call.command)) {
+    const auto used = std::ranges::find(tokens_, release->token, &std::pair<Key, Token>::second);
+    if (used != tokens_.end()) std::rotate(tokens_.begin(), used, used + 1);
   }
-  if (call.op == Op::kEnqueue) enqueued_.emplace_back(call.owner, call.key);
+  if (const auto* const enqueue = std::get_if<Enqueue>(&call.command)) {
+    enqueued_.emplace_back(enqueue->owner, enqueue->request.key);
+  }
   if (sight.answer.outcome == Outcome::kGranted) {
-    tokens_.emplace_back(call.op == Op::kWait ? call.key : call.request.key, sight.answer.token);
+    tokens_.emplace_back(*key_of(call.command), sight.answer.token);
   }
-  for (const Event& event : sight.events) {
-    if (event.outcome != Outcome::kGranted || event.what != Event::What::kWaitOver) continue;
-    tokens_.emplace_back(key_of_salt(event.salt), Token{event.fence, event.salt});
+  for (const Effect& effect : sight.effects) {
+    if (effect.answer.outcome == Outcome::kGranted) {
+      tokens_.emplace_back(effect.key, effect.answer.token);
+    }
   }
 }
 
-Key Duel::key_of_salt(std::uint64_t salt) const {
-  for (const auto& [call, sight] : history_) {
-    const bool asks = call.op == Op::kAcquire || call.op == Op::kEnqueue;
-    if (asks && call.request.salt == salt) return call.request.key;
-  }
-  fail("granted with a salt that nobody brought");
-}
+// --- Checks ---
 
-// --- Owners ---
-
-OwnerId Duel::open_owner() {
+void Duel::check_new_owner(OwnerId owner) {
   std::size_t remembered = 0;
-  const OwnerId owner = table_->apply(now_, OpenOwner{}).owner;
   for (const OwnerId& earlier : all_owners_) {
     if (earlier == owner) fail("an owner's id was given twice");
     if (!models_.front().remembers(earlier)) continue;
@@ -329,62 +256,28 @@ OwnerId Duel::open_owner() {
   most_owners_ = std::max(most_owners_, remembered + 1);
   if (owner.index >= most_owners_) fail("owners' indexes are not dense");
   all_owners_.push_back(owner);
-  owners_.push_back(owner);
-  for (NaiveTable& model : models_) model.opened(owner);
-  return owner;
 }
-
-// --- Slices ---
-
-void Duel::visit_slice(std::size_t slots) {
-  if (!visiting_) {
-    visiting_ = true;
-    cursor_ = 0;
-    seen_.clear();
-    lasting_.clear();
-    for (const KeyView& key : keys_of(*table_)) lasting_.emplace(key.kind, key.name);
-  }
-  const auto next = table_->visit_keys(cursor_, slots, [&](const KeyInfo& info) {
-    ++seen_[{info.key.kind, std::string(info.key.name)}];
-  });
-  visiting_ = next.has_value();
-  cursor_ = next.value_or(0);
-  if (visiting_) return;
-  for (const auto& key : lasting_) {
-    if (seen_[key] != 1) fail("a key that lasted was not visited exactly once: " + key.second);
-  }
-}
-
-void Duel::follow_visit() {
-  std::set<std::pair<Kind, std::string>> present;
-  for (const KeyView& key : history_.back().second.keys) present.emplace(key.kind, key.name);
-  std::erase_if(lasting_, [&](const auto& key) { return !present.contains(key); });
-}
-
-// --- Checks ---
 
 void Duel::check_invariants() {
   const auto& [call, sight] = history_.back();
-  if (!table_->consistent()) fail("the table is not consistent");
-  for (const KeyView& key : sight.keys) {
+  if (!table_.consistent()) fail("the table is not consistent");
+  for (const KeyInfo& key : sight.keys) {
     if (key.holders > key.limit) fail("more holders than the limit");
     if (key.waiters > 0 && key.holders < key.limit) fail("a free slot and a waiter");
   }
-  const auto fresh = [&](std::uint64_t fence) {
+  const auto check_fence = [&](const Answer& answer) {
+    if (answer.outcome != Outcome::kGranted) return;
+    const std::uint64_t fence = answer.token.fence;
     if (fence < fence_before_ || fence >= sight.next_fence) fail("a fence out of order");
     fence_before_ = fence + 1;
   };
-  for (const Event& event : sight.events) {
-    const bool grant = event.what == Event::What::kWaitOver && event.outcome == Outcome::kGranted;
-    if (grant) fresh(event.fence);
-  }
-  const bool grant = call.op != Op::kWait && sight.answer.outcome == Outcome::kGranted;
-  if (grant) fresh(sight.answer.token.fence);
+  for (const Effect& effect : sight.effects) check_fence(effect.answer);
+  if (!std::holds_alternative<Wait>(call.command)) check_fence(sight.answer);
   if (sight.next_fence < fence_before_) fail("the next fence went back");
   fence_before_ = sight.next_fence;
 }
 
-// Keeps the models that agree with what was seen, by any way that the contract leaves open.
+/// Keeps the models that agree with what was seen, by any way that the contract leaves open.
 void Duel::check_models() {
   const auto& [call, sight] = history_.back();
   std::vector<NaiveTable> agreeing;
@@ -394,17 +287,15 @@ void Duel::check_models() {
     do {
       NaiveTable after = before;
       after.choose_with(choices);
-      after.listen_to(sight.events);
+      after.listen_to(sight.answer.owner, sight.effects);
       Sight seen;
-      if (is_command(call.op)) seen.answer = after.apply(call.now, command_of(call));
+      seen.answer = after.apply(call.now, call.command);
       look_at(after, owners_, seen);
-      seen.events = after.take_events();
+      seen.effects = after.take_effects();
       seen.keys = after.keys();
       const bool agrees = seen == sight;
       if (!expected) expected = std::move(seen);
-      if (!agrees || std::find(agreeing.begin(), agreeing.end(), after) != agreeing.end()) {
-        continue;
-      }
+      if (!agrees || std::ranges::find(agreeing, after) != agreeing.end()) continue;
       agreeing.push_back(std::move(after));
     } while (choices.next_way());
   }
@@ -414,6 +305,35 @@ void Duel::check_models() {
     fail(message.str());
   }
   models_ = std::move(agreeing);
+}
+
+void Duel::check_nothing_is_held() const {
+  const TableCounts& counts = table_.counts();
+  if (table_.held() + counts.lock_waiters + counts.semaphore_waiters != 0) {
+    fail("somebody holds or waits at the end");
+  }
+}
+
+/// Goes on visiting keys in slices: one that was there all the while must be visited once.
+void Duel::visit_slice(std::size_t slots) {
+  const std::vector<KeyInfo>& present = history_.back().second.keys;
+  if (cursor_ == 0) {
+    visited_.clear();
+    for (const KeyInfo& info : present) visited_.emplace(sortable(info.key), 0);
+  }
+  std::erase_if(visited_, [&](const auto& visited) {
+    return std::ranges::none_of(
+        present, [&](const KeyInfo& info) { return sortable(info.key) == visited.first; });
+  });
+  const auto next = table_.visit_keys(cursor_, slots, [&](const KeyInfo& info) {
+    const auto visited = visited_.find(sortable(info.key));
+    if (visited != visited_.end()) ++visited->second;
+  });
+  cursor_ = next.value_or(0);
+  if (next) return;
+  for (const auto& [key, times] : visited_) {
+    if (times != 1) fail("a key that lasted was not visited once: " + std::string(key.second));
+  }
 }
 
 }  // namespace dflockd::locks

@@ -25,27 +25,6 @@ bool Choices::next_way() {
   return false;
 }
 
-KeyView view_of(const KeyInfo& info) {
-  KeyView view{.kind = info.key.kind,
-               .name = std::string(info.key.name),
-               .limit = info.limit,
-               .holders = info.holders,
-               .waiters = info.waiters,
-               .idle = info.idle};
-  if (info.holders > 0) {
-    view.owner = info.owner;
-    view.held = info.held;
-    view.lease_left = info.lease_left;
-  }
-  return view;
-}
-
-void sort_by_name(std::vector<KeyView>& views) {
-  std::sort(views.begin(), views.end(), [](const KeyView& left, const KeyView& right) {
-    return std::tie(left.kind, left.name) < std::tie(right.kind, right.name);
-  });
-}
-
 bool operator==(const NaiveTable& left, const NaiveTable& right) {
   return left.state() == right.state();
 }
@@ -91,10 +70,10 @@ void NaiveTable::advance(Instant now) {
     Claim claim = claims[chosen.position];
     claims.erase(claims.begin() + static_cast<std::ptrdiff_t>(chosen.position));
     if (!chosen.held) {
-      say(claim, Outcome::kTimeout);
+      end_wait(key, claim, Outcome::kTimeout);
       continue;
     }
-    note(lease_expired_event(claim.owner, {key.kind, key.name}));
+    note({claim.owner, key.key, {Outcome::kLeaseExpired}});
     if (claim.in_phase_one) {
       claim.ended_with = Outcome::kLeaseExpired;
       key.ended.push_back(claim);
@@ -121,15 +100,15 @@ Answer NaiveTable::granted_answer(const Claim& claim) {
           .lease = claim.lease};
 }
 
-void NaiveTable::say(const Claim& claim, Outcome outcome) {
+void NaiveTable::end_wait(const KeyState& key, const Claim& claim, Outcome outcome) {
   const bool granted = outcome == Outcome::kGranted;
-  note(wait_over_event(claim.owner, granted ? granted_answer(claim) : Answer{outcome}));
+  note({claim.owner, key.key, granted ? granted_answer(claim) : Answer{outcome}});
 }
 
-void NaiveTable::note(const Event& event) {
-  const std::size_t index = events_.size();
-  if (index >= heard_->size() || (*heard_)[index] != event) choices_->give_up();
-  events_.push_back(event);
+void NaiveTable::note(const Effect& effect) {
+  const std::size_t index = effects_.size();
+  if (index >= heard_->size() || (*heard_)[index] != effect) choices_->give_up();
+  effects_.push_back(effect);
 }
 
 void NaiveTable::grant(KeyState& key, Claim claim) {
@@ -149,13 +128,13 @@ void NaiveTable::settle(KeyState& key) {
     if (fences_left() > 0) {
       head.answers = head.in_phase_one ? 0 : 1;
       grant(key, head);
-      if (head.answers > 0) say(key.holders.back(), Outcome::kGranted);
+      if (head.answers > 0) end_wait(key, key.holders.back(), Outcome::kGranted);
     } else if (head.in_phase_one) {
       head.ended_with = Outcome::kNoFence;
       head.deadline = kNever;
       key.ended.push_back(head);
     } else {
-      say(head, Outcome::kNoFence);
+      end_wait(key, head, Outcome::kNoFence);
     }
   }
   if (key.holders.empty() && !key.idle_since) key.idle_since = now_;
@@ -187,7 +166,7 @@ void NaiveTable::release_where(Predicate wanted) {
 
 NaiveTable::KeyState* NaiveTable::find(const Key& name) {
   for (KeyState& key : keys_) {
-    if (key.kind == name.kind && key.name == name.name) return &key;
+    if (key.key == name) return &key;
   }
   return nullptr;
 }
@@ -293,13 +272,7 @@ Answer NaiveTable::ask(OwnerId owner, const Request& request, std::optional<seco
     if (key == nullptr) {
       if (overdue_after_) drop_idle(*overdue_after_, 2);
       if (!make_room()) return {Outcome::kMaxLocks};
-      keys_.push_back({request.key.kind,
-                       std::string(request.key.name),
-                       request.limit,
-                       {},
-                       {},
-                       {},
-                       std::nullopt});
+      keys_.push_back({kept(request.key), request.limit, {}, {}, {}, std::nullopt});
       key = &keys_.back();
     }
     grant(*key, claim);
@@ -406,8 +379,8 @@ Answer NaiveTable::carry_out(Instant now, const Renew& command) {
 // --- Owners, fences, draining ---
 
 Answer NaiveTable::carry_out(Instant /*now*/, const OpenOwner& /*command*/) {
-  assert(!"see `opened`");
-  return {};
+  owners_.push_back(opened_);
+  return {.owner = opened_};
 }
 
 Answer NaiveTable::carry_out(Instant now, const CloseOwner& command) {
@@ -451,7 +424,7 @@ Answer NaiveTable::carry_out(Instant now, const StartDraining& /*command*/) {
     }
     if (contended.empty()) break;
     KeyState& key = *contended[choices_->pick(contended.size())];
-    for (const Claim& claim : key.queue) say(claim, Outcome::kDraining);
+    for (const Claim& claim : key.queue) end_wait(key, claim, Outcome::kDraining);
     key.queue.clear();
   }
   release_where([](const Claim& claim) { return claim.answers == 0; });
@@ -489,7 +462,7 @@ TableCounts NaiveTable::counts() const {
   TableCounts counts;
   counts.keys = keys_.size();
   for (const KeyState& key : keys_) {
-    const bool lock = key.kind == Kind::kLock;
+    const bool lock = key.key.kind == Kind::kLock;
     (lock ? counts.locks_held : counts.semaphore_holders) += key.holders.size();
     (lock ? counts.lock_waiters : counts.semaphore_waiters) += key.queue.size();
     counts.claims += key.holders.size() + key.queue.size() + key.ended.size();
@@ -497,26 +470,26 @@ TableCounts NaiveTable::counts() const {
   return counts;
 }
 
-std::vector<KeyView> NaiveTable::keys() const {
-  std::vector<KeyView> views;
+std::vector<KeyInfo> NaiveTable::keys() const {
+  std::vector<KeyInfo> infos;
   for (const KeyState& key : keys_) {
-    KeyView view{.kind = key.kind,
-                 .name = key.name,
+    KeyInfo info{.key = key.key,
                  .limit = key.limit,
                  .holders = static_cast<std::uint32_t>(key.holders.size()),
                  .waiters = static_cast<std::uint32_t>(key.queue.size())};
-    if (!key.holders.empty()) {
-      const Claim& oldest = key.holders.front();
-      view.owner = oldest.owner;
-      view.held = now_ - oldest.granted_at;
-      view.lease_left = oldest.deadline - now_;
+    if (key.holders.empty()) {
+      info.idle = now_ - *key.idle_since;
     } else {
-      view.idle = now_ - *key.idle_since;
+      const Claim& oldest = key.holders.front();
+      info.owner = oldest.owner;
+      info.held = now_ - oldest.granted_at;
+      info.lease_left = oldest.deadline - now_;
     }
-    views.push_back(view);
+    infos.push_back(info);
   }
-  sort_by_name(views);
-  return views;
+  std::ranges::sort(infos, {},
+                    [](const KeyInfo& info) { return std::pair(info.key.kind, info.key.name); });
+  return infos;
 }
 
 }  // namespace dflockd::locks

@@ -10,7 +10,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <string>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -40,24 +39,6 @@ class Choices {
   bool given_up_ = false;
 };
 
-/// One key as `visit_keys` shows it, in comparable form. What means nothing is zero.
-struct KeyView {
-  Kind kind = Kind::kLock;
-  std::string name;
-  std::uint32_t limit = 1;
-  std::uint32_t holders = 0;
-  std::uint32_t waiters = 0;
-  OwnerId owner{};
-  Instant held{0};
-  Instant lease_left{0};
-  Instant idle{0};
-
-  friend bool operator==(const KeyView&, const KeyView&) = default;
-};
-
-KeyView view_of(const KeyInfo& info);
-void sort_by_name(std::vector<KeyView>& views);
-
 /// Carries out commands as `LockTable` does. Copyable: a copy goes its own way.
 class NaiveTable {
  public:
@@ -65,16 +46,15 @@ class NaiveTable {
 
   /// Where choices come from during the next calls. It must outlive them.
   void choose_with(Choices& choices) { choices_ = &choices; }
-  /// What the real table said during the call that comes next: ways to anything else are given up.
-  /// It must outlive the call.
-  void listen_to(const std::vector<Event>& heard) { heard_ = &heard; }
-  /// The events since the last call.
-  std::vector<Event> take_events() { return std::exchange(events_, {}); }
+  /// The real table's effects during the command that comes next: ways to anything else are given
+  /// up. They must outlive it. And the owner, should the command open one.
+  void listen_to(OwnerId opened, const std::vector<Effect>& heard) {
+    opened_ = opened;
+    heard_ = &heard;
+  }
+  /// The effects since the last call.
+  std::vector<Effect> take_effects() { return std::exchange(effects_, {}); }
 
-  /// The real table's new owner.
-  void opened(OwnerId owner) { owners_.push_back(owner); }
-
-  /// Any command but `OpenOwner`.
   Answer apply(Instant now, const Command& command);
 
   [[nodiscard]] bool has_claims(OwnerId owner) const;
@@ -83,12 +63,11 @@ class NaiveTable {
   [[nodiscard]] std::uint64_t fences_left() const { return fence_end_ - next_fence_; }
 
   [[nodiscard]] TableCounts counts() const;
-  [[nodiscard]] std::vector<KeyView> keys() const;
-  [[nodiscard]] const std::vector<OwnerId>& open_owners() const { return owners_; }
+  /// In the order of kinds and names.
+  [[nodiscard]] std::vector<KeyInfo> keys() const;
   [[nodiscard]] bool blocked(OwnerId owner) const;
   /// True while the owner's number cannot serve again.
   [[nodiscard]] bool remembers(OwnerId owner) const;
-  [[nodiscard]] Instant now() const { return now_; }
 
   /// True if nothing could ever tell them apart.
   friend bool operator==(const NaiveTable& left, const NaiveTable& right);
@@ -108,8 +87,7 @@ class NaiveTable {
     friend bool operator==(const Claim&, const Claim&) = default;
   };
   struct KeyState {
-    Kind kind;
-    std::string name;
+    Key key;  ///< with a name that is `kept`
     std::uint32_t limit = 1;
     std::vector<Claim> holders;
     std::vector<Claim> queue;
@@ -158,13 +136,14 @@ class NaiveTable {
   void release_where(Predicate wanted);
   void clear_ended(KeyState& key, OwnerId owner);
   [[nodiscard]] static Answer granted_answer(const Claim& claim);
-  void say(const Claim& claim, Outcome outcome);
-  void note(const Event& event);
+  void end_wait(const KeyState& key, const Claim& claim, Outcome outcome);
+  void note(const Effect& effect);
 
   TableOptions options_;
   Choices* choices_ = nullptr;
-  const std::vector<Event>* heard_ = nullptr;
-  std::vector<Event> events_;
+  OwnerId opened_;
+  const std::vector<Effect>* heard_ = nullptr;
+  std::vector<Effect> effects_;
   Instant now_{0};
   std::uint64_t next_fence_ = 0;
   std::uint64_t fence_end_ = 0;

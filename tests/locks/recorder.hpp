@@ -1,63 +1,46 @@
-// What the tests of the lock table share: a listener that takes note of every event, and words for
-// what the table says.
+// What the tests of the lock table share: a sink that keeps every effect, and words for what is
+// said to the table and by it.
 #pragma once
 
-#include <chrono>
-#include <cstdint>
 #include <iosfwd>
-#include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
-#include "locks/lock_table.hpp"
+#include "locks/command.hpp"
 
 namespace dflockd::locks {
 
-/// One effect. What the event does not say is zero.
-struct Event {
-  enum class What : std::uint8_t { kWaitOver, kLeaseExpired };
+/// The same name, in memory of its own that stays: effects and keys may outlive what they came
+/// from.
+[[nodiscard]] std::string_view kept(std::string_view name);
+[[nodiscard]] inline Key kept(const Key& key) {
+  return {key.kind, kept(key.name)};
+}
 
-  What what = What::kWaitOver;
-  OwnerId owner{};
-  Outcome outcome = Outcome::kTimeout;
-  std::uint64_t fence = 0;
-  std::uint64_t salt = 0;
-  std::chrono::seconds lease{0};
-  Kind kind = Kind::kLock;
-  std::string key{};
-
-  friend bool operator==(const Event&, const Event&) = default;
-};
-
-Event wait_over_event(OwnerId owner, const Answer& answer);
-Event lease_expired_event(OwnerId owner, const Key& key);
-
-/// Takes note of every event, in order.
+/// Keeps every effect, in order.
 class Recorder : public EffectSink {
  public:
   void take(const Effect& effect) noexcept override {
-    events_.push_back(effect.answer.outcome == Outcome::kLeaseExpired
-                          ? lease_expired_event(effect.owner, effect.key)
-                          : wait_over_event(effect.owner, effect.answer));
+    effects_.push_back({effect.owner, kept(effect.key), effect.answer});
   }
 
-  /// The events since the last call.
-  [[nodiscard]] std::vector<Event> events() { return std::exchange(events_, {}); }
+  /// The effects since the last call.
+  [[nodiscard]] std::vector<Effect> effects() { return std::exchange(effects_, {}); }
 
  private:
-  std::vector<Event> events_;
+  std::vector<Effect> effects_;
 };
-
-/// True if two answers say the same: tokens and leases count only when granted.
-[[nodiscard]] bool same_answer(const Answer& left, const Answer& right);
-
-[[nodiscard]] const char* name_of(Outcome outcome);
 
 // For messages.
 std::ostream& operator<<(std::ostream& out, Outcome outcome);
 std::ostream& operator<<(std::ostream& out, const OwnerId& owner);
 std::ostream& operator<<(std::ostream& out, const Key& key);
+std::ostream& operator<<(std::ostream& out, const Token& token);
 std::ostream& operator<<(std::ostream& out, const Answer& answer);
-std::ostream& operator<<(std::ostream& out, const Event& event);
+std::ostream& operator<<(std::ostream& out, const Effect& effect);
+std::ostream& operator<<(std::ostream& out, const KeyInfo& key);
+std::ostream& operator<<(std::ostream& out, const TableCounts& counts);
+std::ostream& operator<<(std::ostream& out, const Command& command);
 
 }  // namespace dflockd::locks

@@ -80,22 +80,20 @@ struct TestTable {
   }
   Token hold(const Key& key, const Terms& terms = {}) { return hold(owner(), key, terms); }
 
-  /// The events since the last call.
-  std::vector<Event> heard() {
-    std::vector<Event> events = recorder.events();
-    for (const Event& event : events) {
-      if (event.outcome == Outcome::kGranted && event.fence != 0) {
-        latest_granted = {event.fence, event.salt};
-      }
+  /// The effects since the last call.
+  std::vector<Effect> heard() {
+    std::vector<Effect> effects = recorder.effects();
+    for (const Effect& effect : effects) {
+      if (effect.answer.outcome == Outcome::kGranted) latest_granted = effect.answer.token;
     }
-    return events;
+    return effects;
   }
 
   /// What is known of a key, its name left out, or nothing.
   [[nodiscard]] std::optional<KeyInfo> info(const Key& key) const {
     std::optional<KeyInfo> found;
     table.visit_keys(0, std::numeric_limits<std::uint32_t>::max(), [&](const KeyInfo& info) {
-      if (info.key.kind != key.kind || info.key.name != key.name) return;
+      if (info.key != key) return;
       found = info;
       found->key.name = {};
     });
@@ -111,23 +109,22 @@ struct TestTable {
   LockTable table;
   Instant now{0};
   std::uint64_t salt = 0;  ///< of the latest request
-  Token latest_granted;    ///< by an event that `heard` returned
+  Token latest_granted;    ///< by an effect that `heard` returned
 };
 
-/// An event that says that `owner`'s wait ended with `outcome`.
+/// An effect that ends `owner`'s wait with `outcome`.
 MATCHER_P2(WaitOver, owner, outcome, "") {
-  return arg.what == Event::What::kWaitOver && arg.owner == owner && arg.outcome == outcome;
+  return arg.owner == owner && arg.answer.outcome == outcome;
 }
 
-/// An event that says that `owner`'s wait ended with a grant.
+/// An effect that grants what `owner` waits for.
 inline auto Granted(OwnerId owner) {
   return WaitOver(owner, Outcome::kGranted);
 }
 
-/// An event that says that a lease of `owner` ran out.
+/// An effect of a lease of `owner` that ran out.
 MATCHER_P2(Expired, owner, key, "") {
-  return arg.what == Event::What::kLeaseExpired && arg.owner == owner && arg.kind == key.kind &&
-         arg.key == key.name;
+  return arg == Effect{owner, key, {Outcome::kLeaseExpired}};
 }
 
 }  // namespace dflockd::locks
