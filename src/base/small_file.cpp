@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/descriptor.hpp"
 #include "base/text.hpp"
 
 namespace dflockd::base {
@@ -22,21 +23,6 @@ using namespace std::string_view_literals;
 constexpr std::size_t kMaxFileSize = 1 << 20;
 
 constexpr const char* kNotRegular = "it is not a regular file";
-
-class Descriptor {
- public:
-  explicit Descriptor(int number) : number_(number) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (number_ >= 0) ::close(number_);
-  }
-
-  [[nodiscard]] int number() const { return number_; }
-
- private:
-  const int number_;
-};
 
 [[noreturn]] void refuse(const std::string& path, const std::string& why) {
   throw FileError("cannot read " + in_quotes(path) + ": " + why);
@@ -85,13 +71,13 @@ SmallFile read_small_file(const std::string& path, Pipes pipes) {
   // Without O_NONBLOCK, a FIFO that nobody writes to would be waited for here.
   const Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
   struct stat status {};
-  if (descriptor.number() < 0 || ::fstat(descriptor.number(), &status) != 0) refuse(path, errno);
+  if (!descriptor.is_open() || ::fstat(descriptor.get(), &status) != 0) refuse(path, errno);
   if (S_ISDIR(status.st_mode)) refuse(path, EISDIR);
   if (!S_ISREG(status.st_mode) && (!S_ISFIFO(status.st_mode) || pipes == Pipes::kRefuse)) {
     refuse(path, kNotRegular);
   }
   SmallFile file{.bytes = {}, .readable_by_others = (status.st_mode & S_IROTH) != 0};
-  if (!read_into(file.bytes, descriptor.number(), static_cast<std::size_t>(status.st_size))) {
+  if (!read_into(file.bytes, descriptor.get(), static_cast<std::size_t>(status.st_size))) {
     refuse(path, errno);
   }
   if (file.bytes.size() > kMaxFileSize) refuse(path, "it is larger than 1 MiB");

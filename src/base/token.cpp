@@ -1,17 +1,11 @@
 #include "base/token.hpp"
 
-#include <algorithm>
-
 #include "base/text.hpp"
 
 namespace dflockd::base {
 namespace {
 
-std::string_view trim(std::string_view text) {
-  constexpr std::string_view kWhiteSpace = " \t\n\v\f\r";
-  text.remove_prefix(std::min(text.find_first_not_of(kWhiteSpace), text.size()));
-  return text.substr(0, text.find_last_not_of(kWhiteSpace) + 1);
-}
+constexpr std::string_view kWhiteSpace = " \t\n\v\f\r";
 
 /// Why trimmed text is no token, in words that go behind the file's name; nullptr if it is one.
 const char* why_no_token(std::string_view text) {
@@ -24,12 +18,12 @@ const char* why_no_token(std::string_view text) {
 }  // namespace
 
 bool is_token(std::string_view text) {
-  return trim(text) == text && why_no_token(text) == nullptr;
+  return trim(text, kWhiteSpace) == text && why_no_token(text) == nullptr;
 }
 
 TokenFile read_token_file(const std::string& path, Pipes pipes) {
   const SmallFile file = read_small_file(path, pipes);
-  const std::string_view text = trim(view_of(file.bytes));
+  const std::string_view text = trim(view_of(file.bytes), kWhiteSpace);
   if (const char* const reason = why_no_token(text)) {
     throw FileError("cannot use " + in_quotes(path) + ": " + reason +
                     "; expected a line of 1 to 65536 bytes");

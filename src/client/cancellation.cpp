@@ -12,8 +12,8 @@
 namespace dflockd::client {
 namespace {
 
-Descriptor make_descriptor() {
-  Descriptor descriptor(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+base::Descriptor make_descriptor() {
+  base::Descriptor descriptor(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!descriptor.is_open()) throw system_failure(errc::connection, errno);
   return descriptor;
 }
@@ -22,7 +22,7 @@ Descriptor make_descriptor() {
 thread_local bool over = false;
 struct Kept {
   ~Kept() { over = true; }
-  Descriptor descriptor;
+  base::Descriptor descriptor;
   unsigned generation = 0;
 };
 

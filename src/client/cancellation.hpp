@@ -3,7 +3,7 @@
 
 #include <atomic>
 
-#include "client/descriptor.hpp"
+#include "base/descriptor.hpp"
 
 namespace dflockd::client {
 
@@ -25,7 +25,7 @@ class Cancellation {
 
  private:
   std::atomic<bool> raised_ = false;
-  Descriptor own_;  ///< when the thread has none any more
+  base::Descriptor own_;  ///< when the thread has none any more
   int descriptor_;
 };
 

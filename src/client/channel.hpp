@@ -53,7 +53,7 @@ class Channel {
   std::size_t receive_bytes(char* space, std::size_t size, const Limits& limits);
   std::string_view read_line(const Limits& limits, std::size_t longest);
 
-  Descriptor socket_;
+  base::Descriptor socket_;
   Tls tls_;                  ///< null: plain text
   BIO* incoming_ = nullptr;  ///< both owned by `tls_`
   BIO* outgoing_ = nullptr;

@@ -68,21 +68,6 @@ Failure system_failure(errc code, int error) {
   return {code, std::generic_category().message(error)};
 }
 
-std::string in_quotes(std::string_view text) {
-  constexpr std::string_view kHex = "0123456789abcdef";
-  std::string result = "\"";
-  for (const char byte : text) {
-    const auto value = static_cast<unsigned char>(byte);
-    if (value < 0x20 || value == 0x7f) {
-      result += {'\\', 'x', kHex[value >> 4U], kHex[value & 0xfU]};
-    } else {
-      if (byte == '"' || byte == '\\') result += '\\';
-      result += byte;
-    }
-  }
-  return result + '"';
-}
-
 std::string quoted_answer(std::string_view line) {
   for (const std::string_view word : {"ok ", "acquired "}) {
     if (line.starts_with(word)) return in_quotes(std::string(word) + "...");

@@ -7,6 +7,8 @@
 
 #include <dflockd/error.hpp>
 
+#include "base/text.hpp"
+
 namespace dflockd::client {
 
 /// Thrown within the library; `Connection` and `Contender` make an `Error` of it, which also names
@@ -23,8 +25,7 @@ class Failure : public std::runtime_error {
 /// A failure of a system call: what `strerror` says of `error`.
 [[nodiscard]] Failure system_failure(errc code, int error);
 
-/// `text` in quotes, with control bytes escaped, as it may stand in a message.
-[[nodiscard]] std::string in_quotes(std::string_view text);
+using base::in_quotes;
 
 /// An answer that was not expected, quoted; of a grant's only the first word, since a token is a
 /// secret.

@@ -15,7 +15,7 @@
 #include <asio/posix/stream_descriptor.hpp>
 #include <asio/post.hpp>
 
-#include "client/descriptor.hpp"
+#include "base/descriptor.hpp"
 #include "client/failure.hpp"
 #include "client/fork.hpp"
 #include "client/lane.hpp"

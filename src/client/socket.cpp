@@ -18,8 +18,8 @@
 namespace dflockd::client {
 namespace {
 
-Descriptor connect_to(const addrinfo& address, const Limits& limits) {
-  Descriptor socket = open_socket(address.ai_family);
+base::Descriptor connect_to(const addrinfo& address, const Limits& limits) {
+  base::Descriptor socket = open_socket(address.ai_family);
   if (::connect(socket.get(), address.ai_addr, address.ai_addrlen) != 0) {
     if (errno != EINPROGRESS && errno != EINTR) throw system_failure(errc::connection, errno);
     wait_for(socket.get(), POLLOUT, limits);
@@ -106,8 +106,9 @@ const addrinfo* LookUp::addresses() const {
   return found_.get();
 }
 
-Descriptor open_socket(int family) {
-  Descriptor socket(::socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP));
+base::Descriptor open_socket(int family) {
+  base::Descriptor socket(
+      ::socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP));
   if (!socket.is_open()) throw system_failure(errc::connection, errno);
   const auto set = [&socket](int level, int name, int value) {
     ::setsockopt(socket.get(), level, name, &value, sizeof value);
@@ -120,7 +121,7 @@ Descriptor open_socket(int family) {
   return socket;
 }
 
-Descriptor connect_to(const Endpoint& endpoint, const Limits& limits) {
+base::Descriptor connect_to(const Endpoint& endpoint, const Limits& limits) {
   const std::shared_ptr<LookUp> look_up = LookUp::begin(endpoint);
   while (!look_up->is_done()) wait_for(look_up->descriptor(), POLLIN, limits);
   const addrinfo* const addresses = look_up->addresses();

@@ -6,9 +6,9 @@
 
 #include <netdb.h>
 
+#include "base/descriptor.hpp"
 #include "client/cancellation.hpp"
 #include "client/clock.hpp"
-#include "client/descriptor.hpp"
 #include "client/endpoint.hpp"
 
 namespace dflockd::client {
@@ -26,7 +26,7 @@ void wait_for(int descriptor, short events, const Limits& limits);
 /// Resolves the host and connects to the first of its addresses that answers: non-blocking, with
 /// TCP_NODELAY and keepalive, closed on exec. Throws `Failure`: `errc::connection`, `timeout`,
 /// `canceled`.
-[[nodiscard]] Descriptor connect_to(const Endpoint& endpoint, const Limits& limits);
+[[nodiscard]] base::Descriptor connect_to(const Endpoint& endpoint, const Limits& limits);
 
 /// A look-up of a host on a thread of its own, since getaddrinfo(3) takes as long as it likes and
 /// cannot be told to stop. Who has lost patience lets go of it.
@@ -50,7 +50,7 @@ class LookUp {
   };
 
   const Endpoint endpoint_;
-  const Descriptor done_;
+  const base::Descriptor done_;
   int status_ = 0;
   std::unique_ptr<addrinfo, Free> found_;
   std::atomic<bool> finished_ = false;
@@ -60,6 +60,6 @@ class LookUp {
 /// a child executes, with TCP_NODELAY and keepalive that notices within 25 s that the peer is gone;
 /// one that refuses these is used as it is. `family` is AF_INET or AF_INET6. Throws `Failure`
 /// (`errc::connection`).
-[[nodiscard]] Descriptor open_socket(int family);
+[[nodiscard]] base::Descriptor open_socket(int family);
 
 }  // namespace dflockd::client

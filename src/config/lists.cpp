@@ -7,18 +7,13 @@
 #include <system_error>
 #include <utility>
 
+#include "base/text.hpp"
 #include "config/host.hpp"
 
 namespace dflockd::config {
 namespace {
 
 constexpr std::string_view kAny = "*";
-
-std::string_view trim_blanks(std::string_view text) {
-  constexpr std::string_view kBlanks = " \t";
-  text.remove_prefix(std::min(text.find_first_not_of(kBlanks), text.size()));
-  return text.substr(0, text.find_last_not_of(kBlanks) + 1);
-}
 
 bool is_letter(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
@@ -81,7 +76,7 @@ std::optional<std::vector<std::string>> read_list(std::string_view text, const A
   }
   for (std::size_t begin = 0; begin <= text.size();) {
     const std::size_t end = std::min(text.find(',', begin), text.size());
-    const std::string_view entry = trim_blanks(text.substr(begin, end - begin));
+    const std::string_view entry = base::trim(text.substr(begin, end - begin), " \t");
     if (!allowed(entry)) {
       return std::nullopt;
     }

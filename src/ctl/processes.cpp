@@ -11,6 +11,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/descriptor.hpp"
+
 namespace dflockd::ctl {
 namespace {
 
@@ -52,12 +54,10 @@ void add_process(int proc, const char* name) {
   if (length + kStat.size() > path.size() || table_size == table.size()) return;
   std::copy_n(name, length, path.data());
   std::copy_n(kStat.data(), kStat.size(), path.data() + length);
-  const int file = ::openat(proc, path.data(), O_RDONLY | O_CLOEXEC);
-  if (file < 0) return;  // it is gone
+  const base::Descriptor file(::openat(proc, path.data(), O_RDONLY | O_CLOEXEC));
   std::array<char, 512> text{};
-  const ssize_t size = ::read(file, text.data(), text.size() - 1);
-  ::close(file);
-  if (size <= 0) return;
+  const ssize_t size = ::read(file.get(), text.data(), text.size() - 1);
+  if (size <= 0) return;                                        // the process is gone
   const char* const name_end = std::strrchr(text.data(), ')');  // the name may have brackets
   if (name_end == nullptr || name_end[1] == '\0') return;
   const char* number = text.data();
@@ -73,19 +73,17 @@ void add_process(int proc, const char* name) {
 
 void read_table() {
   table_size = 0;
-  const int proc = ::open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (proc < 0) return;
+  const base::Descriptor proc(::open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   alignas(DirectoryEntry) std::array<char, 16'384> buffer{};
   for (;;) {
-    const long size = ::syscall(SYS_getdents64, proc, buffer.data(), buffer.size());
+    const long size = ::syscall(SYS_getdents64, proc.get(), buffer.data(), buffer.size());
     if (size <= 0) break;
     for (long at = 0; at < size;) {
       const auto* const entry = reinterpret_cast<const DirectoryEntry*>(buffer.data() + at);
-      if (entry->name[0] >= '1' && entry->name[0] <= '9') add_process(proc, entry->name);
+      if (entry->name[0] >= '1' && entry->name[0] <= '9') add_process(proc.get(), entry->name);
       at += entry->size;
     }
   }
-  ::close(proc);
 }
 
 std::span<Process> all_processes() {

@@ -130,8 +130,8 @@ void Runner::start() {
   if (::socketpair(AF_UNIX, kType, 0, sockets.data()) != 0) {
     throw std::system_error(errno, std::generic_category(), "socketpair");
   }
-  socket_ = client::Descriptor(sockets[0]);
-  const client::Descriptor theirs(sockets[1]);
+  socket_ = base::Descriptor(sockets[0]);
+  const base::Descriptor theirs(sockets[1]);
   std::vector<char*> arguments = null_terminated(command_);
   std::vector<char*> environment = null_terminated(environment_);
   const Supervision supervision{.arguments = arguments.data(),

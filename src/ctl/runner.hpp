@@ -13,7 +13,7 @@
 #include <dflockd/contender.hpp>
 #include <dflockd/error.hpp>
 
-#include "client/descriptor.hpp"
+#include "base/descriptor.hpp"
 #include "ctl/supervisor.hpp"
 #include "ctl/terminal.hpp"
 
@@ -32,7 +32,7 @@ class Loss {
   [[nodiscard]] int descriptor() const { return descriptor_.get(); }
 
  private:
-  const client::Descriptor descriptor_;
+  const base::Descriptor descriptor_;
   mutable std::mutex mutex_;
   std::optional<std::string> reason_;
 };
@@ -73,8 +73,8 @@ class Runner {
   const sigset_t mask_;
   const Margins margins_;
   const Terminal terminal_;
-  client::Descriptor signals_;
-  client::Descriptor socket_;  ///< to the supervisor
+  base::Descriptor signals_;
+  base::Descriptor socket_;  ///< to the supervisor
   struct sigaction child_disposition_ {};
   std::vector<pid_t> spared_;  ///< children of whoever became dflockctl by exec
   Deadline* deadline_ = nullptr;

@@ -41,7 +41,7 @@ void unblock_ending_signals() {
   ::pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
 }
 
-client::Descriptor open_signals(std::initializer_list<int> signals) {
+base::Descriptor open_signals(std::initializer_list<int> signals) {
   const sigset_t set = without_ignored(signals);
   return {::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), "signalfd"};
 }

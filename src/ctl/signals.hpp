@@ -10,7 +10,7 @@
 
 #include <signal.h>
 
-#include "client/descriptor.hpp"
+#include "base/descriptor.hpp"
 
 namespace dflockd::ctl {
 
@@ -21,7 +21,7 @@ sigset_t block_signals(std::initializer_list<int> signals);
 void unblock_ending_signals();
 
 /// What reads signals that are blocked: those of the given that are not ignored.
-[[nodiscard]] client::Descriptor open_signals(std::initializer_list<int> signals);
+[[nodiscard]] base::Descriptor open_signals(std::initializer_list<int> signals);
 
 /// Ends a wait when a signal comes that would end the process.
 ///
@@ -47,8 +47,8 @@ class Interruption {
   void listen();
 
   const sigset_t mask_;
-  const client::Descriptor signals_;
-  const client::Descriptor done_;
+  const base::Descriptor signals_;
+  const base::Descriptor done_;
   std::stop_source stop_;
   int signal_ = 0;
   std::thread thread_;

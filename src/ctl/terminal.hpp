@@ -11,7 +11,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-#include "client/descriptor.hpp"
+#include "base/descriptor.hpp"
 
 namespace dflockd::ctl {
 
@@ -33,7 +33,7 @@ class Terminal {
   }
 
  private:
-  const client::Descriptor descriptor_;
+  const base::Descriptor descriptor_;
 };
 
 }  // namespace dflockd::ctl

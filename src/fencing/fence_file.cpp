@@ -120,8 +120,8 @@ class TemporaryName {
 void create(const Place& place, std::uint64_t limit, std::uint64_t step) {
   FileOps& ops = place.ops;
   std::string temporary = place.path.string() + ".XXXXXX";
-  const Descriptor file(ops.mkostemp(temporary.data(), O_CLOEXEC));
-  if (!file.valid()) {
+  const base::Descriptor file(ops.mkostemp(temporary.data(), O_CLOEXEC));
+  if (!file.is_open()) {
     refuse(place, "cannot create it", last_error(), "its directory must exist and be writable");
   }
   const TemporaryName remove_at_end(ops, temporary);
@@ -142,10 +142,10 @@ void create(const Place& place, std::uint64_t limit, std::uint64_t step) {
 }
 
 /// Opens an existing file, or returns nothing with the reason in `errno`.
-Descriptor open_existing(const Place& place, int access = O_RDWR) {
+base::Descriptor open_existing(const Place& place, int access = O_RDWR) {
   // Opening what turns out to be a FIFO or a terminal must not block or do anything.
   const int flags = access | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
-  return Descriptor(uninterrupted([&] { return place.ops.open(place.path.c_str(), flags); }));
+  return base::Descriptor(uninterrupted([&] { return place.ops.open(place.path.c_str(), flags); }));
 }
 
 [[noreturn]] void refuse_unopened(const Place& place) {
@@ -153,18 +153,18 @@ Descriptor open_existing(const Place& place, int access = O_RDWR) {
          "it must be a file that the server may read and write");
 }
 
-Descriptor open_or_create(const Place& place, std::uint64_t limit, std::uint64_t step) {
-  Descriptor file = open_existing(place);
-  if (!file.valid() && errno == ENOENT) {
+base::Descriptor open_or_create(const Place& place, std::uint64_t limit, std::uint64_t step) {
+  base::Descriptor file = open_existing(place);
+  if (!file.is_open() && errno == ENOENT) {
     create(place, limit, step);
     file = open_existing(place);
   }
-  if (!file.valid()) refuse_unopened(place);
+  if (!file.is_open()) refuse_unopened(place);
   return file;
 }
 
 /// A file of another size was never written by `create`, which makes all of it or nothing.
-void check_kind_and_size(const Place& place, const Descriptor& file) {
+void check_kind_and_size(const Place& place, const base::Descriptor& file) {
   struct stat status {};
   if (place.ops.fstat(file.get(), status) != 0) {
     refuse(place, "cannot look at it", last_error(), kCheckDisk);
@@ -183,7 +183,7 @@ void check_kind_and_size(const Place& place, const Descriptor& file) {
   }
 }
 
-void lock(const Place& place, const Descriptor& file) {
+void lock(const Place& place, const base::Descriptor& file) {
   if (uninterrupted([&] { return place.ops.flock(file.get(), LOCK_EX | LOCK_NB); }) == 0) return;
   if (errno == EWOULDBLOCK) {
     refuse(place, "another server is using it", "stop that one, or name another file");
@@ -197,8 +197,9 @@ void sync_directory(const Place& place) {
   const std::filesystem::path parent = place.path.parent_path();
   const char* const name = parent.empty() ? "." : parent.c_str();
   constexpr int kFlags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
-  const Descriptor directory(uninterrupted([&] { return place.ops.open(name, kFlags); }));
-  const std::error_code error = directory.valid() ? sync(place.ops, directory.get()) : last_error();
+  const base::Descriptor directory(uninterrupted([&] { return place.ops.open(name, kFlags); }));
+  const std::error_code error =
+      directory.is_open() ? sync(place.ops, directory.get()) : last_error();
   if (error) {
     refuse(place, "cannot sync its directory", error,
            "the server must be able to read the directory, and its disk must work");
@@ -206,7 +207,7 @@ void sync_directory(const Place& place) {
 }
 
 /// Reads the slots. At least one of them is intact.
-SlotPair read_slots(const Place& place, const Descriptor& file) {
+SlotPair read_slots(const Place& place, const base::Descriptor& file) {
   SlotPair slots;
   for (std::size_t number = 0; number < kSlotCount; ++number) {
     SlotBytes bytes{};
@@ -246,7 +247,7 @@ FenceFile FenceFile::open(const std::filesystem::path& path, std::uint64_t at_le
   // Checked before a file can be created that would refuse every later start.
   raised_or_refuse(place, at_least, steps.first);
 
-  Descriptor descriptor = open_or_create(place, at_least, steps.most);
+  base::Descriptor descriptor = open_or_create(place, at_least, steps.most);
   check_kind_and_size(place, descriptor);
   lock(place, descriptor);
   sync_directory(place);
@@ -274,13 +275,13 @@ FenceFile FenceFile::open(const std::filesystem::path& path, std::uint64_t at_le
 
 void FenceFile::check(const std::filesystem::path& path, FileOps& ops) {
   const Place place{path, ops};
-  const Descriptor descriptor = open_existing(place, O_RDONLY);
-  if (!descriptor.valid()) refuse_unopened(place);
+  const base::Descriptor descriptor = open_existing(place, O_RDONLY);
+  if (!descriptor.is_open()) refuse_unopened(place);
   check_kind_and_size(place, descriptor);
   static_cast<void>(first_unused(place, read_slots(place, descriptor)));
 }
 
-FenceFile::FenceFile(FileOps& ops, Descriptor file, const Slot& newest, std::size_t kept_at,
+FenceFile::FenceFile(FileOps& ops, base::Descriptor file, const Slot& newest, std::size_t kept_at,
                      std::uint64_t most)
     : ops_(&ops), file_(std::move(file)), newest_(newest), kept_at_(kept_at), most_(most) {}
 
@@ -299,7 +300,7 @@ std::error_code FenceFile::reserve(std::uint64_t step) {
 /// again: all of it, because the system may have forgotten after a failed fsync(2) what it had
 /// still to write.
 std::error_code FenceFile::store(std::uint64_t limit) {
-  assert(file_.valid() && limit >= newest_.limit);
+  assert(file_.is_open() && limit >= newest_.limit);
   const Slot slot{.sequence = newest_.sequence + 1, .limit = limit, .step = most_};
   const std::size_t number = 1 - kept_at_;
   std::error_code error = write_all(*ops_, file_.get(), encode(slot), slot_offset(number));

@@ -35,7 +35,7 @@
 #include <stdexcept>
 #include <system_error>
 
-#include "fencing/descriptor.hpp"
+#include "base/descriptor.hpp"
 #include "fencing/fence_slot.hpp"
 #include "fencing/file_ops.hpp"
 
@@ -101,13 +101,13 @@ class FenceFile {
 
  private:
   /// `newest` is what the newest slot says; `store` leaves the slot at `kept_at` alone.
-  FenceFile(FileOps& ops, Descriptor file, const Slot& newest, std::size_t kept_at,
+  FenceFile(FileOps& ops, base::Descriptor file, const Slot& newest, std::size_t kept_at,
             std::uint64_t most);
 
   [[nodiscard]] std::error_code store(std::uint64_t limit);
 
   FileOps* ops_;
-  Descriptor file_;
+  base::Descriptor file_;
   Slot newest_;
   std::size_t kept_at_;  ///< the slot that is certainly on the disk
   std::uint64_t most_;   ///< that is reserved at a time

@@ -11,12 +11,6 @@
 namespace dflockd::fencing {
 namespace {
 
-Descriptor make_eventfd() {
-  Descriptor descriptor(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!descriptor.valid()) throw std::system_error(errno, std::generic_category(), "eventfd");
-  return descriptor;
-}
-
 /// Blocks every signal for the calling thread, and for those it starts meanwhile.
 class SignalsBlocked {
  public:
@@ -35,7 +29,8 @@ class SignalsBlocked {
 
 }  // namespace
 
-FenceReserver::FenceReserver(FenceFile file) : file_(std::move(file)), notify_(make_eventfd()) {
+FenceReserver::FenceReserver(FenceFile file)
+    : file_(std::move(file)), notify_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd") {
   const SignalsBlocked blocked;
   thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
 }

@@ -21,7 +21,7 @@
 #include <system_error>
 #include <thread>
 
-#include "fencing/descriptor.hpp"
+#include "base/descriptor.hpp"
 #include "fencing/fence_file.hpp"
 
 namespace dflockd::fencing {
@@ -58,9 +58,9 @@ class FenceReserver {
   void run(const std::stop_token& stop);
   [[nodiscard]] std::error_code reserve(std::uint64_t step) noexcept;
 
-  bool busy_ = false;  ///< the owner's
-  FenceFile file_;     ///< the background thread's
-  Descriptor notify_;  ///< an eventfd(2), readable exactly while `result_` is set
+  bool busy_ = false;        ///< the owner's
+  FenceFile file_;           ///< the background thread's
+  base::Descriptor notify_;  ///< an eventfd(2), readable exactly while `result_` is set
 
   std::mutex mutex_;  ///< never held while the disk works
   std::condition_variable_any requested_changed_;

@@ -10,7 +10,6 @@
 #include <utility>
 
 #include <sys/socket.h>
-#include <unistd.h>
 
 namespace dflockd::systemd {
 
@@ -52,14 +51,10 @@ InheritedSockets::InheritedSockets() {
   for (std::string& name : inherited_names()) add(std::move(name), descriptor++);
 }
 
-InheritedSockets::~InheritedSockets() {
-  for (const Inherited& socket : inherited_) ::close(socket.descriptor);
-}
-
 std::optional<int> InheritedSockets::take(std::string_view name) {
   const auto found = std::ranges::find(inherited_, name, &Inherited::name);
   if (found == inherited_.end()) return std::nullopt;
-  const int descriptor = found->descriptor;
+  const int descriptor = found->descriptor.release();
   inherited_.erase(found);
   return descriptor;
 }
@@ -77,7 +72,7 @@ void InheritedSockets::add(std::string name, int descriptor) {
     throw std::runtime_error(which + ", named '" + name +
                              "', is not a listening IPv4 or IPv6 stream socket");
   }
-  inherited_.push_back({std::move(name), descriptor});
+  inherited_.push_back({std::move(name), base::Descriptor(descriptor)});
 }
 
 }  // namespace dflockd::systemd

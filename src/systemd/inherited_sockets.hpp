@@ -14,6 +14,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/descriptor.hpp"
+
 namespace dflockd::systemd {
 
 class InheritedSockets {
@@ -26,9 +28,6 @@ class InheritedSockets {
   InheritedSockets(const InheritedSockets&) = delete;
   InheritedSockets& operator=(const InheritedSockets&) = delete;
 
-  /// Closes what has not been taken.
-  ~InheritedSockets();
-
   /// Gives the descriptor of that name away: from now on the caller has to close it. Nothing if
   /// there is none, or none any more.
   [[nodiscard]] std::optional<int> take(std::string_view name);
@@ -36,7 +35,7 @@ class InheritedSockets {
  private:
   struct Inherited {
     std::string name;
-    int descriptor;
+    base::Descriptor descriptor;
   };
 
   void add(std::string name, int descriptor);

@@ -10,8 +10,6 @@
 #include <stdexcept>
 #include <systemd/sd-daemon.h>
 
-#include <unistd.h>
-
 namespace dflockd::systemd {
 
 namespace {
@@ -59,14 +57,8 @@ ServiceManager::ServiceManager() {
   if (name == nullptr || *name == '\0') return;
   address_size_ = parse(name, address_);
   watchdog_interval_ = half_of_watchdog_time();
-  socket_ = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (socket_ < 0) {
-    throw std::system_error(errno, std::generic_category(), "socket for NOTIFY_SOCKET");
-  }
-}
-
-ServiceManager::~ServiceManager() {
-  if (has_listener()) ::close(socket_);
+  socket_ =
+      base::Descriptor(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket for NOTIFY_SOCKET");
 }
 
 std::error_code ServiceManager::ready() {
@@ -113,7 +105,7 @@ std::error_code ServiceManager::send_unsent() {
 
 std::error_code ServiceManager::send(std::string_view message) const {
   const ssize_t sent =
-      ::sendto(socket_, message.data(), message.size(), MSG_DONTWAIT | MSG_NOSIGNAL,
+      ::sendto(socket_.get(), message.data(), message.size(), MSG_DONTWAIT | MSG_NOSIGNAL,
                reinterpret_cast<const sockaddr*>(&address_), address_size_);
   return sent < 0 ? std::error_code(errno, std::generic_category()) : std::error_code();
 }

@@ -34,6 +34,8 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "base/descriptor.hpp"
+
 namespace dflockd::systemd {
 
 class ServiceManager {
@@ -42,9 +44,6 @@ class ServiceManager {
   /// names the variable, if one holds what it cannot, and `std::system_error` if there is no socket
   /// to send from.
   ServiceManager();
-  ServiceManager(const ServiceManager&) = delete;
-  ServiceManager& operator=(const ServiceManager&) = delete;
-  ~ServiceManager();
 
   /// Clients are served: at the start, or again after `reloading`.
   [[nodiscard]] std::error_code ready();
@@ -69,13 +68,13 @@ class ServiceManager {
   [[nodiscard]] std::error_code alive();
 
  private:
-  [[nodiscard]] bool has_listener() const { return socket_ >= 0; }
+  [[nodiscard]] bool has_listener() const { return socket_.is_open(); }
   std::error_code send_unsent();
   std::error_code send(std::string_view message) const;
 
   /// Kept open, so that the watchdog is fed even while the process is out of descriptors. Not
   /// connected, so that a manager that binds its address anew is found.
-  int socket_ = -1;
+  base::Descriptor socket_;
   sockaddr_un address_{};
   socklen_t address_size_ = 0;
   std::optional<std::chrono::microseconds> watchdog_interval_;

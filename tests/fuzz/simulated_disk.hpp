@@ -21,7 +21,7 @@
 #include <string_view>
 #include <vector>
 
-#include "fencing/descriptor.hpp"
+#include "base/descriptor.hpp"
 #include "fencing/file_ops.hpp"
 
 namespace dflockd::fuzz {
@@ -104,7 +104,7 @@ class SimulatedDisk : public fencing::FileOps {
   static void write(std::string& content, const Write& write);
   static void sync_some(File& file, std::uint8_t choice);
 
-  fencing::Descriptor null_;      ///< duplicates of it are the descriptors given out
+  base::Descriptor null_;         ///< duplicates of it are the descriptors given out
   std::map<int, Opened> opened_;  ///< the latest of each number: closing is not seen
   std::shared_ptr<File> file_;    ///< by its name; null: none
   bool name_is_on_disk_ = false;  ///< of `file_`

@@ -1,8 +1,8 @@
-#include "ctl/text.hpp"
+#include "base/text.hpp"
 
 #include <gtest/gtest.h>
 
-namespace dflockd::ctl {
+namespace dflockd::base {
 namespace {
 
 TEST(Text, shows_control_characters_instead_of_sending_them) {
@@ -19,7 +19,8 @@ TEST(Text, shows_control_characters_instead_of_sending_them) {
             "\\xc2Abc\\x9b2J");  // no UTF-8: terminals may take the last for CSI too
   EXPECT_EQ(escaped("\xf0\x9f\x94\x92 \xe2\x82"), "\xf0\x9f\x94\x92 \\xe2\\x82");
   EXPECT_EQ(in_quotes("a\tb"), "\"a\\x09b\"");
+  EXPECT_EQ(in_quotes("\"\\"), R"("\"\\")");
 }
 
 }  // namespace
-}  // namespace dflockd::ctl
+}  // namespace dflockd::base

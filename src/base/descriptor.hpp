@@ -1,4 +1,4 @@
-// A file descriptor that is closed when it is not needed any more.
+// A file descriptor that is closed with its owner. Move-only; not thread-safe.
 #pragma once
 
 #include <cerrno>
@@ -7,7 +7,7 @@
 
 #include <unistd.h>
 
-namespace dflockd::client {
+namespace dflockd::base {
 
 class Descriptor {
  public:
@@ -41,4 +41,4 @@ class Descriptor {
   int value_ = -1;
 };
 
-}  // namespace dflockd::client
+}  // namespace dflockd::base
