@@ -87,13 +87,6 @@ function(dflockd_test name)
                        PROPERTIES TIMEOUT 120 LABELS ${name})
 endfunction()
 
-# dflockd_test_parts(NAME SOURCES...) declares a library of what several test programs use.
-function(dflockd_test_parts name)
-  add_library(${name} STATIC ${ARGN})
-  target_link_libraries(${name} PUBLIC dflockd_test_options)
-  target_precompile_headers(${name} REUSE_FROM dflockd_test_headers)
-endfunction()
-
 # dflockd_server_test(NAME SOURCES...) declares a GoogleTest program that knows the server from outside
 # only. For a sanitized server there is that of the release build, which takes long to compile:
 # CMakePresets.json tells it of the server.
@@ -106,8 +99,7 @@ function(dflockd_server_test name)
     return()
   endif()
   dflockd_test(${name} ${ARGN})
-  target_link_libraries(${name} PRIVATE dflockd_test_servers)
-  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests/conformance)
+  target_link_libraries(${name} PRIVATE dflockd_test_support)
   target_compile_definitions(${name} PRIVATE DFLOCKD_FAULT_SHIM="$<TARGET_FILE:dflockd_fault_shim>")
   add_dependencies(${name} dflockd dflockd_fault_shim)
 endfunction()

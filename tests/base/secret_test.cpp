@@ -10,7 +10,7 @@
 
 #include <gtest/gtest.h>
 
-#include "freed_memory.hpp"
+#include "support/freed_memory.hpp"
 
 namespace dflockd::base {
 namespace {

@@ -2,7 +2,6 @@
 #include "base/small_file.hpp"
 
 #include <filesystem>
-#include <fstream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -15,6 +14,7 @@
 #include <gtest/gtest.h>
 
 #include "base/token.hpp"
+#include "support/files.hpp"
 
 namespace dflockd::base {
 namespace {
@@ -37,15 +37,7 @@ std::string refusal(const Call& call) {
 
 class SmallFileTest : public testing::Test {
  protected:
-  SmallFileTest() {
-    std::string name = testing::TempDir() + "dflockd-base-XXXXXX";
-    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("no temporary directory");
-    directory_ = name;
-    file_ = directory_ / "file";
-  }
-  ~SmallFileTest() override { std::filesystem::remove_all(directory_); }
-
-  void write(std::string_view content) const { std::ofstream(file_, std::ios::binary) << content; }
+  void write(std::string_view content) const { test::write_file(file_, content); }
   [[nodiscard]] std::string read(Pipes pipes = Pipes::kRefuse) const {
     return std::string(view_of(read_small_file(file_, pipes).bytes));
   }
@@ -59,8 +51,9 @@ class SmallFileTest : public testing::Test {
     return text.substr(start.size());
   }
 
-  std::filesystem::path directory_;
-  std::string file_;
+  const test::TemporaryDirectory temporary_;
+  const std::filesystem::path directory_ = temporary_.path();
+  const std::string file_ = directory_ / "file";
 };
 
 TEST_F(SmallFileTest, what_cannot_be_read_is_told_in_the_systems_words) {

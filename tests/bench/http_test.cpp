@@ -9,18 +9,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "../conformance/server.hpp"
 #include "bench/load.hpp"
 #include "certificate.hpp"
 #include "one_connection_server.hpp"
+#include "support/server.hpp"
 
 namespace dflockd::bench {
 namespace {
 
 using namespace std::chrono_literals;
 using asio::ip::tcp;
-using conformance::Http;
-using conformance::Server;
+using test::Http;
+using test::Server;
 using testing::HasSubstr;
 
 Options load_of(std::uint16_t port) {
@@ -116,7 +116,7 @@ TEST(HttpLoad, leaves_no_session_behind) {
   const Options options = load_of(server.http_port());
   EXPECT_EQ(measured(options).cycles(), 100U);
   // The server learns of the end when the load has gone.
-  EXPECT_TRUE(conformance::eventually([&] { return failure_of(options) == "none"; }));
+  EXPECT_TRUE(test::eventually([&] { return failure_of(options) == "none"; }));
 }
 
 TEST(HttpLoad, goes_over_tls_with_a_secret) {

@@ -151,7 +151,7 @@ class Bench:
     def slow_disk(self, file, flag):
         """The environment of a server for which syncing `file` takes as many milliseconds longer as
         the file `flag` says, once there is one."""
-        shim = self._binary("tests/conformance/libdflockd_fault_shim.so")
+        shim = self._binary("tests/support/libdflockd_fault_shim.so")
         return {"LD_PRELOAD": shim, "DFLOCKD_SHIM_FILE": file, "DFLOCKD_SHIM_FLAG": flag}
 
     def _binary(self, name):

@@ -5,21 +5,20 @@ import contextlib
 import pathlib
 import ssl
 import statistics
-import subprocess
+import sys
 import tempfile
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
 import footprint
-from servers import BenchError, free_port, installed
+from certificates import EC, RSA, self_signed
+from servers import free_port, installed
 from throughput import WARMUP_S, print_table, progress, verdict, verdict_at_least
 
 VISITORS = 16  # connections at a time that do handshakes
 CYCLE_LIMIT = 1.8  # CPU of a cycle with TLS, as a multiple of one without
 HANDSHAKE_LIMIT = 0.8  # handshakes in a CPU second, as a multiple of the better of the others
 SUITE = "TLS_AES_128_GCM_SHA256"  # what dflockd picks
-KEYS = {
-    "ECDSA P-256": ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-    "RSA 2048": ("-newkey", "rsa:2048"),
-}
+KEYS = {"ECDSA P-256": EC, "RSA 2048": RSA}
 STUNNEL = """\
 foreground = yes
 pid =
@@ -40,14 +39,10 @@ class Certificate:
     """A certificate of 127.0.0.1 that signs itself, and its key, as files in a directory."""
 
     def __init__(self, directory, kind):
-        self.file = pathlib.Path(directory, "certificate.pem")
-        self.key = pathlib.Path(directory, "key.pem")
-        command = [installed("openssl"), "req", "-x509", *KEYS[kind], "-nodes", "-days", "2"]
-        command += ["-subj", "/CN=dflockd-bench", "-addext", "subjectAltName=IP:127.0.0.1"]
-        command += ["-out", self.file, "-keyout", self.key]
-        made = subprocess.run(command, capture_output=True, text=True)
-        if made.returncode != 0:
-            raise BenchError(f"openssl made no certificate: {made.stderr.strip().splitlines()[-1]}")
+        installed("openssl")
+        self_signed(directory, key=KEYS[kind])
+        self.file = pathlib.Path(directory, "server.crt")
+        self.key = pathlib.Path(directory, "server.key")
 
     def flags(self):
         """dflockd's."""

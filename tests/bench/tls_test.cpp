@@ -8,17 +8,17 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "../conformance/server.hpp"
 #include "bench/load.hpp"
 #include "certificate.hpp"
 #include "floor_process.hpp"
 #include "one_connection_server.hpp"
+#include "support/server.hpp"
 
 namespace dflockd::bench {
 namespace {
 
 using namespace std::chrono_literals;
-using conformance::Server;
+using test::Server;
 using testing::EndsWith;
 using testing::HasSubstr;
 using testing::StartsWith;
@@ -235,7 +235,7 @@ TEST_F(TlsLoad, a_server_that_leaves_during_handshakes_is_a_failure) {
   Options options = handshakes_of(server.port());
   options.count = 1'000'000'000;
   auto failure = std::async(std::launch::async, [&options] { return failure_of(options); });
-  EXPECT_TRUE(conformance::eventually([&] { return server.cpu_time() > 50ms; }));
+  EXPECT_TRUE(test::eventually([&] { return server.cpu_time() > 50ms; }));
   server.crash();
   EXPECT_THAT(failure.get(), HasSubstr(address(options)));
 }

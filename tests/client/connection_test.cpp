@@ -107,7 +107,7 @@ TEST(Connections, arguments_are_checked_before_anything_is_sent) {
 
 TEST(Connections, stop_ends_the_wait_and_the_connection) {
   Server server;
-  conformance::Client observer(server);
+  test::Client observer(server);
   Connection holder(to(server));
   Connection other(to(server));
   ASSERT_TRUE(holder.acquire("job", 0s));
@@ -115,7 +115,7 @@ TEST(Connections, stop_ends_the_wait_and_the_connection) {
   auto waiting = std::async(std::launch::async, [&] {
     return code_of([&](auto& e) { other.acquire("job", 60s, 0s, e, stop.get_token()); });
   });
-  conformance::await_waiters(observer, conformance::lock("job"), 1);
+  test::await_waiters(observer, test::lock("job"), 1);
   stop.request_stop();
   EXPECT_EQ(waiting.get(), errc::canceled);
   EXPECT_EQ(code_of([&](auto& e) { other.ping(e); }), errc::connection);
@@ -123,14 +123,14 @@ TEST(Connections, stop_ends_the_wait_and_the_connection) {
 
 TEST(Connections, close_ends_a_call_on_another_thread) {
   Server server;
-  conformance::Client observer(server);
+  test::Client observer(server);
   Connection holder(to(server));
   Connection other(to(server));
   ASSERT_TRUE(holder.acquire("job", 0s));
   auto waiting = std::async(std::launch::async, [&] {
     return code_of([&](auto& e) { other.acquire("job", 60s, 0s, e); });
   });
-  conformance::await_waiters(observer, conformance::lock("job"), 1);
+  test::await_waiters(observer, test::lock("job"), 1);
   other.close();
   EXPECT_EQ(waiting.get(), errc::canceled);
   holder.close();

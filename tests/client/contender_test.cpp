@@ -18,7 +18,7 @@ class Contenders : public OfEachKind {
   }
 
   Server server_;
-  conformance::Client observer_{server_};
+  test::Client observer_{server_};
 };
 FOR_EACH_KIND(Contenders);
 
@@ -36,11 +36,11 @@ TEST_P(Contenders, acquired_is_held_until_released) {
   EXPECT_EQ(job->lease_ttl(), 33s);
   EXPECT_GT(job->remaining(), 30s);
   EXPECT_LT(job->remaining(), 33s);
-  EXPECT_FALSE(conformance::held(observer_, key()).is_null());
+  EXPECT_FALSE(test::held(observer_, key()).is_null());
   job->release();
   EXPECT_FALSE(job->held());
   EXPECT_EQ(job->token(), "");
-  EXPECT_TRUE(conformance::held(observer_, key()).is_null());
+  EXPECT_TRUE(test::held(observer_, key()).is_null());
 }
 
 TEST_P(Contenders, lease_that_was_asked_for_is_granted) {
@@ -66,7 +66,7 @@ TEST_P(Contenders, one_connection_serves_all_cycles) {
     ASSERT_TRUE(job->acquire());
     job->release();
   }
-  EXPECT_EQ(conformance::stats(observer_)["connections"], 2);
+  EXPECT_EQ(test::stats(observer_)["connections"], 2);
 }
 
 TEST_P(Contenders, trying_what_another_holds_is_false_at_once) {
@@ -90,7 +90,7 @@ TEST_P(Contenders, waiting_ends_with_the_timeout) {
     EXPECT_GE(Time::now() - begun, timeout);
     EXPECT_LE(Time::now() - begun, timeout + within(500ms));
   }
-  EXPECT_TRUE(eventually([&] { return conformance::waiters(observer_, key()) == 0; }));
+  EXPECT_TRUE(eventually([&] { return test::waiters(observer_, key()) == 0; }));
 }
 
 TEST_P(Contenders, acquire_timeout_is_that_of_the_options) {
@@ -109,7 +109,7 @@ TEST_P(Contenders, released_lock_goes_to_who_waits) {
   const auto other = contender();
   ASSERT_TRUE(holder->acquire());
   auto waiting = std::async(std::launch::async, [&] { return other->acquire(); });
-  conformance::await_waiters(observer_, key(), 1);
+  test::await_waiters(observer_, key(), 1);
   holder->release();
   EXPECT_TRUE(waiting.get());
   EXPECT_TRUE(other->held());
@@ -125,8 +125,8 @@ TEST_P(Contenders, close_releases_and_the_contender_can_be_used_again) {
   ASSERT_TRUE(job->acquire());
   job->close();
   EXPECT_FALSE(job->held());
-  EXPECT_TRUE(conformance::held(observer_, key()).is_null());
-  EXPECT_TRUE(eventually([&] { return conformance::stats(observer_)["connections"] == 1; }));
+  EXPECT_TRUE(test::held(observer_, key()).is_null());
+  EXPECT_TRUE(eventually([&] { return test::stats(observer_)["connections"] == 1; }));
   EXPECT_TRUE(job->acquire());
 }
 
@@ -136,10 +136,10 @@ TEST_P(Contenders, close_ends_a_call_on_another_thread) {
   ASSERT_TRUE(holder->acquire());
   auto waiting = std::async(std::launch::async,
                             [&] { return code_of([&](auto& error) { other->acquire(error); }); });
-  conformance::await_waiters(observer_, key(), 1);
+  test::await_waiters(observer_, key(), 1);
   other->close();
   EXPECT_EQ(waiting.get(), errc::canceled);
-  EXPECT_TRUE(eventually([&] { return conformance::waiters(observer_, key()) == 0; }));
+  EXPECT_TRUE(eventually([&] { return test::waiters(observer_, key()) == 0; }));
 }
 
 TEST_P(Contenders, close_does_not_queue_behind_who_tries_again_and_again) {
@@ -151,7 +151,7 @@ TEST_P(Contenders, close_does_not_queue_behind_who_tries_again_and_again) {
     std::error_code error;
     while (!done) other->acquire_for(60s, error);
   });
-  conformance::await_waiters(observer_, key(), 1);
+  test::await_waiters(observer_, key(), 1);
   const auto begun = Time::now();
   other->close();
   EXPECT_LE(Time::now() - begun, within(2s));
@@ -189,7 +189,7 @@ TEST_P(Contenders, moved_contender_goes_on_holding) {
     third = std::move(second);
     EXPECT_TRUE(third.held());
     EXPECT_EQ(third.key(), "job");
-    EXPECT_TRUE(conformance::held(observer_, key("another")).is_null());
+    EXPECT_TRUE(test::held(observer_, key("another")).is_null());
   }
 }
 
@@ -209,7 +209,7 @@ TEST_P(Contenders, enqueue_takes_a_place_that_wait_redeems) {
   ASSERT_TRUE(holder->acquire());
   ASSERT_EQ(other->enqueue(), EnqueueStatus::kQueued);
   EXPECT_FALSE(other->held());
-  EXPECT_EQ(conformance::waiters(observer_, key()), 1);
+  EXPECT_EQ(test::waiters(observer_, key()), 1);
   holder->release();
   EXPECT_TRUE(other->wait(10s));
   EXPECT_TRUE(other->held());
@@ -223,7 +223,7 @@ TEST_P(Contenders, wait_that_times_out_gives_up_the_place) {
   for (const auto timeout : {0ms, 200ms, 1'000ms}) {
     ASSERT_EQ(other->enqueue(), EnqueueStatus::kQueued);
     EXPECT_FALSE(other->wait(timeout));
-    EXPECT_TRUE(eventually([&] { return conformance::waiters(observer_, key()) == 0; }));
+    EXPECT_TRUE(eventually([&] { return test::waiters(observer_, key()) == 0; }));
     EXPECT_EQ(code_of([&](auto& error) { other->wait(0ms, error); }), errc::not_enqueued);
   }
 }
@@ -234,7 +234,7 @@ TEST_P(Contenders, release_gives_up_the_place) {
   ASSERT_TRUE(holder->acquire());
   ASSERT_EQ(other->enqueue(), EnqueueStatus::kQueued);
   other->release();
-  EXPECT_EQ(conformance::waiters(observer_, key()), 0);
+  EXPECT_EQ(test::waiters(observer_, key()), 0);
   EXPECT_EQ(code_of([&](auto& error) { other->wait(0ms, error); }), errc::not_enqueued);
 }
 
@@ -271,7 +271,7 @@ TEST_P(Contenders, grant_that_was_not_fetched_in_time_is_an_error_once) {
   ASSERT_TRUE(holder->acquire());
   ASSERT_EQ(other->enqueue(), EnqueueStatus::kQueued);
   holder->release();
-  ASSERT_TRUE(eventually([&] { return conformance::held(observer_, key()).is_null(); }));
+  ASSERT_TRUE(eventually([&] { return test::held(observer_, key()).is_null(); }));
   EXPECT_EQ(code_of([&](auto& error) { other->wait(1s, error); }), errc::lease_expired);
   EXPECT_EQ(code_of([&](auto& error) { other->wait(1s, error); }), errc::not_enqueued);
   EXPECT_EQ(other->enqueue(), EnqueueStatus::kAcquired);

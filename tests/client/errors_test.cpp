@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "fixture.hpp"
-#include "relay.hpp"
+#include "support/relay.hpp"
 
 namespace dflockd::client_test {
 namespace {
@@ -52,13 +52,13 @@ TEST(Errors, another_limit) {
 
 TEST(Errors, draining_server) {
   Server server;
-  conformance::Client observer(server);
+  test::Client observer(server);
   Lock holder(lock_options(address_of(server)));
   Lock other(lock_options(address_of(server)));
   ASSERT_TRUE(holder.acquire());
   auto waiting = std::async(std::launch::async,
                             [&] { return code_of([&](auto& error) { other.acquire(error); }); });
-  conformance::await_waiters(observer, conformance::lock("job"), 1);
+  test::await_waiters(observer, test::lock("job"), 1);
   server.signal(SIGTERM);
   EXPECT_EQ(waiting.get(), errc::draining);
   EXPECT_TRUE(holder.held()) << "and is renewed, and released";
@@ -135,12 +135,12 @@ TEST(Errors, frozen_server_is_waited_for_as_long_as_the_options_say) {
 TEST(Errors, connection_lost_while_waiting) {
   Server server;
   Relay relay(server.port());
-  conformance::Client observer(server);
+  test::Client observer(server);
   Lock holder(lock_options(address_of(server)));
   Lock other(lock_options(relay.address()));
   ASSERT_TRUE(holder.acquire());
   std::thread breaker([&] {
-    conformance::await_waiters(observer, conformance::lock("job"), 1);
+    test::await_waiters(observer, test::lock("job"), 1);
     relay.reset_all();
   });
   EXPECT_EQ(code_of([&](auto& error) { other.acquire(error); }), errc::connection);
@@ -164,11 +164,11 @@ TEST(Errors, place_in_the_queue_is_lost_with_the_connection) {
 
 TEST(Errors, idle_connection_that_the_server_closed_is_replaced_unnoticed) {
   Server server({"--read-timeout", "1"});
-  conformance::Client observer(server);
+  test::Client observer(server);
   Lock job(lock_options(address_of(server)));
   ASSERT_TRUE(job.acquire());
   job.release();
-  ASSERT_TRUE(eventually([&] { return conformance::stats(observer)["connections"] == 1; }));
+  ASSERT_TRUE(eventually([&] { return test::stats(observer)["connections"] == 1; }));
   EXPECT_TRUE(job.acquire());
   EXPECT_TRUE(job.held());
 }

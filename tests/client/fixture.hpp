@@ -9,19 +9,19 @@
 #include <dflockd/dflockd.hpp>
 #include <gtest/gtest.h>
 
-#include "../conformance/client.hpp"
-#include "../conformance/deadlines.hpp"
-#include "../conformance/server.hpp"
-#include "../conformance/stats.hpp"
+#include "support/client.hpp"
+#include "support/deadlines.hpp"
+#include "support/server.hpp"
+#include "support/stats.hpp"
 
 namespace dflockd::client_test {
 
 using namespace std::chrono_literals;
-using conformance::Duration;
-using conformance::eventually;
-using conformance::kPatience;
-using conformance::Server;
-using conformance::within;
+using test::Duration;
+using test::eventually;
+using test::kPatience;
+using test::Server;
+using test::within;
 using Time = std::chrono::steady_clock;
 
 inline std::string address_of(const Server& server) {
@@ -68,8 +68,8 @@ class OfEachKind : public testing::TestWithParam<Kind> {
     static_cast<LockOptions&>(with_limit) = options;
     return {new Semaphore(with_limit), [](Contender* c) { delete static_cast<Semaphore*>(c); }};
   }
-  static conformance::Key key(const std::string& name = "job") {
-    return GetParam() == Kind::kLock ? conformance::lock(name) : conformance::semaphore(name, 1);
+  static test::Key key(const std::string& name = "job") {
+    return GetParam() == Kind::kLock ? test::lock(name) : test::semaphore(name, 1);
   }
 };
 

@@ -19,7 +19,7 @@ class Lockables : public testing::Test {
   }
 
   Server server_;
-  conformance::Client observer_{server_};
+  test::Client observer_{server_};
 };
 
 TEST_F(Lockables, lock_guard) {
@@ -29,7 +29,7 @@ TEST_F(Lockables, lock_guard) {
     EXPECT_TRUE(job.held());
   }
   EXPECT_FALSE(job.held());
-  EXPECT_TRUE(conformance::held(observer_, conformance::lock("job")).is_null());
+  EXPECT_TRUE(test::held(observer_, test::lock("job")).is_null());
 }
 
 TEST_F(Lockables, unique_lock) {
@@ -75,7 +75,7 @@ TEST_F(Lockables, lock_waits_as_long_as_it_takes) {
   Lock other(impatient);
   holder.lock();
   auto waiting = std::async(std::launch::async, [&] { other.lock(); });
-  conformance::await_waiters(observer_, conformance::lock("job"), 1);
+  test::await_waiters(observer_, test::lock("job"), 1);
   holder.unlock();
   waiting.get();
   EXPECT_TRUE(other.held());

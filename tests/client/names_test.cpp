@@ -68,7 +68,7 @@ TEST(Names, look_up_that_hangs_is_stopped) {
 TEST(Names, look_up_that_hangs_for_one_server_does_not_lose_the_locks_of_others) {
   Server first;
   Server second;
-  conformance::Client other(second);
+  test::Client other(second);
   LockOptions options = lock_options("hangs.test:" + std::to_string(first.port()), "one");
   options.lease_ttl = 2s;
   Lock named(options);
@@ -78,14 +78,14 @@ TEST(Names, look_up_that_hangs_for_one_server_does_not_lose_the_locks_of_others)
   ASSERT_TRUE(named.acquire());
   const Hang hang;  // when the renewals look it up
   ASSERT_TRUE(numbered.acquire());
-  EXPECT_EQ(other.acquire(conformance::lock("two"), 4), "timeout");
+  EXPECT_EQ(other.acquire(test::lock("two"), 4), "timeout");
   EXPECT_TRUE(numbered.held());
   EXPECT_FALSE(named.held());
 }
 
 TEST(Names, address_that_does_not_answer_is_passed_over_by_renewals_too) {
   Server server;
-  conformance::Client other(server);
+  test::Client other(server);
   asio::io_context io;
   asio::ip::tcp::acceptor deaf(io, {asio::ip::make_address_v4("127.0.0.9"), server.port()});
   deaf.listen(0);  // one may wait to be accepted, and those after it are not heard
@@ -98,7 +98,7 @@ TEST(Names, address_that_does_not_answer_is_passed_over_by_renewals_too) {
   options.lease_ttl = 3s;
   Lock job(options);
   ASSERT_TRUE(job.acquire());
-  EXPECT_EQ(other.acquire(conformance::lock("job"), 4), "timeout");
+  EXPECT_EQ(other.acquire(test::lock("job"), 4), "timeout");
   EXPECT_TRUE(job.held());
 }
 

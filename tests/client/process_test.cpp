@@ -14,10 +14,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../conformance/certificates.hpp"
 #include "fixture.hpp"
-#include "relay.hpp"
-#include "sockets.hpp"
+#include "support/certificates.hpp"
+#include "support/relay.hpp"
+#include "support/sockets.hpp"
 
 namespace dflockd::client_test {
 namespace {
@@ -46,7 +46,7 @@ int exit_status(pid_t child) {
 
 TEST(Processes, that_contend_exclude_each_other) {
   Server server;
-  const conformance::Directory directory;
+  const test::TemporaryDirectory directory;
   const std::string file = directory.write("count", "0");
   const std::string address = address_of(server);
   constexpr int kRounds = 200;
@@ -172,7 +172,7 @@ TEST(Processes, child_is_not_caught_in_what_threads_of_its_parent_do) {
 
 TEST(Processes, killed_holder_is_replaced_at_once) {
   Server server;
-  conformance::Client observer(server);
+  test::Client observer(server);
   const std::string address = address_of(server);
   const pid_t child = in_child([&] {
     Lock lock(lock_options(address));
@@ -180,8 +180,7 @@ TEST(Processes, killed_holder_is_replaced_at_once) {
     ::pause();
     return 0;
   });
-  ASSERT_TRUE(
-      eventually([&] { return !conformance::held(observer, conformance::lock("job")).is_null(); }));
+  ASSERT_TRUE(eventually([&] { return !test::held(observer, test::lock("job")).is_null(); }));
   ::kill(child, SIGKILL);
   exit_status(child);
   EXPECT_TRUE(Lock(lock_options(address)).acquire());

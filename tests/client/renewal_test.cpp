@@ -10,7 +10,7 @@
 #include <sys/resource.h>
 
 #include "fixture.hpp"
-#include "relay.hpp"
+#include "support/relay.hpp"
 
 namespace dflockd::client_test {
 namespace {
@@ -45,7 +45,7 @@ FOR_EACH_KIND(Renewals);
 
 TEST_P(Renewals, held_for_longer_than_its_lease) {
   Server server;
-  conformance::Client other(server);
+  test::Client other(server);
   const auto job = make(options(address_of(server)));
   ASSERT_TRUE(job->acquire());
   const std::string token = job->token();
@@ -73,7 +73,7 @@ TEST_P(Renewals, ratio_of_zero_never_renews) {
 
 TEST_P(Renewals, released_by_somebody_else_is_lost_at_the_next_renewal) {
   Server server;
-  conformance::Client other(server);
+  test::Client other(server);
   const auto job = make(options(address_of(server)));
   ASSERT_TRUE(job->acquire());
   ASSERT_EQ(other.release(key(), job->token()), "ok");
@@ -89,7 +89,7 @@ TEST_P(Renewals, released_by_somebody_else_is_lost_at_the_next_renewal) {
 
 TEST_P(Renewals, lost_is_reported_once_and_what_follows_begins_anew) {
   Server server;
-  conformance::Client other(server);
+  test::Client other(server);
   const auto job = make(options(address_of(server)));
   for (int round = 1; round <= 2; ++round) {
     ASSERT_TRUE(job->acquire()) << "without a release in between";
@@ -101,7 +101,7 @@ TEST_P(Renewals, lost_is_reported_once_and_what_follows_begins_anew) {
 
 TEST_P(Renewals, what_one_thread_lost_another_gets_after_its_release) {
   Server server;
-  conformance::Client other(server);
+  test::Client other(server);
   const auto job = make(options(address_of(server)));
   ASSERT_TRUE(job->acquire());
   ASSERT_EQ(other.release(key(), job->token()), "ok");
@@ -144,7 +144,7 @@ TEST_P(Renewals, server_that_stays_away_is_a_loss_when_the_lease_is_over) {
 
 TEST_P(Renewals, frozen_server_lets_held_be_false_before_it_grants_to_another) {
   Server server;
-  conformance::Client other(server);
+  test::Client other(server);
   const auto job = make(options(address_of(server)));
   ASSERT_TRUE(job->acquire());
   server.signal(SIGSTOP);
@@ -172,7 +172,7 @@ TEST_P(Renewals, server_frozen_for_less_than_the_lease_is_survived) {
 TEST_P(Renewals, network_that_stands_still_lets_held_be_false_in_time) {
   Server server;
   Relay relay(server.port());
-  conformance::Client other(server);
+  test::Client other(server);
   const auto job = make(options(relay.address()));
   ASSERT_TRUE(job->acquire());
   relay.freeze();
@@ -200,7 +200,7 @@ TEST_P(Renewals, grant_that_outlives_its_connection_stays_held) {
   LockOptions outliving = options(relay.address());
   outliving.auto_release_on_disconnect = false;
   const auto job = make(outliving);
-  conformance::Client other(server);
+  test::Client other(server);
   ASSERT_TRUE(job->acquire());
   const std::string token = job->token();
   relay.reset_all();
@@ -215,7 +215,7 @@ TEST_P(Renewals, grant_that_outlives_its_connection_stays_held) {
 TEST_P(Renewals, renewed_grant_is_not_held_while_the_server_may_yet_miss_its_connection) {
   Server server;
   Relay relay(server.port());
-  conformance::Client other(server);
+  test::Client other(server);
   const auto job = make(options(relay.address()));
   ASSERT_TRUE(job->acquire());
   relay.reset_clients();  // and the server sees nothing of it
@@ -244,7 +244,7 @@ TEST_P(Renewals, who_acquires_again_while_in_doubt_is_woken_by_the_loss) {
 
 TEST_P(Renewals, overdue_lease_is_reported_even_if_release_notices_it_first) {
   Server server;
-  conformance::Client other(server);
+  test::Client other(server);
   // The thread that renews is kept busy by the handler of another lock.
   std::promise<void> entered;
   std::promise<void> leave;
@@ -259,7 +259,7 @@ TEST_P(Renewals, overdue_lease_is_reported_even_if_release_notices_it_first) {
   never.renew_ratio = 0;
   const auto job = make(never);
   ASSERT_TRUE(blocker.acquire());
-  ASSERT_EQ(other.release(conformance::lock("blocking"), blocker.token()), "ok");
+  ASSERT_EQ(other.release(test::lock("blocking"), blocker.token()), "ok");
   entered.get_future().wait();
   ASSERT_TRUE(job->acquire());
   ASSERT_TRUE(eventually([&] { return !job->held(); }));
@@ -272,7 +272,7 @@ TEST_P(Renewals, overdue_lease_is_reported_even_if_release_notices_it_first) {
 TEST_P(Renewals, connection_of_the_renewals_is_replaced) {
   Server server;
   Relay relay(server.port());
-  conformance::Client other(server);
+  test::Client other(server);
   const auto job = make(options(relay.address()));
   ASSERT_TRUE(job->acquire());
   ASSERT_TRUE(eventually([&] { return relay.accepted() == 2; })) << "for the first renewal";
@@ -296,7 +296,7 @@ TEST_P(Renewals, renewals_go_on_when_new_connections_are_refused_for_a_while) {
 
 TEST_P(Renewals, handler_may_ask_and_release_but_not_wait) {
   Server server;
-  conformance::Client other(server);
+  test::Client other(server);
   std::promise<std::error_code> waited;
   std::unique_ptr<Contender, void (*)(Contender*)> job(nullptr, nullptr);
   LockOptions using_it = options(address_of(server));
@@ -318,8 +318,8 @@ TEST_P(Renewals, handler_may_ask_and_release_but_not_wait) {
 
 TEST_P(Renewals, handler_leaves_alone_what_another_thread_acquires_meanwhile) {
   Server server;
-  conformance::Client other(server);
-  conformance::Client rival(server);
+  test::Client other(server);
+  test::Client rival(server);
   std::promise<void> lost;
   std::promise<void> contending;
   std::promise<std::error_code> released_early;
@@ -341,7 +341,7 @@ TEST_P(Renewals, handler_leaves_alone_what_another_thread_acquires_meanwhile) {
   const std::string token = rival.hold(key()).token;
   // The rival gives way once the handler has been refused, which does not wait for the turn.
   std::thread in_between([&] {
-    conformance::await_waiters(other, key(), 1);
+    test::await_waiters(other, key(), 1);
     contending.set_value();
     auto refused = released_early.get_future();
     EXPECT_EQ(refused.wait_for(kPatience), std::future_status::ready);
@@ -358,7 +358,7 @@ TEST_P(Renewals, handler_leaves_alone_what_another_thread_acquires_meanwhile) {
 
 TEST_P(Renewals, destruction_waits_for_the_handler) {
   Server server;
-  conformance::Client other(server);
+  test::Client other(server);
   std::promise<void> entered;
   std::promise<void> leave;
   std::atomic<bool> left = false;
@@ -382,7 +382,7 @@ TEST_P(Renewals, destruction_waits_for_the_handler) {
 
 TEST_P(Renewals, handler_and_release_at_the_same_time_do_not_wait_for_each_other) {
   Server server;
-  conformance::Client other(server);
+  test::Client other(server);
   std::promise<void> entered;
   std::unique_ptr<Contender, void (*)(Contender*)> job(nullptr, nullptr);
   LockOptions slow = options(address_of(server));
@@ -436,16 +436,16 @@ TEST_P(Renewals, wait_lost_ends_when_it_is_stopped) {
 
 TEST_P(Renewals, grant_that_comes_after_a_long_wait_is_renewed_before_it_is_believed) {
   Server server;
-  conformance::Client holder(server);
+  test::Client holder(server);
   Relay relay(server.port());
   const auto job = make(options(relay.address()));
   const auto theirs = holder.hold(key());
   auto waiting = std::async(std::launch::async, [&] { return job->acquire(); });
-  conformance::await_waiters(holder, key(), 1);
+  test::await_waiters(holder, key(), 1);
   // The grant is under way for longer than its lease.
   relay.freeze();
   ASSERT_EQ(holder.release(key(), theirs.token), "ok");
-  ASSERT_TRUE(eventually([&] { return conformance::held(holder, key()).is_null(); }));
+  ASSERT_TRUE(eventually([&] { return test::held(holder, key()).is_null(); }));
   relay.thaw();
   EXPECT_THROW(waiting.get(), Error);
   EXPECT_FALSE(job->held());
@@ -455,7 +455,7 @@ TEST_P(Renewals, grant_that_comes_after_a_long_wait_is_renewed_before_it_is_beli
 TEST(ManyRenewals, urgent_lease_does_not_wait_for_what_a_silent_connection_owes_a_long_one) {
   Server server;
   Relay relay(server.port());
-  conformance::Client other(server);
+  test::Client other(server);
   LockOptions options = lock_options(relay.address(), "long");
   options.response_timeout = 500ms;  // of the releases, which get no answer
   options.lease_ttl = 100s;
@@ -469,7 +469,7 @@ TEST(ManyRenewals, urgent_lease_does_not_wait_for_what_a_silent_connection_owes_
   ASSERT_TRUE(urgent.acquire());
   ASSERT_TRUE(eventually([&] { return relay.accepted() == 3; })) << "for the renewals";
   relay.freeze_present();
-  EXPECT_EQ(other.acquire(conformance::lock("short"), 6), "timeout");
+  EXPECT_EQ(other.acquire(test::lock("short"), 6), "timeout");
   EXPECT_TRUE(urgent.held());
   EXPECT_TRUE(patient.held());
 }
@@ -483,8 +483,8 @@ int threads() {
 }
 
 TEST(ManyRenewals, thousands_of_locks_are_renewed_by_one_thread) {
-  conformance::allow_many_connections();
-  const std::size_t count = conformance::kSanitized ? 500 : 10'000;
+  test::allow_many_connections();
+  const std::size_t count = test::kSanitized ? 500 : 10'000;
   Server server({"--max-locks", "0"});
   std::atomic<int> lost = 0;
   LockOptions options = lock_options(address_of(server));

@@ -7,7 +7,7 @@
 #include <thread>
 
 #include "fixture.hpp"
-#include "relay.hpp"
+#include "support/relay.hpp"
 
 namespace dflockd::client_test {
 namespace {
@@ -37,7 +37,7 @@ TEST_P(Stops, stopped_before_it_began) {
 
 TEST_P(Stops, stopped_while_waiting_returns_at_once_and_leaves_the_queue) {
   Server server;
-  conformance::Client observer(server);
+  test::Client observer(server);
   const auto holder = contender(server);
   const auto other = contender(server);
   ASSERT_TRUE(holder->acquire());
@@ -45,12 +45,12 @@ TEST_P(Stops, stopped_while_waiting_returns_at_once_and_leaves_the_queue) {
   auto waiting = std::async(std::launch::async, [&] {
     return code_of([&](auto& error) { other->acquire(stop.get_token(), error); });
   });
-  conformance::await_waiters(observer, key(), 1);
+  test::await_waiters(observer, key(), 1);
   const auto begun = Time::now();
   stop.request_stop();
   EXPECT_EQ(waiting.get(), errc::canceled);
   EXPECT_LE(Time::now() - begun, within(200ms));
-  EXPECT_TRUE(eventually([&] { return conformance::waiters(observer, key()) == 0; }));
+  EXPECT_TRUE(eventually([&] { return test::waiters(observer, key()) == 0; }));
 }
 
 TEST_P(Stops, stopped_while_waiting_in_the_second_phase) {
@@ -133,9 +133,8 @@ TEST_P(Stops, stopped_while_another_thread_has_it) {
 /// Stops an acquisition at a random moment, with a release going on that may grant it just then.
 void stop_at_random_moments(const std::vector<std::string>& flags, Kind kind, int rounds) {
   Server server(flags);
-  conformance::Client observer(server);
-  const conformance::Key key =
-      kind == Kind::kLock ? conformance::lock("job") : conformance::semaphore("job", 1);
+  test::Client observer(server);
+  const test::Key key = kind == Kind::kLock ? test::lock("job") : test::semaphore("job", 1);
   std::mt19937 random(testing::UnitTest::GetInstance()->random_seed());
   std::uniform_int_distribution<int> microseconds(0, 400);
   const auto options = lock_options(address_of(server));
@@ -178,7 +177,7 @@ void stop_at_random_moments(const std::vector<std::string>& flags, Kind kind, in
       ++stopped;
     }
     ASSERT_TRUE(eventually([&] {
-      return conformance::held(observer, key).is_null() && conformance::waiters(observer, key) == 0;
+      return test::held(observer, key).is_null() && test::waiters(observer, key) == 0;
     })) << "round "
         << round << " left a grant or a waiter behind";
   }
@@ -186,12 +185,12 @@ void stop_at_random_moments(const std::vector<std::string>& flags, Kind kind, in
 }
 
 TEST_P(Stops, at_1000_random_moments_leave_no_grant_behind) {
-  stop_at_random_moments({}, GetParam(), conformance::kSanitized ? 200 : 1'000);
+  stop_at_random_moments({}, GetParam(), test::kSanitized ? 200 : 1'000);
 }
 
 TEST_P(Stops, at_random_moments_leave_no_grant_behind_that_survives_its_connection) {
   stop_at_random_moments({"--auto-release-on-disconnect=false"}, GetParam(),
-                         conformance::kSanitized ? 200 : 1'000);
+                         test::kSanitized ? 200 : 1'000);
 }
 
 }  // namespace

@@ -90,13 +90,11 @@ TEST_F(Suspended, for_longer_than_the_lease_is_reported_at_the_resume) {
 }
 
 TEST_F(Suspended, for_less_than_the_lease_renews_at_the_resume) {
-  conformance::Client observer(server_);
+  test::Client observer(server_);
   Lock job(options(60s));
   ASSERT_TRUE(job.acquire());
   const auto left = [&] {
-    return conformance::held(observer, conformance::lock("job"))
-        .at("lease_expires_in_s")
-        .get<double>();
+    return test::held(observer, test::lock("job")).at("lease_expires_in_s").get<double>();
   };
   ASSERT_TRUE(eventually([&] { return left() <= 59; }));
   Suspension::suspend(40s);  // more than half of it, at which it is renewed

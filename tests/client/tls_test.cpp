@@ -16,17 +16,17 @@
 #include <dflockd/lock.hpp>
 #include <openssl/ssl.h>
 
-#include "../conformance/reloading.hpp"
-#include "../conformance/tls_server.hpp"
 #include "fixture.hpp"
+#include "support/log.hpp"
+#include "support/tls_server.hpp"
 
 namespace dflockd::client_test {
 namespace {
 
-using conformance::Authority;
-using conformance::Directory;
-using conformance::Identity;
-using conformance::TlsServer;
+using test::Authority;
+using test::Identity;
+using test::TemporaryDirectory;
+using test::TlsServer;
 
 /// Accepts one connection, demands a certificate, and resets the connection of who shows none, with
 /// the alert in it.
@@ -86,7 +86,7 @@ class Tls : public testing::Test {
     return directory_.write("ca.pem", authority.pem());
   }
 
-  Directory directory_;
+  TemporaryDirectory directory_;
 };
 
 TEST_F(Tls, lock_is_held_and_renewed) {
@@ -163,8 +163,7 @@ TEST_F(Tls, client_certificate) {
   TlsServer server({"--tls-client-ca", directory_.write("clients.pem", clients.pem())});
   LockOptions mutual = options(server);
   EXPECT_EQ(code_of([&](auto& error) { Lock(mutual).acquire(error); }), errc::tls) << "none shown";
-  const auto files =
-      directory_.write("client", clients.issue(conformance::client_request("worker")));
+  const auto files = directory_.write("client", clients.issue(test::client_request("worker")));
   mutual.tls->cert_file = files.certificate;
   mutual.tls->key_file = files.key;
   mutual.lease_ttl = 1s;
@@ -183,14 +182,13 @@ class Refused : public Tls {
   };
 
   [[nodiscard]] std::vector<Case> cases() const {
-    conformance::Request expired = conformance::client_request("expired");
+    test::Request expired = test::client_request("expired");
     expired.valid_until = std::chrono::minutes(-1);
-    return {
-        {"certificate required", showing("none", {})},
-        {"unknown ca",
-         showing("stranger", Authority("Stranger").issue(conformance::client_request("stranger")))},
-        {"certificate expired", showing("expired", clients_.issue(expired))},
-        {"unsupported certificate", showing("server", clients_.issue())}};
+    return {{"certificate required", showing("none", {})},
+            {"unknown ca",
+             showing("stranger", Authority("Stranger").issue(test::client_request("stranger")))},
+            {"certificate expired", showing("expired", clients_.issue(expired))},
+            {"unsupported certificate", showing("server", clients_.issue())}};
   }
 
   [[nodiscard]] dflockd::TlsOptions showing(const char* name,
@@ -237,14 +235,14 @@ TEST_F(Refused, certificate_is_an_error_of_tls_always_and_says_why) {
 // The lock was granted over a connection that goes on; the renewals need another.
 TEST_F(Refused, certificate_is_the_reason_that_a_lease_could_not_be_renewed) {
   LockOptions renewed = lock_options(address_of(server_));
-  renewed.tls = showing("worker", clients_.issue(conformance::client_request("worker")));
+  renewed.tls = showing("worker", clients_.issue(test::client_request("worker")));
   renewed.lease_ttl = 2s;
   std::promise<std::string> lost;
   renewed.on_renew_error = [&](const Error& error) { lost.set_value(error.what()); };
   Lock job(renewed);
   ASSERT_TRUE(job.acquire());
   static_cast<void>(directory_.write("clients.pem", Authority("Others").pem()));
-  EXPECT_EQ(conformance::reload(server_), "reloaded changed=client_ca");
+  EXPECT_EQ(test::reload(server_), "reloaded changed=client_ca");
   const std::string reason = lost.get_future().get();
   EXPECT_NE(reason.find("the server refused the certificate: unknown ca"), std::string::npos)
       << reason;

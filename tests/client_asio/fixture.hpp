@@ -27,16 +27,16 @@
 #include <dflockd/asio.hpp>
 #include <gtest/gtest.h>
 
-#include "deadlines.hpp"
-#include "server.hpp"
+#include "support/deadlines.hpp"
+#include "support/server.hpp"
 
 namespace dflockd::client_asio {
 
 using asio::use_awaitable;
-using conformance::kPatience;
-using conformance::Server;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using test::kPatience;
+using test::Server;
 using namespace std::chrono_literals;
 using Task = asio::awaitable<void>;
 
@@ -110,9 +110,9 @@ class AsyncTest : public testing::Test {
       failure = thrown;
       done = true;
     });
-    const auto deadline = conformance::Clock::now() + kPatience;
+    const auto deadline = test::Clock::now() + kPatience;
     io.restart();
-    while (!done && conformance::Clock::now() < deadline) io.run_one_until(deadline);
+    while (!done && test::Clock::now() < deadline) io.run_one_until(deadline);
     ASSERT_TRUE(done) << "the coroutine does not end";
     if (failure) std::rethrow_exception(failure);
   }
@@ -120,9 +120,9 @@ class AsyncTest : public testing::Test {
   /// Runs handlers until `condition` is true.
   template <class Condition>
   [[nodiscard]] bool run_until(const Condition& condition) {
-    const auto deadline = conformance::Clock::now() + kPatience;
+    const auto deadline = test::Clock::now() + kPatience;
     io.restart();
-    while (!condition() && conformance::Clock::now() < deadline) {
+    while (!condition() && test::Clock::now() < deadline) {
       if (io.run_one_until(deadline) == 0) break;
     }
     return condition();

@@ -10,7 +10,7 @@
 namespace dflockd::client_asio {
 namespace {
 
-using conformance::eventually;
+using test::eventually;
 
 TEST(IdleConnection, blocking_release_is_not_answered_by_the_farewell) {
   asio::io_context io;

@@ -12,8 +12,8 @@
 #include <asio/thread_pool.hpp>
 #include <asio/use_future.hpp>
 
-#include "../client/sockets.hpp"
 #include "fixture.hpp"
+#include "support/sockets.hpp"
 
 namespace dflockd::client_asio {
 namespace {

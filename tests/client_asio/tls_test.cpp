@@ -3,19 +3,19 @@
 #include <string>
 #include <thread>
 
-#include "certificates.hpp"
 #include "fixture.hpp"
+#include "support/certificates.hpp"
 
 namespace dflockd::client_asio {
 namespace {
 
-using conformance::Authority;
-using conformance::Directory;
-using conformance::IdentityFiles;
+using test::Authority;
+using test::IdentityFiles;
+using test::TemporaryDirectory;
 
 class Tls : public AsyncTest {
  protected:
-  Directory directory;
+  TemporaryDirectory directory;
   Authority authority;
   IdentityFiles files = directory.write("server", authority.issue());
   std::string ca = directory.write("ca.crt", authority.pem());
@@ -81,7 +81,7 @@ TEST_F(Tls, client_certificate_is_shown) {
   Server server(flags({"--tls-client-ca", ca}));
   ConnectionOptions options = trusting(server);
   const IdentityFiles client =
-      directory.write("client", authority.issue(conformance::client_request("client")));
+      directory.write("client", authority.issue(test::client_request("client")));
   options.tls->cert_file = client.certificate;
   options.tls->key_file = client.key;
   ASSERT_FALSE(connect(options));
@@ -95,8 +95,8 @@ TEST_F(Tls, client_certificate_is_shown) {
 // In TLS 1.3 the client is done before the server has looked at its certificate.
 TEST_F(Tls, refused_client_certificate_is_an_error_of_tls_always) {
   Server server(flags({"--tls-client-ca", ca}));
-  const IdentityFiles stranger = directory.write(
-      "stranger", Authority("Stranger").issue(conformance::client_request("stranger")));
+  const IdentityFiles stranger =
+      directory.write("stranger", Authority("Stranger").issue(test::client_request("stranger")));
   for (int i = 0; i < 60; ++i) {
     ConnectionOptions options = trusting(server);
     options.auth_token = i % 3 == 0 ? "secret" : "";

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from support import Server, run
+from programs import Server, run
 
 SOURCE = Path(__file__).resolve().parent
 build, compiler, dflockd = sys.argv[1:]
@@ -61,7 +61,7 @@ def check_names(library):
     assert not clashing, "\n".join(clashing[:20])
 
 
-with tempfile.TemporaryDirectory() as directory, Server(dflockd) as address:
+with tempfile.TemporaryDirectory() as directory, Server(binary=dflockd) as server:
     prefix, place = Path(directory) / "prefix", Path(directory) / "build"
     run("cmake", "--install", build, "--prefix", prefix, "--component", "development")
     library = next(prefix.rglob("libdflockd.so"))
@@ -71,4 +71,4 @@ with tempfile.TemporaryDirectory() as directory, Server(dflockd) as address:
         check_needs(shared, True)
         check_needs(static, False)
         for program in (shared, static):
-            assert run(program, address, LD_LIBRARY_PATH=str(library.parent)).startswith("held ")
+            assert run(program, server.address, LD_LIBRARY_PATH=str(library.parent)).startswith("held ")

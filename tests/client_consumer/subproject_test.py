@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from support import Server, run
+from programs import Server, run
 
 HERE = Path(__file__).resolve().parent
 ABSENT = ("CLI11", "GTest", "fmt", "nlohmann_json", "prometheus-cpp", "rapidcheck", "spdlog", "tomlplusplus")
@@ -54,5 +54,5 @@ with tempfile.TemporaryDirectory() as directory:
     run("cmake", "--install", place / "added", "--prefix", place / "prefix")
     installed = [path.relative_to(place / "prefix") for path in (place / "prefix").rglob("*") if path.is_file()]
     assert installed == [Path("bin/consumer")], installed
-    with Server(dflockd) as address:
-        assert run(place / "added/examples/consumer", address).startswith("held ")
+    with Server(binary=dflockd) as server:
+        assert run(place / "added/examples/consumer", server.address).startswith("held ")

@@ -1,12 +1,6 @@
 #include "fixture.hpp"
 
-#include <cerrno>
-#include <cstdlib>
-#include <fstream>
-#include <system_error>
 #include <utility>
-
-#include <unistd.h>
 
 namespace dflockd::config {
 
@@ -54,38 +48,6 @@ std::string refused(const std::vector<std::string>& arguments, const Variables& 
   }
   EXPECT_EQ(exit->text.find('\n'), exit->text.size() - 1) << "not one line: " << exit->text;
   return exit->text.substr(0, exit->text.size() - 1);
-}
-
-WithoutRootsRights::WithoutRootsRights() : was_(::geteuid()) {
-  constexpr uid_t kNobody = 65534;
-  if (was_ == 0) {
-    EXPECT_EQ(::seteuid(kNobody), 0);
-  }
-}
-
-WithoutRootsRights::~WithoutRootsRights() {
-  EXPECT_EQ(::seteuid(was_), 0);
-}
-
-DirectoryTest::DirectoryTest() {
-  std::string name = testing::TempDir() + "dflockd-config-XXXXXX";
-  if (::mkdtemp(name.data()) == nullptr) {
-    throw std::filesystem::filesystem_error("mkdtemp", name,
-                                            std::error_code(errno, std::generic_category()));
-  }
-  directory_ = name;
-}
-
-DirectoryTest::~DirectoryTest() {
-  std::error_code ignored;  // a directory that stays behind is no reason to fail
-  std::filesystem::permissions(directory_, std::filesystem::perms::owner_all, ignored);
-  std::filesystem::remove_all(directory_, ignored);
-}
-
-std::string DirectoryTest::write(const std::string& name, std::string_view content) const {
-  const std::filesystem::path path = directory_ / name;
-  std::ofstream(path, std::ios::binary) << content;
-  return path.string();
 }
 
 }  // namespace dflockd::config

@@ -8,11 +8,10 @@
 #include <variant>
 #include <vector>
 
-#include <sys/types.h>
-
 #include <gtest/gtest.h>
 
 #include "config/config.hpp"
+#include "support/files.hpp"
 
 namespace dflockd::config {
 
@@ -33,28 +32,19 @@ std::string printed(const std::vector<std::string>& arguments, const Variables& 
 std::string refused(const std::vector<std::string>& arguments, const Variables& variables = {},
                     const Check& check = nullptr);
 
-/// While it lives, root is an ordinary user, whom file modes stop; others are that anyway.
-class WithoutRootsRights {
- public:
-  WithoutRootsRights();
-  WithoutRootsRights(const WithoutRootsRights&) = delete;
-  WithoutRootsRights& operator=(const WithoutRootsRights&) = delete;
-  ~WithoutRootsRights();
-
- private:
-  const uid_t was_;
-};
+using test::WithoutRootsRights;
 
 /// A test with a directory of its own.
 class DirectoryTest : public testing::Test {
  protected:
-  DirectoryTest();
-  ~DirectoryTest() override;
-
   /// Writes a file and returns its path.
-  std::string write(const std::string& name, std::string_view content) const;
+  std::string write(const std::string& name, std::string_view content) const {
+    test::write_file(directory_ / name, content);
+    return directory_ / name;
+  }
 
-  std::filesystem::path directory_;
+  const test::TemporaryDirectory temporary_;
+  const std::filesystem::path directory_ = temporary_.path();
 };
 
 }  // namespace dflockd::config

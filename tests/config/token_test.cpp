@@ -9,8 +9,8 @@
 
 #include <gmock/gmock.h>
 
-#include "../base/freed_memory.hpp"
 #include "fixture.hpp"
+#include "support/freed_memory.hpp"
 
 namespace dflockd::config {
 namespace {

@@ -15,12 +15,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "client.hpp"
-#include "files.hpp"
-#include "log_lines.hpp"
-#include "stats.hpp"
+#include "support/client.hpp"
+#include "support/files.hpp"
+#include "support/log.hpp"
+#include "support/stats.hpp"
 
-namespace dflockd::conformance {
+namespace dflockd::test {
 
 namespace {
 
@@ -512,4 +512,4 @@ TEST(AuthDrain, second_signal_ends_those_denied_too) {
 
 }  // namespace
 
-}  // namespace dflockd::conformance
+}  // namespace dflockd::test

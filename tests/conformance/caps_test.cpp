@@ -5,11 +5,11 @@
 
 #include <gtest/gtest.h>
 
-#include "client.hpp"
-#include "log_lines.hpp"
-#include "stats.hpp"
+#include "support/client.hpp"
+#include "support/log.hpp"
+#include "support/stats.hpp"
 
-namespace dflockd::conformance {
+namespace dflockd::test {
 
 namespace {
 
@@ -249,4 +249,4 @@ TEST(Descriptors, server_without_any_left_neither_spins_nor_fails_and_accepts_ag
 
 }  // namespace
 
-}  // namespace dflockd::conformance
+}  // namespace dflockd::test

@@ -13,10 +13,10 @@
 
 #include <gtest/gtest.h>
 
-#include "client.hpp"
-#include "stats.hpp"
+#include "support/client.hpp"
+#include "support/stats.hpp"
 
-namespace dflockd::conformance {
+namespace dflockd::test {
 
 namespace {
 
@@ -492,4 +492,4 @@ TEST(AutoReleaseFlag, negated_form_turns_it_off_too) {
 
 }  // namespace
 
-}  // namespace dflockd::conformance
+}  // namespace dflockd::test

@@ -9,10 +9,10 @@
 
 #include <gtest/gtest.h>
 
-#include "client.hpp"
-#include "stats.hpp"
+#include "support/client.hpp"
+#include "support/stats.hpp"
 
-namespace dflockd::conformance {
+namespace dflockd::test {
 
 namespace {
 
@@ -26,7 +26,7 @@ void drain(Server& server, int signal = SIGTERM) {
 
 class Drain : public testing::TestWithParam<int> {
  protected:
-  static void drain(Server& server) { conformance::drain(server, GetParam()); }
+  static void drain(Server& server) { test::drain(server, GetParam()); }
 };
 
 INSTANTIATE_TEST_SUITE_P(After, Drain, testing::Values(SIGTERM, SIGINT),
@@ -249,4 +249,4 @@ TEST(DrainEnd, comes_after_replies_that_are_on_their_way) {
 
 }  // namespace
 
-}  // namespace dflockd::conformance
+}  // namespace dflockd::test

@@ -11,12 +11,12 @@
 
 #include <gtest/gtest.h>
 
-#include "client.hpp"
-#include "fences.hpp"
-#include "files.hpp"
-#include "stats.hpp"
+#include "support/client.hpp"
+#include "support/fences.hpp"
+#include "support/files.hpp"
+#include "support/stats.hpp"
 
-namespace dflockd::conformance {
+namespace dflockd::test {
 
 namespace {
 
@@ -363,4 +363,4 @@ TEST_F(FaultyFenceFile, failing_reservation_refuses_grants_until_it_succeeds_aga
 
 }  // namespace
 
-}  // namespace dflockd::conformance
+}  // namespace dflockd::test

@@ -5,10 +5,10 @@
 
 #include <gtest/gtest.h>
 
-#include "client.hpp"
-#include "tls_server.hpp"
+#include "support/client.hpp"
+#include "support/tls_server.hpp"
 
-namespace dflockd::conformance {
+namespace dflockd::test {
 
 namespace {
 
@@ -70,4 +70,4 @@ with socket.create_connection(("127.0.0.1", port), timeout=15) as plain:
 
 }  // namespace
 
-}  // namespace dflockd::conformance
+}  // namespace dflockd::test

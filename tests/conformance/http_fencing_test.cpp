@@ -6,13 +6,13 @@
 
 #include <gtest/gtest.h>
 
-#include "client.hpp"
-#include "fences.hpp"
-#include "files.hpp"
-#include "http_client.hpp"
-#include "stats.hpp"
+#include "support/client.hpp"
+#include "support/fences.hpp"
+#include "support/files.hpp"
+#include "support/http_client.hpp"
+#include "support/stats.hpp"
 
-namespace dflockd::conformance {
+namespace dflockd::test {
 
 namespace {
 
@@ -61,4 +61,4 @@ TEST(HttpFenceFile, failing_reservation_refuses_grants_until_it_succeeds_again) 
 
 }  // namespace
 
-}  // namespace dflockd::conformance
+}  // namespace dflockd::test

@@ -15,11 +15,11 @@
 
 #include <gtest/gtest.h>
 
-#include "client.hpp"
-#include "http_client.hpp"
-#include "stats.hpp"
+#include "support/client.hpp"
+#include "support/http_client.hpp"
+#include "support/stats.hpp"
 
-namespace dflockd::conformance {
+namespace dflockd::test {
 
 namespace {
 
@@ -342,4 +342,4 @@ TEST_P(HttpCallers, that_leave_in_the_middle_of_very_long_stats_are_let_go) {
 
 }  // namespace
 
-}  // namespace dflockd::conformance
+}  // namespace dflockd::test

@@ -6,12 +6,12 @@
 
 #include <gtest/gtest.h>
 
-#include "client.hpp"
-#include "http_client.hpp"
-#include "namespaces.hpp"
-#include "stats.hpp"
+#include "support/client.hpp"
+#include "support/http_client.hpp"
+#include "support/namespaces.hpp"
+#include "support/stats.hpp"
 
-namespace dflockd::conformance {
+namespace dflockd::test {
 
 namespace {
 
@@ -281,4 +281,4 @@ TEST(HttpSemaphores, keep_to_their_limit) {
 
 }  // namespace
 
-}  // namespace dflockd::conformance
+}  // namespace dflockd::test

@@ -8,12 +8,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "client.hpp"
-#include "http_client.hpp"
-#include "stats.hpp"
-#include "tls_server.hpp"
+#include "support/client.hpp"
+#include "support/http_client.hpp"
+#include "support/stats.hpp"
+#include "support/tls_server.hpp"
 
-namespace dflockd::conformance {
+namespace dflockd::test {
 
 namespace {
 
@@ -439,4 +439,4 @@ TEST(HttpWithASecret, serves_those_who_know_it) {
 
 }  // namespace
 
-}  // namespace dflockd::conformance
+}  // namespace dflockd::test

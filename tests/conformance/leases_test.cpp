@@ -5,10 +5,10 @@
 
 #include <gtest/gtest.h>
 
-#include "namespaces.hpp"
-#include "stats.hpp"
+#include "support/namespaces.hpp"
+#include "support/stats.hpp"
 
-namespace dflockd::conformance {
+namespace dflockd::test {
 
 namespace {
 
@@ -146,4 +146,4 @@ TEST_P(Leases, default_lease_runs_out_too) {
 
 }  // namespace
 
-}  // namespace dflockd::conformance
+}  // namespace dflockd::test

@@ -6,10 +6,10 @@
 
 #include <gtest/gtest.h>
 
-#include "namespaces.hpp"
-#include "stats.hpp"
+#include "support/namespaces.hpp"
+#include "support/stats.hpp"
 
-namespace dflockd::conformance {
+namespace dflockd::test {
 
 namespace {
 
@@ -221,4 +221,4 @@ TEST_P(Locks, tokens_compare_as_text_in_the_order_of_the_grants) {
 
 }  // namespace
 
-}  // namespace dflockd::conformance
+}  // namespace dflockd::test

@@ -11,11 +11,11 @@
 
 #include <gtest/gtest.h>
 
-#include "client.hpp"
-#include "log_lines.hpp"
-#include "stats.hpp"
+#include "support/client.hpp"
+#include "support/log.hpp"
+#include "support/stats.hpp"
 
-namespace dflockd::conformance {
+namespace dflockd::test {
 
 namespace {
 
@@ -240,4 +240,4 @@ TEST_F(ConnectStorm, does_not_keep_those_connected_waiting) {
 
 }  // namespace
 
-}  // namespace dflockd::conformance
+}  // namespace dflockd::test

@@ -15,12 +15,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "reloading.hpp"
-#include "stats.hpp"
-#include "tls_client.hpp"
-#include "tls_server.hpp"
+#include "support/log.hpp"
+#include "support/stats.hpp"
+#include "support/tls_client.hpp"
+#include "support/tls_server.hpp"
 
-namespace dflockd::conformance {
+namespace dflockd::test {
 
 namespace {
 
@@ -415,8 +415,8 @@ TEST_F(ConfigurationReload, setting_that_cannot_change_needs_a_restart) {
 }
 
 TEST_F(ConfigurationReload, does_not_turn_tls_or_authentication_on) {
-  const std::string tls = "tls-cert = \"" + files_.files.certificate.string() + "\"\ntls-key = \"" +
-                          files_.files.key.string() + "\"\n";
+  const std::string tls =
+      "tls-cert = \"" + files_.files.certificate + "\"\ntls-key = \"" + files_.files.key + "\"\n";
   configure(tls);
   EXPECT_EQ(reload(server_), "reload_failed error=\"turning TLS on or off needs a restart\"");
   configure("auth-token = \"secret\"\n");
@@ -428,8 +428,8 @@ TEST_F(ConfigurationReload, does_not_turn_tls_or_authentication_on) {
 }
 
 TEST_F(ConfigurationReload, does_not_turn_tls_or_authentication_off) {
-  const std::string tls = "tls-cert = \"" + files_.files.certificate.string() + "\"\ntls-key = \"" +
-                          files_.files.key.string() + "\"\n";
+  const std::string tls =
+      "tls-cert = \"" + files_.files.certificate + "\"\ntls-key = \"" + files_.files.key + "\"\n";
   configure(tls + "auth-token = \"secret\"\n");
   Server server({"--config", files_.directory / "config.toml"});
   configure("auth-token = \"secret\"\n");
@@ -442,9 +442,9 @@ TEST_F(ConfigurationReload, does_not_turn_tls_or_authentication_off) {
 }
 
 TEST_F(ConfigurationReload, does_not_turn_client_certificates_off) {
-  const std::string certificate = files_.files.certificate.string();
+  const std::string certificate = files_.files.certificate;
   const std::string tls =
-      "tls-cert = \"" + certificate + "\"\ntls-key = \"" + files_.files.key.string() + "\"\n";
+      "tls-cert = \"" + certificate + "\"\ntls-key = \"" + files_.files.key + "\"\n";
   configure(tls + "tls-client-ca = \"" + certificate + "\"\n");
   Server server({"--config", files_.directory / "config.toml"});
   configure(tls);
@@ -455,4 +455,4 @@ TEST_F(ConfigurationReload, does_not_turn_client_certificates_off) {
 
 }  // namespace
 
-}  // namespace dflockd::conformance
+}  // namespace dflockd::test

@@ -12,11 +12,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "client.hpp"
-#include "files.hpp"
-#include "log_lines.hpp"
+#include "support/client.hpp"
+#include "support/files.hpp"
+#include "support/log.hpp"
 
-namespace dflockd::conformance {
+namespace dflockd::test {
 
 namespace {
 
@@ -255,4 +255,4 @@ TEST_F(Secrecy, flag_that_ps_shows_is_warned_of_and_nothing_else_is) {
 
 }  // namespace
 
-}  // namespace dflockd::conformance
+}  // namespace dflockd::test

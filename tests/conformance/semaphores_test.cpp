@@ -5,10 +5,10 @@
 
 #include <gtest/gtest.h>
 
-#include "client.hpp"
-#include "stats.hpp"
+#include "support/client.hpp"
+#include "support/stats.hpp"
 
-namespace dflockd::conformance {
+namespace dflockd::test {
 
 namespace {
 
@@ -154,4 +154,4 @@ TEST(IdleKeys, key_is_kept_until_it_has_been_idle_long_enough) {
 
 }  // namespace
 
-}  // namespace dflockd::conformance
+}  // namespace dflockd::test

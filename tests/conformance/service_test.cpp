@@ -33,10 +33,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "client.hpp"
-#include "notify_socket.hpp"
+#include "support/client.hpp"
+#include "support/notify_socket.hpp"
 
-namespace dflockd::conformance {
+namespace dflockd::test {
 
 namespace {
 
@@ -416,4 +416,4 @@ TEST(SocketHandedDown, of_the_unix_domain_is_refused) {
 
 }  // namespace
 
-}  // namespace dflockd::conformance
+}  // namespace dflockd::test

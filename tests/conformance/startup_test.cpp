@@ -12,13 +12,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "certificates.hpp"
-#include "client.hpp"
-#include "deadlines.hpp"
-#include "log_lines.hpp"
-#include "stats.hpp"
+#include "support/certificates.hpp"
+#include "support/client.hpp"
+#include "support/deadlines.hpp"
+#include "support/log.hpp"
+#include "support/stats.hpp"
 
-namespace dflockd::conformance {
+namespace dflockd::test {
 
 namespace {
 
@@ -111,7 +111,7 @@ TEST_F(NoThreads, no_log_is_a_line_that_says_so_and_status_1) {
 }
 
 TEST_F(NoThreads, no_reserve_of_fences_is_a_line_that_says_so_and_status_1) {
-  const Directory directory;
+  const TemporaryDirectory directory;
   Process process(
       {.flags = {"--port", "0", "--fence-state-file", (directory / "fences").string()},
        .environment = {{"LD_PRELOAD", DFLOCKD_FAULT_SHIM}, {"DFLOCKD_SHIM_THREADS", "1"}}});
@@ -505,4 +505,4 @@ TEST(Log, cannot_be_forged_by_what_a_client_sends) {
 
 }  // namespace
 
-}  // namespace dflockd::conformance
+}  // namespace dflockd::test

@@ -1,13 +1,13 @@
 // `stats`: one JSON object on one line, of the shape that PROTOCOL promises.
 
-#include "stats.hpp"
+#include "support/stats.hpp"
 
 #include <string>
 #include <vector>
 
 #include <gtest/gtest.h>
 
-namespace dflockd::conformance {
+namespace dflockd::test {
 
 namespace {
 
@@ -282,4 +282,4 @@ TEST_F(LargeStats, of_those_who_do_not_read_them_take_little_memory) {
 
 }  // namespace
 
-}  // namespace dflockd::conformance
+}  // namespace dflockd::test

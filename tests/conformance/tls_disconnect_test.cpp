@@ -12,11 +12,11 @@
 
 #include <gtest/gtest.h>
 
-#include "stats.hpp"
-#include "tls_client.hpp"
-#include "tls_server.hpp"
+#include "support/stats.hpp"
+#include "support/tls_client.hpp"
+#include "support/tls_server.hpp"
 
-namespace dflockd::conformance {
+namespace dflockd::test {
 
 namespace {
 
@@ -42,9 +42,7 @@ class TlsDisconnect : public testing::TestWithParam<std::tuple<int, Leaving>> {
  protected:
   explicit TlsDisconnect(std::vector<std::string> flags = {}) : server_(std::move(flags)) {}
 
-  static void leave(TlsClient& client) {
-    conformance::leave(client, std::get<Leaving>(GetParam()));
-  }
+  static void leave(TlsClient& client) { test::leave(client, std::get<Leaving>(GetParam())); }
 
   [[nodiscard]] TlsOptions options() const { return server_.trusting(std::get<int>(GetParam())); }
   [[nodiscard]] TlsClient connect() const { return TlsClient(server_, options()); }
@@ -364,4 +362,4 @@ TEST_P(TlsAutoReleaseOffUnread, exactly_the_grants_in_records_that_were_sent_sta
 
 }  // namespace
 
-}  // namespace dflockd::conformance
+}  // namespace dflockd::test

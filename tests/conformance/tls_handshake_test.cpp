@@ -7,11 +7,11 @@
 
 #include <gtest/gtest.h>
 
-#include "stats.hpp"
-#include "tls_client.hpp"
-#include "tls_server.hpp"
+#include "support/stats.hpp"
+#include "support/tls_client.hpp"
+#include "support/tls_server.hpp"
 
-namespace dflockd::conformance {
+namespace dflockd::test {
 
 namespace {
 
@@ -200,7 +200,7 @@ TEST_P(Handshake, with_a_certificate_that_is_not_valid_yet_is_refused_by_the_cli
 }
 
 TEST_P(Handshake, shows_the_certificates_that_lead_to_the_root) {
-  const Directory directory;
+  const TemporaryDirectory directory;
   const Authority root("Root");
   const Authority middle = root.intermediate("Middle");
   const IdentityFiles files = directory.write("server", middle.issue());
@@ -396,7 +396,7 @@ class MutualTls : public OfEachVersion {
     return options;
   }
 
-  struct Files : Directory {
+  struct Files : TemporaryDirectory {
     Authority clients{"Clients"};
     std::filesystem::path path = write("clients.crt", clients.pem());
   } ca_;
@@ -472,4 +472,4 @@ TEST_P(MutualTls, session_from_a_server_that_asks_for_no_certificate_is_no_way_i
 
 }  // namespace
 
-}  // namespace dflockd::conformance
+}  // namespace dflockd::test

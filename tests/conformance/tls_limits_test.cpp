@@ -12,11 +12,11 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 
-#include "log_lines.hpp"
-#include "tls_client.hpp"
-#include "tls_server.hpp"
+#include "support/log.hpp"
+#include "support/tls_client.hpp"
+#include "support/tls_server.hpp"
 
-namespace dflockd::conformance {
+namespace dflockd::test {
 
 namespace {
 
@@ -150,7 +150,7 @@ class TlsMessages : public OfEachVersion {};
 FOR_EACH_VERSION(TlsMessages);
 
 TEST_P(TlsMessages, certificates_of_more_than_16_kib_are_refused) {
-  const Directory directory;
+  const TemporaryDirectory directory;
   const Authority clients("Clients");
   const TlsServer server({"--tls-client-ca", directory.write("clients.crt", clients.pem())});
   Identity identity = clients.issue(client_request("worker"));
@@ -384,7 +384,7 @@ class TrustFile : public OfEachVersion {
     return alone.certificate_pem();
   }
 
-  Directory directory_;
+  TemporaryDirectory directory_;
   Authority root_{"Root"};
   Authority middle_ = root_.intermediate("Middle");
 };
@@ -442,7 +442,7 @@ TEST(TlsWherePlainTextIsExpected, is_refused_at_once) {
     client.send(sent);
     EXPECT_EQ(client.read_to_end(), "error\n");
   }
-  const Directory directory;
+  const TemporaryDirectory directory;
   const Server with_secret({"--auth-token-file", directory.write("token", "secret")});
   Client client(with_secret);
   client.send(client_hello());
@@ -466,4 +466,4 @@ TEST(TlsWherePlainTextIsExpected, is_no_command_that_begins_alike) {
 
 }  // namespace
 
-}  // namespace dflockd::conformance
+}  // namespace dflockd::test

@@ -9,10 +9,10 @@
 
 #include <gtest/gtest.h>
 
-#include "tls_client.hpp"
-#include "tls_server.hpp"
+#include "support/tls_client.hpp"
+#include "support/tls_server.hpp"
 
-namespace dflockd::conformance {
+namespace dflockd::test {
 
 namespace {
 
@@ -44,7 +44,7 @@ class TlsFilesAtStart : public testing::Test {
             files_.key,   "--tls-client-ca",  authority};
   }
 
-  Directory directory_;
+  TemporaryDirectory directory_;
   Authority authority_;
   Identity identity_ = authority_.issue();
   IdentityFiles files_ = directory_.write("server", identity_);
@@ -84,7 +84,7 @@ TEST_F(TlsFilesAtStart, that_are_empty_or_no_pem_are_refused) {
 
 TEST_F(TlsFilesAtStart, key_of_another_certificate_is_refused) {
   const IdentityFiles other = directory_.write("other", authority_.issue());
-  expect_refusal(with_key(other.key), "cannot use \"" + other.key.string() +
+  expect_refusal(with_key(other.key), "cannot use \"" + other.key +
                                           "\": it is not the key of the certificate (--tls-key)");
 }
 
@@ -99,7 +99,7 @@ TEST_F(TlsFilesAtStart, encrypted_key_is_refused) {
 TEST_F(TlsFilesAtStart, encrypted_key_asks_no_terminal_for_its_passphrase) {
   const std::string key = directory_.write("encrypted.key", identity_.encrypted_key_pem("secret"));
   const std::string command =
-      binary() + " --port 0 --tls-cert " + files_.certificate.string() + " --tls-key " + key;
+      binary() + " --port 0 --tls-cert " + files_.certificate + " --tls-key " + key;
   Process process({.flags = {"script", "--quiet", "--return", "--command", command, "/dev/null"},
                    .program = "/usr/bin/env"});
   EXPECT_EQ(process.wait_for_exit(), 2);
@@ -129,7 +129,7 @@ TEST_F(TlsFilesAtStart, good_ones_pass_the_check_and_show_no_key) {
   flags.emplace_back("--check-config");
   Process process({.flags = flags});
   EXPECT_EQ(process.wait_for_exit(), 0);
-  EXPECT_NE(process.output().find("tls-cert = \"" + files_.certificate.string() + "\""),
+  EXPECT_NE(process.output().find("tls-cert = \"" + files_.certificate + "\""),
             std::string::npos)
       << process.output();
   EXPECT_EQ(process.log(), "");
@@ -158,4 +158,4 @@ TEST_F(TlsFilesAtStart, certificate_is_told_in_the_log) {
 
 }  // namespace
 
-}  // namespace dflockd::conformance
+}  // namespace dflockd::test

@@ -11,12 +11,12 @@
 
 #include <gtest/gtest.h>
 
-#include "http_client.hpp"
-#include "stats.hpp"
-#include "tls_client.hpp"
-#include "tls_server.hpp"
+#include "support/http_client.hpp"
+#include "support/stats.hpp"
+#include "support/tls_client.hpp"
+#include "support/tls_server.hpp"
 
-namespace dflockd::conformance {
+namespace dflockd::test {
 
 namespace {
 
@@ -387,4 +387,4 @@ TEST(TlsTimeouts, silence_between_requests_is_an_error_and_a_goodbye) {
 
 }  // namespace
 
-}  // namespace dflockd::conformance
+}  // namespace dflockd::test

@@ -4,10 +4,10 @@
 
 #include <gtest/gtest.h>
 
-#include "namespaces.hpp"
-#include "stats.hpp"
+#include "support/namespaces.hpp"
+#include "support/stats.hpp"
 
-namespace dflockd::conformance {
+namespace dflockd::test {
 
 namespace {
 
@@ -237,4 +237,4 @@ TEST_P(TwoPhases, slot_granted_to_a_queued_state_passes_on_when_its_connection_e
 
 }  // namespace
 
-}  // namespace dflockd::conformance
+}  // namespace dflockd::test

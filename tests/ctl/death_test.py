@@ -7,7 +7,7 @@ import subprocess
 import time
 import unittest
 
-from support import PATIENCE, SLOWNESS, Case, Proxy, eventually, is_alive, is_stopped, lease_of, stat_of
+from case import PATIENCE, SLOWNESS, Case, Proxy, eventually, is_alive, is_stopped, lease_of, stat_of
 
 # A command with a child in its group, a child in a session of its own, and one there that has lost its
 # parent. All ignore SIGTERM. Their numbers are in the files a to d.

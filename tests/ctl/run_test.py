@@ -7,7 +7,7 @@ import subprocess
 import time
 import unittest
 
-from support import PATIENCE, SLOWNESS, Case, eventually, is_alive, lease_of
+from case import PATIENCE, SLOWNESS, Case, eventually, is_alive, lease_of
 
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -62,12 +62,12 @@ class Statuses(Case):
             self.assert_status(status, self.run_ctl(self.server, "lock", "k", *flags, *self.shell(f"exit {status}")))
         self.assert_status(127, self.run_ctl(self.server, "lock", "k", *flags, "--", "no-such-command"))
         address = self.server.address
-        self.end(self.server)
+        self.server.kill()
         self.assert_status(125, self.run_ctl(address, "lock", "k", *flags, "--", "true"))
 
     def test_server_that_is_not_there_gives_125(self):
         address = self.server.address
-        self.end(self.server)
+        self.server.kill()
         for words in (("lock", "k", "--", "true"), ("acquire", "k"), ("stats",), ("ping",),
                       ("release", "k", "0" * 32), ("renew", "k", "0" * 32)):
             status, out, err = self.run_ctl(address, *words)

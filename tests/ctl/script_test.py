@@ -10,7 +10,8 @@ import subprocess
 import unittest
 import zlib
 
-from support import CTL, PATIENCE, SLOWNESS, Case, Proxy, clean_environment, eventually, lease_of
+from case import CTL, PATIENCE, SLOWNESS, Case, Proxy, clean_environment, eventually, lease_of
+from certificates import Authority
 
 
 class Grants(Case):
@@ -170,7 +171,7 @@ class Stats(Case):
     def test_watch_goes_on_when_the_server_is_back(self):
         process = self.start(self.server, "stats", "--watch", "20ms")
         process.stdout.readline()
-        self.end(self.server)
+        self.server.kill()
         self.assertRegex(process.stderr.readline(), f"^dflockctl: {self.server.address}: cannot ")
         server = subprocess.Popen([os.environ["DFLOCKD_BINARY"], "--port", str(self.server.port)],
                                   stderr=subprocess.DEVNULL, env=clean_environment())
@@ -188,7 +189,7 @@ class Connecting(Case):
         status, out, err = self.run_ctl(",".join(addresses), "ping")
         self.assertEqual((0, ""), (status, err))
         self.assertEqual(addresses, re.findall(r"^pong from (\S+) in \d+\.\d\d ms$", out, re.MULTILINE))
-        self.end(servers[0])
+        servers[0].kill()
         status, out, err = self.run_ctl("127.0.0.1:1", "--server", addresses[0], "ping", "--server", addresses[1])
         self.assertEqual(125, status)
         self.assertIn(addresses[0], err)
@@ -225,21 +226,10 @@ class Connecting(Case):
             self.assertRegex(err, "^dflockctl: .*\n$")
             self.assertNotIn("hunter", err)
 
-    def make_certificates(self):
-        def openssl(*words):
-            subprocess.run(["openssl", *words], check=True, capture_output=True, cwd=self.directory)
-        openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "ca.key",
-                "-out", "ca.crt", "-subj", "/CN=authority", "-days", "1")
-        for name in ("server", "client"):
-            (self.directory / "ext").write_text("subjectAltName=DNS:lock.example\n" if name == "server" else
-                                                "extendedKeyUsage=clientAuth\n")
-            openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key",
-                    "-out", f"{name}.csr", "-subj", f"/CN={name}")
-            openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
-                    "-out", f"{name}.crt", "-days", "1", "-extfile", "ext")
-
     def test_tls_is_configured_by_flags_and_by_variables(self):
-        self.make_certificates()
+        authority = Authority(self.directory)
+        authority.issue("server", "subjectAltName=DNS:lock.example")
+        authority.issue("client", "extendedKeyUsage=clientAuth")
         server = self.start_server("--tls-cert", self.path("server.crt"), "--tls-key", self.path("server.key"),
                                    "--tls-client-ca", self.path("ca.crt"))
         flags = {"--tls-ca": self.path("ca.crt"), "--tls-cert": self.path("client.crt"),

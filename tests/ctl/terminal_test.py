@@ -10,7 +10,7 @@ import time
 import unittest
 from pathlib import Path
 
-from support import CTL, PATIENCE, Case, clean_environment, eventually, is_alive, is_stopped, lease_of, stat_of
+from case import CTL, PATIENCE, Case, clean_environment, eventually, is_alive, is_stopped, lease_of, stat_of
 
 
 class Shell:

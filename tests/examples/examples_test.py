@@ -2,73 +2,27 @@
 """Runs each program of docs/examples against the real server. recipes_test.py follows what the
 documents say about them.
 
-Usage: examples_test.py TEST..., with the binaries' places in DFLOCKD_TEST_BINARY, DFLOCKD_TEST_CTL,
+Usage: examples_test.py TEST..., with the binaries' places in DFLOCKD_BINARY, DFLOCKD_TEST_CTL,
 DFLOCKD_TEST_EXAMPLES (programs) and DFLOCKD_TEST_SCRIPTS.
 """
 
-import fcntl
 import os
 import pathlib
-import re
-import shlex
-import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import unittest
 
-BINARY = os.environ["DFLOCKD_TEST_BINARY"]
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
+from certificates import self_signed
+from server import Server
+
+BINARY = os.environ["DFLOCKD_BINARY"]
 CTL = pathlib.Path(os.environ["DFLOCKD_TEST_CTL"])
 PROGRAMS = pathlib.Path(os.environ["DFLOCKD_TEST_EXAMPLES"])
 SCRIPTS = pathlib.Path(os.environ["DFLOCKD_TEST_SCRIPTS"])
 LIMIT_S = 30
-
-
-class Server:
-    """dflockd on free ports; with `http`, also its HTTP API. The sockets are handed down, so that the ports
-    of a shell `command` that starts a server do not matter."""
-
-    def __init__(self, *flags, command=None, directory=None, http=False):
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("DFLOCKD_")}
-        environment["PATH"] = f"{pathlib.Path(BINARY).parent}:{environment['PATH']}"
-        command = command or shlex.join([BINARY, *map(str, flags)])
-        host = "0.0.0.0" if "--host 0.0.0.0" in command else "127.0.0.1"
-        names = ["tcp", "http"] if http else ["tcp"]
-        listeners = [socket.create_server((host, 0)) for _ in names]
-        self.port, self.http_port = (listener.getsockname()[1] for listener in (listeners[0], listeners[-1]))
-        self.address, self.url = f"127.0.0.1:{self.port}", f"http://127.0.0.1:{self.http_port}"
-        copies = [fcntl.fcntl(listener, fcntl.F_DUPFD, 10) for listener in listeners]
-
-        def hand_down():
-            for number, copy in enumerate(copies, 3):
-                os.dup2(copy, number)
-
-        # A shell, since LISTEN_PID must name the process that it becomes.
-        self.process = subprocess.Popen(
-            ["sh", "-c", f"LISTEN_PID=$$ exec {command}"], cwd=directory, text=True, stderr=subprocess.PIPE,
-            env=environment | {"LISTEN_FDS": str(len(names)), "LISTEN_FDNAMES": ":".join(names)},
-            pass_fds=range(3, 3 + len(names)), preexec_fn=hand_down,
-        )
-        for listener in listeners:
-            listener.close()
-        for copy in copies:
-            os.close(copy)
-        log, waiting = "", set(names)
-        for line in self.process.stderr:
-            log += line
-            if found := re.search(r"listening listener=(\w+)", line):
-                waiting.discard(found[1])
-            if not waiting:
-                break
-        else:
-            raise AssertionError(f"the server does not listen: {command}\n{log}")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.send_signal(signal.SIGTERM)
-        self.process.communicate(timeout=LIMIT_S)
 
 
 def run(program, *arguments, **environment):
@@ -135,12 +89,7 @@ class Examples(unittest.TestCase):
     def test_tls(self):
         with tempfile.TemporaryDirectory() as directory:
             certificate, key = f"{directory}/server.crt", f"{directory}/server.key"
-            subprocess.run(
-                ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-                 "-nodes", "-keyout", key, "-out", certificate, "-subj", "/CN=lockd.internal",
-                 "-addext", "subjectAltName=DNS:lockd.internal"],
-                check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            )
+            self_signed(directory, "DNS:lockd.internal")
             with Server("--tls-cert", certificate, "--tls-key", key) as server:
                 self.check(PROGRAMS / "tls", server.address, certificate, "lockd.internal",
                            output=r"held over TLS, fence \d+\n")

@@ -7,11 +7,11 @@
 
 #include <gtest/gtest.h>
 
-#include "client.hpp"
-#include "http_client.hpp"
-#include "stats.hpp"
+#include "support/client.hpp"
+#include "support/http_client.hpp"
+#include "support/stats.hpp"
 
-namespace dflockd::conformance {
+namespace dflockd::test {
 
 namespace {
 
@@ -60,4 +60,4 @@ TEST(Backlog, connections_that_were_aborted_in_it_hold_nobody_up) {
 
 }  // namespace
 
-}  // namespace dflockd::conformance
+}  // namespace dflockd::test

@@ -10,14 +10,14 @@
 
 #include <gtest/gtest.h>
 
-#include "client.hpp"
-#include "fences.hpp"
-#include "files.hpp"
-#include "http_client.hpp"
-#include "log_lines.hpp"
-#include "stats.hpp"
+#include "support/client.hpp"
+#include "support/fences.hpp"
+#include "support/files.hpp"
+#include "support/http_client.hpp"
+#include "support/log.hpp"
+#include "support/stats.hpp"
 
-namespace dflockd::conformance {
+namespace dflockd::test {
 
 namespace {
 
@@ -168,4 +168,4 @@ TEST_F(HangingDisk, or_none_without_checksums_refuses_grants_until_there_are_som
 
 }  // namespace
 
-}  // namespace dflockd::conformance
+}  // namespace dflockd::test

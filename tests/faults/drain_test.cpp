@@ -8,12 +8,12 @@
 
 #include <gtest/gtest.h>
 
-#include "client.hpp"
-#include "http_client.hpp"
-#include "stats.hpp"
-#include "tls_server.hpp"
+#include "support/client.hpp"
+#include "support/http_client.hpp"
+#include "support/stats.hpp"
+#include "support/tls_server.hpp"
 
-namespace dflockd::conformance {
+namespace dflockd::test {
 
 namespace {
 
@@ -243,4 +243,4 @@ TEST(DrainInAnyState, reload_at_the_same_moment_does_no_harm) {
 
 }  // namespace
 
-}  // namespace dflockd::conformance
+}  // namespace dflockd::test

@@ -18,14 +18,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "client.hpp"
-#include "files.hpp"
-#include "http_client.hpp"
-#include "shared_memory_faults.hpp"
-#include "stats.hpp"
-#include "tls_server.hpp"
+#include "support/client.hpp"
+#include "support/files.hpp"
+#include "support/http_client.hpp"
+#include "support/memory_faults.hpp"
+#include "support/stats.hpp"
+#include "support/tls_server.hpp"
 
-namespace dflockd::conformance {
+namespace dflockd::test {
 
 namespace {
 
@@ -419,4 +419,4 @@ TEST_F(ShortOfMemory, handshakes_succeed_or_the_connection_is_closed) {
 
 }  // namespace
 
-}  // namespace dflockd::conformance
+}  // namespace dflockd::test

@@ -8,10 +8,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "client.hpp"
-#include "stats.hpp"
+#include "support/client.hpp"
+#include "support/stats.hpp"
 
-namespace dflockd::conformance {
+namespace dflockd::test {
 
 namespace {
 
@@ -110,4 +110,4 @@ TEST_F(Races, grant_that_was_due_before_the_timeout_is_given_though_both_are_ove
 
 }  // namespace
 
-}  // namespace dflockd::conformance
+}  // namespace dflockd::test

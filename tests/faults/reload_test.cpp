@@ -7,15 +7,14 @@
 
 #include <gtest/gtest.h>
 
-#include "client.hpp"
-#include "files.hpp"
-#include "http_client.hpp"
-#include "log_lines.hpp"
-#include "reloading.hpp"
-#include "stats.hpp"
-#include "tls_server.hpp"
+#include "support/client.hpp"
+#include "support/files.hpp"
+#include "support/http_client.hpp"
+#include "support/log.hpp"
+#include "support/stats.hpp"
+#include "support/tls_server.hpp"
 
-namespace dflockd::conformance {
+namespace dflockd::test {
 
 namespace {
 
@@ -34,7 +33,7 @@ class ReloadInAnyState : public testing::TestWithParam<Outcome> {
   void reload() {
     const bool works = GetParam() == Outcome::kReloaded;
     write_file(token_, works ? "another\n" : "");
-    const std::string line = conformance::reload(server_);
+    const std::string line = test::reload(server_);
     EXPECT_EQ(line.starts_with(works ? "reloaded changed=auth_token" : "reload_failed error="),
               true)
         << line;
@@ -195,4 +194,4 @@ TEST(ReloadInTheMiddleOfAHandshake, that_fails_or_works_lets_the_handshake_go_on
 
 }  // namespace
 
-}  // namespace dflockd::conformance
+}  // namespace dflockd::test

@@ -8,10 +8,10 @@
 
 #include <gtest/gtest.h>
 
-#include "client.hpp"
-#include "stats.hpp"
+#include "support/client.hpp"
+#include "support/stats.hpp"
 
-namespace dflockd::conformance {
+namespace dflockd::test {
 
 namespace {
 
@@ -117,4 +117,4 @@ TEST_F(Storm, of_ten_thousand_who_want_one_key_is_served_in_order) {
 
 }  // namespace
 
-}  // namespace dflockd::conformance
+}  // namespace dflockd::test

@@ -8,12 +8,12 @@
 
 #include <gtest/gtest.h>
 
-#include "client.hpp"
-#include "files.hpp"
-#include "http_client.hpp"
-#include "stats.hpp"
+#include "support/client.hpp"
+#include "support/files.hpp"
+#include "support/http_client.hpp"
+#include "support/stats.hpp"
 
-namespace dflockd::conformance {
+namespace dflockd::test {
 
 namespace {
 
@@ -117,4 +117,4 @@ TEST_F(Suspend, clients_who_could_not_speak_meanwhile_are_not_taken_for_silent) 
 
 }  // namespace
 
-}  // namespace dflockd::conformance
+}  // namespace dflockd::test

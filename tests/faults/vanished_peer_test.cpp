@@ -4,11 +4,11 @@
 
 #include <gtest/gtest.h>
 
-#include "client.hpp"
-#include "http_client.hpp"
-#include "stats.hpp"
+#include "support/client.hpp"
+#include "support/http_client.hpp"
+#include "support/stats.hpp"
 
-namespace dflockd::conformance {
+namespace dflockd::test {
 
 namespace {
 
@@ -81,4 +81,4 @@ TEST(VanishedPeer, that_waits_loses_its_place_within_a_minute) {
 
 }  // namespace
 
-}  // namespace dflockd::conformance
+}  // namespace dflockd::test

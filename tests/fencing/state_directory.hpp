@@ -1,7 +1,6 @@
 // A directory of its own for one test, with a fence state file in it; gone at the end of the test.
 #pragma once
 
-#include <cerrno>
 #include <cstddef>
 #include <filesystem>
 #include <fstream>
@@ -9,46 +8,27 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <system_error>
 #include <vector>
 
-#include <stdlib.h>
-
 #include "fencing/fence_slot.hpp"
+#include "support/files.hpp"
 
 namespace dflockd::fencing {
 
-class StateDirectory {
+class StateDirectory : public test::TemporaryDirectory {
  public:
-  StateDirectory() {
-    std::string name = std::filesystem::temp_directory_path() / "dflockd-fencing-XXXXXX";
-    if (::mkdtemp(name.data()) == nullptr) {
-      throw std::system_error(errno, std::generic_category(), name);
-    }
-    path_ = name;
-  }
-  StateDirectory(const StateDirectory&) = delete;
-  StateDirectory& operator=(const StateDirectory&) = delete;
-  ~StateDirectory() { std::filesystem::remove_all(path_); }
-
-  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
-  [[nodiscard]] std::filesystem::path file() const { return path_ / "fences"; }
+  [[nodiscard]] std::filesystem::path file() const { return *this / "fences"; }
 
   /// The names in the directory.
   [[nodiscard]] std::vector<std::string> names() const {
     std::vector<std::string> names;
-    for (const auto& entry : std::filesystem::directory_iterator(path_)) {
+    for (const auto& entry : std::filesystem::directory_iterator(path())) {
       names.push_back(entry.path().filename());
     }
     return names;
   }
 
-  [[nodiscard]] std::string read() const {
-    std::string bytes(std::filesystem::file_size(file()), '\0');
-    std::ifstream(file(), std::ios::binary)
-        .read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-    return bytes;
-  }
+  [[nodiscard]] std::string read() const { return test::read_file(file()); }
 
   /// Replaces what is in the file, without replacing the file. It is not emptied first: some file
   /// systems then wait for the disk.
@@ -64,9 +44,6 @@ class StateDirectory {
     bytes.at(offset) = static_cast<char>(~bytes.at(offset));
     write(bytes);
   }
-
- private:
-  std::filesystem::path path_;
 };
 
 /// The slot of that number in the bytes of a file, if it is intact.

@@ -23,14 +23,14 @@
 #include "check.hpp"
 #include "fencing/fence_file.hpp"
 #include "fencing/fence_slot.hpp"
-#include "simulated_disk.hpp"
+#include "support/simulated_disk.hpp"
 
 namespace {
 
 using namespace dflockd::fencing;
 using dflockd::fuzz::check;
-using dflockd::fuzz::Fault;
-using dflockd::fuzz::SimulatedDisk;
+using dflockd::test::Fault;
+using dflockd::test::SimulatedDisk;
 
 constexpr std::uint64_t kMost = std::numeric_limits<std::uint64_t>::max();
 

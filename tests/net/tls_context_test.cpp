@@ -11,18 +11,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "conformance/certificates.hpp"
+#include "support/certificates.hpp"
 
 namespace dflockd::net {
 
 namespace {
 
-using conformance::Authority;
-using conformance::Directory;
-using conformance::fingerprint;
-using conformance::Identity;
-using conformance::IdentityFiles;
-using conformance::KeyType;
+using test::Authority;
+using test::fingerprint;
+using test::Identity;
+using test::IdentityFiles;
+using test::KeyType;
+using test::TemporaryDirectory;
 
 class LoadedContext : public testing::Test {
  protected:
@@ -65,7 +65,7 @@ class LoadedContext : public testing::Test {
     expect_refusal(with, "tls-key", name, why, what);
   }
 
-  Directory directory_;
+  TemporaryDirectory directory_;
   Authority authority_;
   Identity identity_ = authority_.issue({.subject = "lock server, first of its name"});
   IdentityFiles files_ = directory_.write("server", identity_);

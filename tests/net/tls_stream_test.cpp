@@ -20,16 +20,16 @@
 #include <gtest/gtest.h>
 #include <openssl/ssl.h>
 
-#include "conformance/certificates.hpp"
+#include "support/certificates.hpp"
 
 namespace dflockd::net {
 
 namespace {
 
 using asio::ip::tcp;
-using conformance::Authority;
-using conformance::Directory;
-using conformance::IdentityFiles;
+using test::Authority;
+using test::IdentityFiles;
+using test::TemporaryDirectory;
 
 /// A TLS client whose records the test carries.
 class Peer {
@@ -94,7 +94,7 @@ class Peer {
 class Stream : public testing::Test {
  protected:
   Stream() {
-    const Directory directory;
+    const TemporaryDirectory directory;
     const IdentityFiles files = directory.write("server", Authority().issue());
     context_.emplace(
         TlsContext::load({.certificate = files.certificate, .key = files.key, .client_ca = {}}));

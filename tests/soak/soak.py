@@ -36,9 +36,11 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "history"))
+for folder in ("history", "support"):
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / folder))
 from cast import (PATIENCE, SESSION_IDLE_S, Diary, Failure, PressureGauge, Server, Tormentor, check, checker,
                   clients_of, environment, program)
+from certificates import Authority
 from network import Loopback
 
 DFLOCKCTL = program("DFLOCKCTL_BINARY", "dflockctl")
@@ -75,30 +77,6 @@ class Chronicle:
             self.pressed_at = time.monotonic()
         for diary in self.diaries:
             diary.write(event, subject, at)
-
-
-class Authority:
-    """Signs certificates for 127.0.0.1, one after the other with the same names of files."""
-
-    def __init__(self, directory):
-        self.directory = directory
-        self.certificate = directory / "ca.crt"
-        self._openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
-                      "ca.key", "-out", "ca.crt", "-days", "30", "-subj", "/CN=authority",
-                      "-addext", "keyUsage=keyCertSign")
-        (directory / "names").write_text("subjectAltName=IP:127.0.0.1\n")
-        self.issue()
-
-    def issue(self):
-        self._openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "new.key",
-                      "-out", "new.csr", "-subj", "/CN=server")
-        self._openssl("x509", "-req", "-in", "new.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
-                      "-out", "new.crt", "-days", "30", "-extfile", "names")
-        for kind in ("key", "crt"):
-            os.replace(self.directory / f"new.{kind}", self.directory / f"server.{kind}")
-
-    def _openssl(self, *words):
-        subprocess.run(["openssl", *words], cwd=self.directory, check=True, capture_output=True)
 
 
 class OneLife(Server):
@@ -261,6 +239,8 @@ class Side:
         self.options = options
         self.chronicle = chronicle
         self.authority = Authority(directory) if name == "tls" else None
+        if self.authority:
+            self.authority.issue()
         self.trust = ssl.create_default_context(cafile=self.authority.certificate) if self.authority else None
         self.server = OneLife(directory, chronicle, self.authority)
         self.vandal = Vandal(random.Random(f"{seed} {name} vandal"), self.server, self.trust)

@@ -22,12 +22,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "conformance/notify_socket.hpp"
+#include "support/notify_socket.hpp"
 
 namespace dflockd::systemd {
 namespace {
 
-using conformance::NotifySocket;
+using test::NotifySocket;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using namespace std::chrono_literals;

@@ -1,0 +1,117 @@
+#include "support/server.hpp"
+
+#include <cerrno>
+#include <csignal>
+#include <iostream>
+#include <stdexcept>
+#include <system_error>
+#include <utility>
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <gtest/gtest.h>
+
+namespace dflockd::test {
+
+namespace {
+
+Launch on_free_port(Launch launch) {
+  launch.flags.insert(launch.flags.end(), {"--port", "0"});
+  return launch;
+}
+
+/// A field of a log line, `name=value` in the text format or `"name":"value"` in JSON.
+std::string field(const std::string& line, const std::string& name) {
+  for (const std::string& before : {" " + name + "=", "\"" + name + "\":"}) {
+    const std::size_t found = line.find(before);
+    if (found == std::string::npos) continue;
+    const std::size_t start = line.find_first_not_of('"', found + before.size());
+    return line.substr(start, line.find_first_of("\" ,}", start) - start);
+  }
+  throw std::runtime_error("no field '" + name + "' in the log line: " + line);
+}
+
+}  // namespace
+
+/// A socket that listens on a free port. The server's copy is the only one once it has started, so
+/// that clients are refused as soon as the server closes it.
+class Server::HttpSocket {
+ public:
+  explicit HttpSocket(Http http) {
+    if (http == Http::kOff) return;
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    auto* const generic = reinterpret_cast<sockaddr*>(&address);
+    fd_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd_ < 0 || ::bind(fd_, generic, size) != 0 || ::listen(fd_, SOMAXCONN) != 0 ||
+        ::getsockname(fd_, generic, &size) != 0) {
+      throw std::system_error(errno, std::generic_category(), "a socket for the HTTP API");
+    }
+    port_ = ntohs(address.sin_port);
+  }
+  HttpSocket(const HttpSocket&) = delete;
+  HttpSocket& operator=(const HttpSocket&) = delete;
+  ~HttpSocket() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+
+  [[nodiscard]] Launch handed_down(Launch launch) const {
+    if (fd_ >= 0) launch.inherited_sockets.push_back({"http", fd_});
+    return launch;
+  }
+  [[nodiscard]] std::uint16_t port() const { return port_; }
+
+ private:
+  int fd_ = -1;
+  std::uint16_t port_ = 0;
+};
+
+Server::Server(std::vector<std::string> flags, Http http)
+    : Server(Launch{.flags = std::move(flags)}, http) {}
+
+Server::Server(Http http) : Server(Launch(), http) {}
+
+Server::Server(Launch launch, Http http) : Server(std::move(launch), HttpSocket(http)) {}
+
+Server::Server(Launch launch, const HttpSocket& http)
+    : Process(http.handed_down(on_free_port(std::move(launch)))), http_port_(http.port()) {
+  const auto listening = wait_for_log_line("listening");
+  if (!listening) throw std::runtime_error("the server does not listen; its log:\n" + log());
+  address_ = field(*listening, "address");
+  port_ = static_cast<std::uint16_t>(std::stoi(field(*listening, "port")));
+}
+
+Server::~Server() {
+  try {
+    stop();
+  } catch (const std::exception& error) {
+    ADD_FAILURE() << error.what();
+  }
+  if (testing::Test::HasFailure()) {
+    std::cerr << "The log of the server " << pid() << ":\n" << log() << std::flush;
+  }
+}
+
+void Server::crash() {
+  signal(SIGKILL);
+  wait_for_exit();
+}
+
+void Server::stop() {
+  if (!running()) return;
+  signal(SIGTERM);
+  if (eventually([this] { return !running(); }, 500ms)) {
+    EXPECT_EQ(wait_for_exit(), 0) << "the server did not exit cleanly";
+    return;
+  }
+  // A test may leave grants that outlive their connections. The second signal exits at once.
+  signal(SIGTERM);
+  wait_for_exit();
+}
+
+}  // namespace dflockd::test
