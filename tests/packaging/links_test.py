@@ -40,7 +40,7 @@ def broken_links(pages, inside):
 
 def main():
     source = Path(sys.argv[1]).resolve()
-    pages = [*source.glob("*.md"), *source.glob("docs/*.md")]
+    pages = [*source.glob("*.md"), *source.glob("docs/**/*.md")]
     broken = broken_links(pages, source)
     print("\n".join(broken) or f"the links of {len(pages)} pages lead somewhere")
     return 1 if broken else 0
