@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -13,15 +14,41 @@
 #include <system_error>
 #include <vector>
 
+#include <openssl/ssl.h>
+
+#include "base/tls.hpp"
 #include "bench/measurement.hpp"
 #include "bench/options.hpp"
-#include "bench/tls_context.hpp"
 #include "bench/wire.hpp"
 #include "net/net.hpp"
 #include "net/plain_stream.hpp"
+#include "net/tls_context.hpp"
 #include "net/tls_stream.hpp"
 
 namespace dflockd::bench {
+
+struct SessionDeleter {
+  void operator()(SSL_SESSION* session) const { SSL_SESSION_free(session); }
+};
+using TlsSession = std::unique_ptr<SSL_SESSION, SessionDeleter>;
+
+/// What the TLS connections of a load have in common: the rules of base/tls.hpp, and how the
+/// server's certificate is verified. Built once from the options and never changed.
+class TlsContext {
+ public:
+  /// Throws `std::runtime_error` with one clear line if the authorities cannot be used.
+  explicit TlsContext(const Options& options);
+
+  /// The state of a connection that is about to begin. It resumes `session` if the server agrees;
+  /// null means a full handshake. Throws `std::bad_alloc`.
+  [[nodiscard]] net::Ssl connect(SSL_SESSION* session) const;
+
+ private:
+  void verify(const Options& options);
+
+  std::unique_ptr<SSL_CTX, net::SslDeleter> context_;
+  base::TlsName server_name_;  ///< whom its certificate must be for
+};
 
 /// What has arrived and was not taken out yet. Its size never changes.
 class Input {

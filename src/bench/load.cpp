@@ -9,8 +9,6 @@
 #include <asio/co_spawn.hpp>
 #include <asio/detached.hpp>
 
-#include "bench/handshake_client.hpp"
-#include "bench/lock_client.hpp"
 #include "bench/report.hpp"
 
 namespace dflockd::bench {

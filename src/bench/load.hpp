@@ -18,10 +18,10 @@
 
 #include <asio/signal_set.hpp>
 
-#include "bench/client.hpp"
+#include "bench/clients.hpp"
+#include "bench/connection.hpp"
 #include "bench/measurement.hpp"
 #include "bench/options.hpp"
-#include "bench/tls_context.hpp"
 #include "bench/wire.hpp"
 #include "net/net.hpp"
 

@@ -1,4 +1,4 @@
-#include "bench/lock_client.hpp"
+#include "bench/clients.hpp"
 
 #include <algorithm>
 #include <cassert>
@@ -9,6 +9,7 @@ namespace dflockd::bench {
 namespace {
 
 constexpr std::size_t kTokenSize = 32;
+constexpr std::size_t kVisitInputSize = 256;
 
 std::size_t input_size(const Options& options) {
   constexpr std::size_t kSmallest = 4096;
@@ -178,5 +179,42 @@ std::string_view LockClient<Stream>::acquires(std::size_t cycles) const {
 
 template class LockClient<net::PlainStream>;
 template class LockClient<net::TlsStream>;
+
+HandshakeClient::HandshakeClient(asio::io_context& io, const TlsContext& tls,
+                                 const Options& options, Measurement& measurement)
+    : options_(options),
+      measurement_(measurement),
+      connection_(io, &tls, options, kVisitInputSize) {}
+
+void HandshakeClient::connect(const asio::ip::tcp::endpoint& server, std::error_code& error) {
+  server_ = server;
+  connection_.connect(server, error);
+}
+
+net::Awaitable HandshakeClient::introduce() {
+  co_await visit();
+}
+
+net::AwaitableOf<std::error_code> HandshakeClient::run() {
+  std::error_code error;
+  while (measurement_.admit(1) > 0) {
+    const TimePoint begun = Clock::now();
+    co_await connection_.connect(server_, session_.get(), error);
+    if (error) co_return error;
+    co_await visit();
+    measurement_.visited(handshaken_ - begun, Clock::now() - begun, connection_.resumed());
+  }
+  co_return error;
+}
+
+net::Awaitable HandshakeClient::visit() {
+  co_await connection_.shake_hands();
+  handshaken_ = Clock::now();
+  if (options_.auth_token) co_await connection_.authenticate();
+  if (options_.ping) co_await connection_.ping();
+  co_await connection_.say_goodbye();
+  if (options_.resume) session_ = connection_.session();
+  close();
+}
 
 }  // namespace dflockd::bench
