@@ -8,7 +8,7 @@
 
 #include "bench/options.hpp"
 #include "config/rows.hpp"
-#include "config/toml.hpp"
+#include "config/sources.hpp"
 #include "ctl/options.hpp"
 
 namespace dflockd::documents {

@@ -1,5 +1,3 @@
-#include "config/command_line.hpp"
-
 #include <algorithm>
 #include <cassert>
 #include <memory>
@@ -8,7 +6,7 @@
 
 #include <CLI/CLI.hpp>
 
-#include "config/refusal.hpp"
+#include "config/sources.hpp"
 
 namespace dflockd::config {
 namespace {

@@ -1,5 +1,3 @@
-#include "config/environment.hpp"
-
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -7,7 +5,7 @@
 #include <unistd.h>
 
 #include "base/text.hpp"
-#include "config/refusal.hpp"
+#include "config/sources.hpp"
 
 namespace dflockd::config {
 namespace {

@@ -1,11 +1,10 @@
-#include "config/refusal.hpp"
-
 #include <algorithm>
 #include <cstddef>
 #include <numeric>
 #include <utility>
 
 #include "base/text.hpp"
+#include "config/sources.hpp"
 
 namespace dflockd::config {
 namespace {

@@ -9,9 +9,8 @@
 #include <utility>
 
 #include "base/token.hpp"
-#include "config/host.hpp"
-#include "config/lists.hpp"
-#include "config/refusal.hpp"
+#include "config/hosts.hpp"
+#include "config/sources.hpp"
 
 namespace dflockd::config {
 namespace {

@@ -1,5 +1,3 @@
-#include "config/toml.hpp"
-
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -8,6 +6,8 @@
 
 #include <string.h>
 
+#include "config/sources.hpp"
+
 // The library asserts what it then handles, such as the file "[.".
 #define TOML_ASSERT(condition) static_cast<void>(0)
 #define TOML_ENABLE_FORMATTERS 0
@@ -15,7 +15,6 @@
 
 #include "base/small_file.hpp"
 #include "base/text.hpp"
-#include "config/refusal.hpp"
 
 namespace dflockd::config {
 namespace {

@@ -1,5 +1,5 @@
-// Values that are lists: entries separated by commas, with blanks around them or without; an empty
-// text is an empty list. Internal to the room.
+// What may stand for a host, and values that are lists: entries separated by commas, with blanks
+// around them or without; an empty text is an empty list. Internal to the room.
 #pragma once
 
 #include <optional>
@@ -8,6 +8,16 @@
 #include <vector>
 
 namespace dflockd::config {
+
+/// Whether all characters may stand in a host name; every IPv4 address is one too.
+[[nodiscard]] bool is_host_name(std::string_view text);
+
+/// Whether it is an IPv6 address, with or without a zone: "fe80::1%eth0".
+[[nodiscard]] bool is_ipv6_address(const std::string& text);
+
+/// Whether two hosts surely name one address, or one of them all addresses: no two sockets can then
+/// listen on one port. Names are not looked up, but for "localhost".
+[[nodiscard]] bool overlap(const std::string& left, const std::string& right);
 
 /// Reads origins of web pages. Each is "*" for any, or "scheme://host[:port]" with nothing behind
 /// it; returns nothing if one is neither.
