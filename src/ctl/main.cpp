@@ -6,12 +6,9 @@
 
 #include <dflockd/error.hpp>
 
+#include "ctl/commands.hpp"
 #include "ctl/options.hpp"
-#include "ctl/run.hpp"
-#include "ctl/script.hpp"
 #include "ctl/signals.hpp"
-#include "ctl/stats.hpp"
-#include "ctl/status.hpp"
 #include "ctl/text.hpp"
 
 namespace {

@@ -12,7 +12,6 @@
 #include <CLI/CLI.hpp>
 
 #include "base/token.hpp"
-#include "ctl/status.hpp"
 #include "ctl/text.hpp"
 
 namespace dflockd::ctl {

@@ -1,13 +1,11 @@
-#include "ctl/run.hpp"
-
 #include <cstdlib>
 
 #include <dflockd/lock.hpp>
 #include <dflockd/semaphore.hpp>
 
+#include "ctl/commands.hpp"
 #include "ctl/runner.hpp"
 #include "ctl/signals.hpp"
-#include "ctl/status.hpp"
 #include "ctl/text.hpp"
 
 namespace dflockd::ctl {
@@ -23,7 +21,7 @@ int run_with(Contender& lock, const Options& options, const Loss& loss) {
   }
   if (const int signal = interruption.end(); signal != 0) {
     lock.close();
-    return kSignal + signal;
+    return kSignaled + signal;
   }
   if (!granted && options.conflict_exit_code) return *options.conflict_exit_code;
   if (!granted) {

@@ -15,9 +15,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "ctl/options.hpp"
 #include "ctl/processes.hpp"
 #include "ctl/signals.hpp"
-#include "ctl/status.hpp"
 #include "ctl/text.hpp"
 
 namespace dflockd::ctl {
@@ -295,7 +295,7 @@ int Runner::finish() {
     say("the process that watched over the command was killed, so the command was too");
     return kFailed;
   }
-  return WIFSIGNALED(status_) ? kSignal + WTERMSIG(status_) : WEXITSTATUS(status_);
+  return WIFSIGNALED(status_) ? kSignaled + WTERMSIG(status_) : WEXITSTATUS(status_);
 }
 
 /// Releases the lock, or says that it was lost: `kLost`.

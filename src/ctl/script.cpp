@@ -1,5 +1,3 @@
-#include "ctl/script.hpp"
-
 #include <array>
 #include <cstdio>
 #include <istream>
@@ -8,8 +6,8 @@
 
 #include <dflockd/connection.hpp>
 
+#include "ctl/commands.hpp"
 #include "ctl/signals.hpp"
-#include "ctl/status.hpp"
 #include "ctl/text.hpp"
 
 namespace dflockd::ctl {
@@ -89,7 +87,7 @@ int acquire(const Options& options, std::ostream& out) {
   }
   if (const int signal = interruption.end(); signal != 0) {
     if (grant) release_anew(options, grant->token);
-    return kSignal + signal;
+    return kSignaled + signal;
   }
   if (!grant) {
     say(server_of(options) + ": " + in_quotes(options.key) + " was not granted in time");

@@ -1,5 +1,3 @@
-#include "ctl/stats.hpp"
-
 #include <algorithm>
 #include <iostream>
 #include <map>
@@ -13,7 +11,7 @@
 
 #include <dflockd/connection.hpp>
 
-#include "ctl/table.hpp"
+#include "ctl/commands.hpp"
 #include "ctl/text.hpp"
 
 namespace dflockd::ctl {

@@ -1,12 +1,10 @@
-#include "ctl/table.hpp"
-
 #include <algorithm>
 #include <array>
 #include <chrono>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
-#include "ctl/duration.hpp"
+#include "ctl/commands.hpp"
 #include "ctl/text.hpp"
 
 namespace dflockd::ctl {

@@ -1,7 +1,11 @@
-// What dflockctl says, and how it shows what others have named.
+// What dflockctl says, how it shows what others have named, and durations as people write them:
+// 500ms, 10s, 2m, 1h.
 #pragma once
 
+#include <chrono>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "base/text.hpp"
 
@@ -12,5 +16,15 @@ using base::in_quotes;
 
 /// One line on standard error.
 void say(const std::string& what);
+
+/// The longest that the protocol knows: 292 years.
+inline constexpr std::chrono::seconds kLongest{9'223'372'036};
+
+/// A whole number with `ms`, `s`, `m` or `h`, or without for seconds; up to `kLongest`. Nothing if
+/// `text` is something else.
+[[nodiscard]] std::optional<std::chrono::milliseconds> parse_duration(std::string_view text);
+
+/// As short as it can be told without losing much: "300ms", "12s", "3m05s", "2h04m", "9d03h".
+[[nodiscard]] std::string short_text(std::chrono::milliseconds duration);
 
 }  // namespace dflockd::ctl

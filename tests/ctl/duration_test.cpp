@@ -1,4 +1,4 @@
-#include "ctl/duration.hpp"
+#include "ctl/text.hpp"
 
 #include <gtest/gtest.h>
 

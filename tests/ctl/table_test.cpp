@@ -1,4 +1,4 @@
-#include "ctl/table.hpp"
+#include "ctl/commands.hpp"
 
 #include <stdexcept>
 

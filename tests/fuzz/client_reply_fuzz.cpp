@@ -21,7 +21,7 @@
 
 #include "check.hpp"
 #include "client/failure.hpp"
-#include "ctl/table.hpp"
+#include "ctl/commands.hpp"
 
 namespace {
 

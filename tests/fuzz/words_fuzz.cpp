@@ -13,7 +13,6 @@
 #include "check.hpp"
 #include "client/endpoint.hpp"
 #include "client/failure.hpp"
-#include "ctl/duration.hpp"
 #include "ctl/text.hpp"
 
 namespace {
