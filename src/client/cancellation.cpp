@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "client/failure.hpp"
-#include "client/fork.hpp"
+#include "client/process.hpp"
 
 namespace dflockd::client {
 namespace {

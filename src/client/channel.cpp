@@ -16,7 +16,7 @@
 
 #include "base/tls.hpp"
 #include "client/failure.hpp"
-#include "client/fork.hpp"
+#include "client/process.hpp"
 
 namespace dflockd::client {
 namespace {

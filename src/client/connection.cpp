@@ -5,12 +5,11 @@
 #include <dflockd/connection.hpp>
 #include <dflockd/detail/wire.hpp>
 
-#include "client/call.hpp"
+#include "client/arguments.hpp"
 #include "client/cancellation.hpp"
 #include "client/channel.hpp"
-#include "client/check.hpp"
 #include "client/failure.hpp"
-#include "client/fork.hpp"
+#include "client/process.hpp"
 
 namespace dflockd {
 

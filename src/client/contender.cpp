@@ -1,10 +1,13 @@
 #include <utility>
 
 #include <dflockd/contender.hpp>
+#include <dflockd/lock.hpp>
+#include <dflockd/semaphore.hpp>
 
-#include "client/call.hpp"
+#include "client/arguments.hpp"
 #include "client/contender_impl.hpp"
 #include "client/failure.hpp"
+#include "protocol/request.hpp"
 
 namespace dflockd {
 
@@ -13,6 +16,19 @@ using client::Failure;
 using client::Renewer;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+
+namespace {
+
+int checked(int limit) {
+  try {
+    client::check_limit(limit);
+  } catch (const client::Failure& failure) {
+    throw client::to_error(failure, "", "");
+  }
+  return limit;
+}
+
+}  // namespace
 
 Contender::Contender(LockOptions options, int limit) {
   try {
@@ -192,5 +208,25 @@ bool Contender::wait_lost(std::stop_token stop) const {
 void Contender::acquire_without_timeout() {
   impl_->report("acquire", [&] { impl_->acquire_without_timeout(); });
 }
+
+Lock::Lock(LockOptions options) : Contender(std::move(options), 0) {}
+
+void Lock::lock() {
+  acquire_without_timeout();
+}
+
+void Lock::unlock() noexcept {
+  std::error_code ignored;
+  release(ignored);
+}
+
+std::chrono::milliseconds Lock::in_range(std::chrono::duration<double> timeout) {
+  if (timeout <= timeout.zero()) return std::chrono::milliseconds(0);
+  if (timeout >= protocol::kMaxSeconds) return protocol::kMaxSeconds;
+  return std::chrono::ceil<std::chrono::milliseconds>(timeout);
+}
+
+Semaphore::Semaphore(const SemaphoreOptions& options)
+    : Contender(options, checked(options.limit)), limit_(options.limit) {}
 
 }  // namespace dflockd

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "client/check.hpp"
+#include "client/arguments.hpp"
 #include "client/failure.hpp"
 #include "protocol/request.hpp"
 

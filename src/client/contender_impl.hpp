@@ -15,10 +15,10 @@
 #include <dflockd/contender.hpp>
 #include <dflockd/detail/wire.hpp>
 
-#include "client/call.hpp"
 #include "client/cancellation.hpp"
 #include "client/channel.hpp"
-#include "client/fork.hpp"
+#include "client/failure.hpp"
+#include "client/process.hpp"
 #include "client/renewer.hpp"
 
 namespace dflockd {

@@ -12,8 +12,8 @@
 #include <asio/steady_timer.hpp>
 #include <dflockd/options.hpp>
 
-#include "client/clock.hpp"
-#include "client/endpoint.hpp"
+#include "client/arguments.hpp"
+#include "client/process.hpp"
 
 namespace dflockd::client {
 

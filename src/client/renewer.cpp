@@ -17,9 +17,8 @@
 
 #include "base/descriptor.hpp"
 #include "client/failure.hpp"
-#include "client/fork.hpp"
 #include "client/lane.hpp"
-#include "client/quiet_thread.hpp"
+#include "client/process.hpp"
 
 namespace dflockd::client {
 namespace {

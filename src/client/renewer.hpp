@@ -22,8 +22,8 @@
 #include <dflockd/grant.hpp>
 #include <dflockd/options.hpp>
 
-#include "client/clock.hpp"
-#include "client/endpoint.hpp"
+#include "client/arguments.hpp"
+#include "client/process.hpp"
 
 namespace dflockd::client {
 

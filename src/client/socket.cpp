@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 
 #include "client/failure.hpp"
-#include "client/quiet_thread.hpp"
+#include "client/process.hpp"
 
 namespace dflockd::client {
 namespace {

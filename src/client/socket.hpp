@@ -7,9 +7,9 @@
 #include <netdb.h>
 
 #include "base/descriptor.hpp"
+#include "client/arguments.hpp"
 #include "client/cancellation.hpp"
-#include "client/clock.hpp"
-#include "client/endpoint.hpp"
+#include "client/process.hpp"
 
 namespace dflockd::client {
 

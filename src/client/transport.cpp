@@ -1,8 +1,7 @@
 #include <dflockd/detail/transport.hpp>
 
 #include "base/tls.hpp"
-#include "client/check.hpp"
-#include "client/endpoint.hpp"
+#include "client/arguments.hpp"
 #include "client/failure.hpp"
 #include "client/socket.hpp"
 #include "client/tls.hpp"

@@ -5,7 +5,7 @@
 
 #include <dflockd/detail/wire.hpp>
 
-#include "client/check.hpp"
+#include "client/arguments.hpp"
 #include "client/failure.hpp"
 #include "protocol/request.hpp"
 

@@ -27,7 +27,7 @@
 #include <signal.h>
 #include <sys/types.h>
 
-#include "client/clock.hpp"
+#include "client/process.hpp"
 
 namespace dflockd::ctl {
 

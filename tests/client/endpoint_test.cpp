@@ -1,6 +1,6 @@
 // How servers are named.
 
-#include "client/endpoint.hpp"
+#include "client/arguments.hpp"
 
 #include <string>
 

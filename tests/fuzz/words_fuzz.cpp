@@ -11,7 +11,7 @@
 #include <utility>
 
 #include "check.hpp"
-#include "client/endpoint.hpp"
+#include "client/arguments.hpp"
 #include "client/failure.hpp"
 #include "ctl/text.hpp"
 
