@@ -13,6 +13,7 @@
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <utility>
 
 namespace dflockd::logging {
 
@@ -21,15 +22,22 @@ class RateLimited {
   static constexpr std::chrono::nanoseconds kInterval = std::chrono::seconds(1);
 
   /// Notes an event at `now`, a steady clock's time since any epoch. If a line may be logged, since
-  /// there was none for `kInterval`, returns how many events it has to tell of, this one included.
-  [[nodiscard]] std::optional<std::uint64_t> note(std::chrono::nanoseconds now);
+  /// there was none for `kInterval`, returns how many events it stands for, this one included.
+  [[nodiscard]] std::optional<std::uint64_t> note(std::chrono::nanoseconds now) {
+    ++unreported_;
+    return overdue(now);
+  }
 
-  /// If a line may be logged and there are events that none has told of, returns how many.
-  [[nodiscard]] std::optional<std::uint64_t> overdue(std::chrono::nanoseconds now);
+  /// If a line may be logged and there are unreported events, returns how many.
+  [[nodiscard]] std::optional<std::uint64_t> overdue(std::chrono::nanoseconds now) {
+    if (unreported_ == 0 || (last_ && now - *last_ < kInterval)) return std::nullopt;
+    last_ = now;
+    return std::exchange(unreported_, 0);
+  }
 
  private:
   std::optional<std::chrono::nanoseconds> last_;  ///< when the last line was logged
-  std::uint64_t untold_ = 0;
+  std::uint64_t unreported_ = 0;
 };
 
 }  // namespace dflockd::logging
