@@ -1,11 +1,10 @@
 // How servers are named.
 
-#include "client/arguments.hpp"
-
 #include <string>
 
 #include <gtest/gtest.h>
 
+#include "client/arguments.hpp"
 #include "client/failure.hpp"
 
 namespace dflockd::client {
