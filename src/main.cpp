@@ -1,6 +1,7 @@
 // dflockd: reads the configuration, builds the rooms, runs the loop.
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <csignal>
 #include <cstdint>
@@ -8,6 +9,7 @@
 #include <cstdlib>
 #include <exception>
 #include <memory>
+#include <new>
 #include <optional>
 #include <span>
 #include <stdexcept>
@@ -79,6 +81,16 @@ void take_signals_back() {
   sigset_t none;
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
+/// There is no memory, and so no way to finish what has been begun: the process ends with one line,
+/// to be started again by its supervisor. Fences go on from the state file.
+[[noreturn]] void end_out_of_memory() noexcept {
+  constexpr int kOutOfMemory = 71;  // EX_OSERR of sysexits.h
+  static std::atomic_flag ending;
+  while (ending.test_and_set()) ::pause();  // another thread is writing the line
+  logging::write_without_memory("out_of_memory", kOutOfMemory);
+  ::_exit(kOutOfMemory);
 }
 
 std::unique_ptr<fencing::FenceReserver> start_reserver(fencing::FenceFile file) {
@@ -264,6 +276,7 @@ int serve(const config::Config& config, std::uint64_t descriptors,
 }
 
 int run(int argc, char** argv) {
+  std::set_new_handler(end_out_of_memory);
   take_signals_back();
   const std::span<const char* const> arguments(argv + 1, argv + argc);
   reactor::Credentials credentials;

@@ -66,8 +66,7 @@ class Gate {
   Gate(const Gate&) = delete;
   Gate& operator=(const Gate&) = delete;
 
-  /// Admits a connection from `peer`, or notes a refusal. `now` is a steady clock's. Throws
-  /// std::bad_alloc, and nothing has changed then.
+  /// Admits a connection from `peer`, or notes a refusal. `now` is a steady clock's.
   [[nodiscard]] std::optional<Pass> admit(const asio::ip::address& peer,
                                           std::chrono::nanoseconds now);
 

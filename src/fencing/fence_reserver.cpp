@@ -2,7 +2,6 @@
 
 #include <cassert>
 #include <cerrno>
-#include <new>
 #include <utility>
 
 #include <signal.h>
@@ -62,8 +61,6 @@ std::error_code FenceReserver::reserve(std::uint64_t step) noexcept {
     return file_.reserve(step);
   } catch (const std::system_error& error) {
     return error.code();
-  } catch (const std::bad_alloc&) {
-    return std::make_error_code(std::errc::not_enough_memory);
   } catch (...) {
     return std::make_error_code(std::errc::state_not_recoverable);
   }

@@ -35,12 +35,6 @@ class DeadlineHeap {
     return entries_[element.heap_place].deadline;
   }
 
-  /// Makes room for `count` elements in all: adding elements up to that number will not throw.
-  /// Amortised O(1). Throws std::bad_alloc, and then changes nothing.
-  void reserve(std::size_t count) {
-    if (count > entries_.capacity()) entries_.reserve(std::max(count, 2 * entries_.capacity()));
-  }
-
   /// Sets an element's deadline, adding the element if it is in no heap. O(log n).
   void set(T& element, Instant deadline) {
     std::uint32_t place = element.heap_place;

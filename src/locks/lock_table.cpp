@@ -72,7 +72,6 @@ Answer LockTable::carry_out(Instant now, const Acquire& command) {
   if (draining_) return {Outcome::kDraining};
   Owner& owner = owner_of(command.owner);
   assert(owner.blocked == nullptr);
-  reserve_claim();
   const IfBusy if_busy = command.timeout.count() == 0 ? IfBusy::kGiveUp : IfBusy::kQueue;
   Claim* claim = nullptr;
   const Answer answer = admit(owner, command.request, if_busy, claim);
@@ -84,8 +83,6 @@ Answer LockTable::carry_out(Instant now, const Enqueue& command) {
   advance(now);
   if (draining_) return {Outcome::kDraining};
   Owner& owner = owner_of(command.owner);
-  reserve_claim();
-  phase_one_.reserve(phase_one_.size() + 1);
   if (Claim* earlier = find_phase_one(owner, command.request.key); earlier != nullptr) {
     if (earlier->state != ClaimState::kEnded) return {Outcome::kAlreadyEnqueued};
     forget(*earlier);
@@ -277,14 +274,6 @@ Claim* LockTable::find_phase_one(const Owner& owner, const Key& name) const {
 }
 
 // --- The way of a request ---
-
-/// Makes sure that one more claim can be made, granted and ended without allocating.
-void LockTable::reserve_claim() {
-  claim_pool_.reserve_one();
-  deadlines_.reserve(claim_pool_.size() + 1);
-  const std::size_t of_semaphores = counts_.semaphore_holders + counts_.semaphore_waiters;
-  semaphore_holders_.reserve(of_semaphores + 1);
-}
 
 /// Grants a free slot, or queues if the caller wants to and may. Sets `claim` if there is one then.
 Answer LockTable::admit(Owner& owner, const Request& request, IfBusy if_busy, Claim*& claim) {
@@ -497,9 +486,6 @@ void LockTable::recycle(Owner& owner) {
 
 /// A key for the request, or null if the table is full.
 KeyRecord* LockTable::make_key(const Request& request) {
-  std::string name(request.key.name);
-  key_pool_.reserve_one();
-  keys_.reserve(keys_.size() + 1);
   if (overdue_after_ != kNever) drop_idle(overdue_after_, kDroppedForEachNew);
   if (options_.max_locks > 0 && counts_.keys >= options_.max_locks) {
     KeyRecord* dropped = longest_idle();
@@ -507,7 +493,7 @@ KeyRecord* LockTable::make_key(const Request& request) {
     drop_key(*dropped);
   }
   KeyRecord& key = key_pool_.take();
-  key.name = std::move(name);
+  key.name = request.key.name;
   key.kind = request.key.kind;
   key.hash = hash_of(request.key);
   key.limit = request.limit;

@@ -25,9 +25,8 @@
 // `kMaxWaiters`, `kMaxLocks`. `Wait` makes no claim, but goes on with one that `Enqueue` made: no
 // cap refuses it.
 //
-// Where memory is short, `OpenOwner`, `Acquire` and `Enqueue` throw std::bad_alloc, and change
-// nothing but the time. Nothing else allocates, so that whoever has been let in can be granted what
-// they wait for, and whatever is held can be given back.
+// Nothing fails for want of memory: `TableOptions` bounds what the table takes, and a process that
+// is given none ends.
 //
 // Not thread-safe: one thread at a time. Names are copied: a command needs to live for the call
 // only.
@@ -131,7 +130,6 @@ class LockTable {
   [[nodiscard]] Claim* find_phase_one(const Owner& owner, const Key& name) const;
 
   // The way of a request.
-  void reserve_claim();
   Answer admit(Owner& owner, const Request& request, IfBusy if_busy, Claim*& claim);
   Claim& new_claim(Owner& owner, KeyRecord& key, const Request& request);
   void grant(Claim& claim);

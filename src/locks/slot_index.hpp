@@ -32,15 +32,9 @@ class SlotIndex {
     }
   }
 
-  /// Makes room for `count` records in all: adding records up to that number will not throw.
-  /// Amortised O(1). Throws std::bad_alloc, and then changes nothing.
-  void reserve(std::size_t count) {
-    while (2 * count > entries_.size()) grow();
-  }
-
   /// Adds a record that is not in the index. Amortised O(1).
   void insert(std::uint64_t hash, std::uint32_t slot) {
-    reserve(size_ + 1);
+    if (2 * (size_ + 1) > entries_.size()) grow();
     place({mark_of(hash), slot});
     ++size_;
   }

@@ -19,28 +19,19 @@ class SlotPool {
  public:
   /// A record that nobody uses: one given back before, or a new one. O(1) amortised.
   [[nodiscard]] T& take() {
-    reserve_one();
-    if (free_.empty()) {
-      T& record = at(static_cast<std::uint32_t>(size_));
-      record.slot = static_cast<std::uint32_t>(size_++);
+    if (!free_.empty()) {
+      T& record = at(free_.back());
+      free_.pop_back();
       return record;
     }
-    T& record = at(free_.back());
-    free_.pop_back();
+    if (size_ == blocks_.size() * kBlock) blocks_.push_back(std::make_unique<T[]>(kBlock));
+    T& record = at(static_cast<std::uint32_t>(size_));
+    record.slot = static_cast<std::uint32_t>(size_++);
     return record;
   }
 
-  /// Makes sure that the next `take` will not throw. O(1) amortised. Throws std::bad_alloc, and
-  /// then changes nothing.
-  void reserve_one() {
-    if (!free_.empty() || size_ < blocks_.size() * kBlock) return;
-    // Room for every slot to be given back, so that giving back never allocates.
-    if (size_ + kBlock > free_.capacity()) free_.reserve(2 * size_ + kBlock);
-    blocks_.push_back(std::make_unique<T[]>(kBlock));
-  }
-
-  /// Gives a record back. O(1).
-  void give_back(T& record) noexcept { free_.push_back(record.slot); }
+  /// Gives a record back. O(1) amortised.
+  void give_back(T& record) { free_.push_back(record.slot); }
 
   [[nodiscard]] T& at(std::uint32_t slot) const { return blocks_[slot / kBlock][slot % kBlock]; }
 

@@ -1,8 +1,10 @@
 #include "logging/logging.hpp"
 
+#include <array>
 #include <cassert>
 #include <cerrno>
 #include <chrono>
+#include <cstdio>
 #include <exception>
 #include <future>
 #include <memory>
@@ -160,6 +162,30 @@ void write_now(Level level, Format format, std::string_view event,
   spdlog::memory_buf_t line;
   make_formatter(format)->format({"dflockd", spdlog::level::info, text}, line);
   static_cast<void>(write_to_standard_error({line.data(), line.size()}));
+}
+
+void write_without_memory(const char* event, int status) noexcept {
+  const bool json = the_log != nullptr && the_log->format == Format::kJson;
+  const auto now = std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
+  const auto today = std::chrono::floor<std::chrono::days>(now);
+  const std::chrono::year_month_day date(today);
+  const std::chrono::hh_mm_ss time(now - today);
+  std::array<char, 256> line{};
+  const int size = std::snprintf(
+      line.data(), line.size(),
+      json ? R"({"time":"%04d-%02u-%02uT%02d:%02d:%02d.%03dZ","level":"error","event":"%s",)"
+             R"("status":%d})"
+             "\n"
+           : "%04d-%02u-%02uT%02d:%02d:%02d.%03dZ error %s status=%d\n",
+      static_cast<int>(date.year()), static_cast<unsigned>(date.month()),
+      static_cast<unsigned>(date.day()), static_cast<int>(time.hours().count()),
+      static_cast<int>(time.minutes().count()), static_cast<int>(time.seconds().count()),
+      static_cast<int>(time.subseconds().count()), event, status);
+  constexpr int kPatienceMs = 1000;
+  pollfd room{.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};
+  if (::poll(&room, 1, kPatienceMs) <= 0) return;
+  [[maybe_unused]] const ssize_t written =
+      ::write(STDERR_FILENO, line.data(), static_cast<std::size_t>(size));
 }
 
 void shutdown() {

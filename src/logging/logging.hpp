@@ -19,7 +19,7 @@
 // Events and field names are the code's own words in snake_case; values may hold any bytes, since
 // they are escaped so that no key or peer can forge a line or a field.
 //
-// Logging never throws: a line for which memory is too short is dropped and counted.
+// Logging never throws: a line that cannot be made is dropped and counted.
 //
 // Any thread may log, and change the level. `init` and `shutdown` are for the main thread, while no
 // other thread logs. Before `init` and after `shutdown`, logging does nothing.
@@ -60,6 +60,11 @@ void shutdown();
 /// Writes a line to standard error at once: why the process ends, where `init` has failed.
 void write_now(Level level, Format format, std::string_view event,
                std::initializer_list<Field> fields);
+
+/// Writes the error `event` with the exit status to standard error at once, for a process that ends
+/// because it has no memory: allocates nothing, and waits for a stalled reader for a second only.
+/// Lines that are still queued come after it or are lost. Before `init`, as text. For any thread.
+void write_without_memory(const char* event, int status) noexcept;
 
 /// Changes from which level on lines are logged.
 void set_level(Level level);

@@ -1,8 +1,5 @@
 #include "reactor/commands.hpp"
 
-#include <algorithm>
-#include <new>
-
 #include "protocol/reply.hpp"
 
 namespace dflockd::reactor {
@@ -36,14 +33,10 @@ Status append_renewed(std::string& out, std::chrono::seconds remaining) {
   return Status::kOk;
 }
 
-/// Room for any reply, so that what has been carried out can be answered.
-void make_room(std::string& out) {
-  const std::size_t needed = out.size() + protocol::kLongestReply;
-  if (out.capacity() < needed) out.reserve(std::max(needed, 2 * out.capacity()));
-}
+}  // namespace
 
-std::optional<Status> carry_out(const protocol::Request& request, ServiceCore& service,
-                                locks::OwnerId owner, std::string& out) {
+std::optional<Status> execute(const protocol::Request& request, ServiceCore& service,
+                              locks::OwnerId owner, std::string& out) {
   const locks::Key key{request.semaphore ? locks::Kind::kSemaphore : locks::Kind::kLock,
                        request.key};
   const locks::Token token{request.token.fence, request.token.salt};
@@ -65,8 +58,6 @@ std::optional<Status> carry_out(const protocol::Request& request, ServiceCore& s
       return append(out, Status::kError);
   }
 }
-
-}  // namespace
 
 Status status_of(Outcome outcome) {
   switch (outcome) {
@@ -97,16 +88,6 @@ Status status_of(Outcome outcome) {
       return Status::kOk;
   }
   return Status::kError;
-}
-
-std::optional<Status> execute(const protocol::Request& request, ServiceCore& service,
-                              locks::OwnerId owner, std::string& out) {
-  try {
-    make_room(out);
-    return carry_out(request, service, owner, out);
-  } catch (const std::bad_alloc&) {
-    return append(out, Status::kError);
-  }
 }
 
 Status append_answer(std::string& out, const locks::Answer& answer) {

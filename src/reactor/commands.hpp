@@ -15,9 +15,9 @@ namespace dflockd::reactor {
 /// What the line protocol says of an outcome, but for a grant to an enqueue, which is `kAcquired`.
 [[nodiscard]] protocol::Status status_of(locks::Outcome outcome);
 
-/// Carries out any request but `auth` and `stats` for `owner` and appends the reply to `out`:
-/// `error` if memory is too short. Returns what the reply says, or nothing if the request blocks:
-/// then there is no reply yet, and `Waiter::wait_over` follows.
+/// Carries out any request but `auth` and `stats` for `owner` and appends the reply to `out`.
+/// Returns what the reply says, or nothing if the request blocks: then there is no reply yet, and
+/// `Waiter::wait_over` follows.
 [[nodiscard]] std::optional<protocol::Status> execute(const protocol::Request& request,
                                                       ServiceCore& service, locks::OwnerId owner,
                                                       std::string& out);

@@ -1,6 +1,5 @@
 #include "reactor/http_api.hpp"
 
-#include <new>
 #include <optional>
 #include <utility>
 
@@ -141,7 +140,10 @@ protocol::Command command_of(Operation operation) {
   }
 }
 
-OperationResult call(const LockOperation& operation, LockService& service, locks::OwnerId owner) {
+}  // namespace
+
+OperationResult carry_out(const LockOperation& operation, LockService& service,
+                          locks::OwnerId owner) {
   const locks::Key key{operation.semaphore ? locks::Kind::kSemaphore : locks::Kind::kLock,
                        operation.key};
   switch (operation.operation) {
@@ -164,8 +166,6 @@ OperationResult call(const LockOperation& operation, LockService& service, locks
   }
   return http::to_response({404, "not_held", "the token holds nothing of this key"});
 }
-
-}  // namespace
 
 std::variant<LockOperation, Failure> read_operation(const http::Route& route, std::string key,
                                                     std::string_view body) {
@@ -198,15 +198,6 @@ std::variant<LockOperation, Failure> read_operation(const http::Route& route, st
   }
   if (fields.failure()) return *fields.failure();
   return operation;
-}
-
-OperationResult carry_out(const LockOperation& operation, LockService& service,
-                          locks::OwnerId owner) {
-  try {
-    return call(operation, service, owner);
-  } catch (const std::bad_alloc&) {
-    return http::to_response({503, "out_of_memory", "nothing was done"});
-  }
 }
 
 std::size_t label_of(const LockOperation& operation) {

@@ -37,7 +37,7 @@ struct LockOperation {
 /// still to come for an acquire or a wait.
 using OperationResult = std::variant<http::Response, locks::Answer>;
 
-/// Carries an operation out for `owner`. Memory that is too short is a response of status 503.
+/// Carries an operation out for `owner`.
 [[nodiscard]] OperationResult carry_out(const LockOperation& operation, LockService& service,
                                         locks::OwnerId owner);
 

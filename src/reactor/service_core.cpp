@@ -1,11 +1,9 @@
 #include "reactor/service_core.hpp"
 
 #include <algorithm>
-#include <new>
 #include <utility>
 
 #include "logging/logging.hpp"
-#include "memory/reserve.hpp"
 
 namespace dflockd::reactor {
 
@@ -21,11 +19,6 @@ constexpr std::size_t kCollectAtOnce = 4096;
 
 /// How long to leave the disk alone after a reservation that failed.
 constexpr Instant kReservationPause = std::chrono::milliseconds(100);
-
-/// What follows would keep memory.
-void require_memory() {
-  if (memory::is_short()) throw std::bad_alloc();
-}
 
 ServiceOptions with_bounded_leases(ServiceOptions options) {
   if (options.max_lease == std::chrono::seconds::zero()) {
@@ -56,9 +49,6 @@ ServiceCore::ServiceCore(const ServiceOptions& options, Instant now, std::uint64
 }
 
 OwnerId ServiceCore::open_owner(Waiter& waiter, OwnerInfo info) {
-  require_memory();
-  // Before there is an owner to be lost: an index is at most one more than there have been.
-  if (owners_.size() == owners_.capacity()) owners_.reserve(2 * owners_.size() + 1);
   const OwnerId owner = table_.apply(now_, locks::OpenOwner{}).owner;
   if (owner.index >= owners_.size()) owners_.resize(owner.index + 1);
   owners_[owner.index] = {std::move(info), &waiter};
@@ -94,7 +84,6 @@ void ServiceCore::give_up_place(OwnerId owner, const Key& key) {
 
 Answer ServiceCore::acquire(OwnerId owner, const Key& key, std::uint32_t limit,
                             std::chrono::seconds timeout, std::chrono::seconds lease) {
-  require_memory();
   const Answer answer =
       table_.apply(now_, locks::Acquire{owner, request(key, limit, lease), timeout});
   note(owner, answer);
@@ -104,7 +93,6 @@ Answer ServiceCore::acquire(OwnerId owner, const Key& key, std::uint32_t limit,
 
 Answer ServiceCore::enqueue(OwnerId owner, const Key& key, std::uint32_t limit,
                             std::chrono::seconds lease) {
-  require_memory();
   const Answer answer = table_.apply(now_, locks::Enqueue{owner, request(key, limit, lease)});
   if (answer.outcome == locks::Outcome::kNoFence) note_refusal();
   after_request();

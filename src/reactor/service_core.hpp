@@ -59,7 +59,7 @@ class ServiceCore : private locks::EffectSink {
   /// The time of the current batch.
   [[nodiscard]] locks::Instant now() const { return now_; }
 
-  /// Makes an owner; `waiter` must live until `close_owner`. Throws std::bad_alloc.
+  /// Makes an owner; `waiter` must live until `close_owner`.
   [[nodiscard]] locks::OwnerId open_owner(Waiter& waiter, OwnerInfo info);
 
   /// Ends an owner and releases its grants or, if `keeps_grants`, those whose tokens were not

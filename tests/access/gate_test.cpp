@@ -1,8 +1,6 @@
 #include "access/gate.hpp"
 
 #include <chrono>
-#include <cstdlib>
-#include <new>
 #include <optional>
 #include <string>
 #include <type_traits>
@@ -13,26 +11,6 @@
 #include <gtest/gtest.h>
 
 #include "logging/logging.hpp"
-
-namespace {
-
-/// While it is set, nothing can be allocated.
-bool out_of_memory = false;
-
-}  // namespace
-
-void* operator new(std::size_t size) {
-  void* const memory = out_of_memory ? nullptr : std::malloc(size);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
-}
-
-void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
 
 namespace dflockd::access {
 namespace {
@@ -227,25 +205,6 @@ TEST(GateTest, pass_that_is_moved_is_still_one_pass) {
   }
   EXPECT_EQ(gate.connections(), 0U);
   EXPECT_EQ(gate.addresses(), 0U);
-}
-
-// --- When memory is short ---
-
-TEST(GateTest, nothing_has_changed_when_memory_is_too_short) {
-  Gate gate("tcp", {.max_connections = 2, .max_connections_per_ip = 2});
-  const std::vector<Pass> passes = let_in(gate, 1, peer("192.0.2.1"));
-  bool thrown = false;
-  out_of_memory = true;
-  try {
-    static_cast<void>(gate.admit(peer("192.0.2.2"), kNow));
-  } catch (const std::bad_alloc&) {
-    thrown = true;
-  }
-  out_of_memory = false;
-  EXPECT_TRUE(thrown);
-  EXPECT_EQ(gate.connections(), 1U);
-  EXPECT_EQ(gate.addresses(), 1U);
-  EXPECT_TRUE(lets_in(gate, peer("192.0.2.2")));
 }
 
 // --- The log ---

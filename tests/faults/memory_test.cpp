@@ -1,19 +1,13 @@
-// An allocation that fails is answered and survived: the request is refused or its connection
-// closed, nobody else notices, and nothing is half-done.
+// The server bounds what it takes. If the system gives it no memory all the same, it ends with one
+// line and a status of its own, whatever it was doing, and the fences go on after it.
 
 #include <csignal>
 #include <cstdint>
-#include <filesystem>
-#include <functional>
-#include <iterator>
 #include <limits>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <system_error>
-#include <utility>
-#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -30,391 +24,181 @@ namespace dflockd::test {
 namespace {
 
 using testing::AnyOf;
-using testing::EndsWith;
+using testing::ContainsRegex;
+using testing::HasSubstr;
 using testing::StartsWith;
 
-/// A server with a lock that is held and a queue of three for it, which no fault may touch.
-class ShortOfMemory : public testing::Test {
+constexpr int kOutOfMemory = 71;
+constexpr std::int64_t kAlways = std::numeric_limits<std::int32_t>::max();
+
+class OutOfMemory : public testing::Test {
  protected:
   void SetUp() override {
     if (kSanitized) GTEST_SKIP() << "the sanitizers' library must be loaded first";
-    server_.emplace(Launch{.flags = {"--max-locks", "0"}, .environment = faults_.environment()},
-                    Http::kOn);
-    holder_.emplace(*server_);
-    grant_ = holder_->hold(lock("held"), 3'600);
-    for (int i = 0; i < 3; ++i) {
-      queue_.emplace_back(*server_).begin_acquire(lock("held"), 3'600, 3'600);
-      await_waiters(*holder_, lock("held"), i + 1);
+  }
+
+  void start(std::vector<std::string> flags, Http http = Http::kOff) {
+    server_.emplace(Launch{.flags = std::move(flags), .environment = faults_.environment()}, http);
+  }
+
+  /// Takes all memory away, and makes requests until the server has noticed.
+  void take_memory_away() {
+    faults_->fail_after(0, kAlways);
+    try {
+      for (;;) Client(*server_).hold(lock("a_name_too_long_to_be_kept_without_an_allocation"));
+    } catch (const std::exception&) {
     }
   }
 
-  /// Runs `request` again and again, each time with another of the server's allocations failing,
-  /// the first, the second and so on, until it is over before one fails.
-  void with_each_allocation_failing(const std::function<void()>& request) {
-    constexpr int kMost = 400;
-    int unharmed = 0;
-    for (spared_ = 0; unharmed < 3 && spared_ < kMost; ++spared_) {
-      SCOPED_TRACE("with allocation " + std::to_string(spared_) + " failing");
+  /// The server has ended as it should.
+  void expect_end(const char* line = "Z error out_of_memory status=71\n") {
+    EXPECT_EQ(server_->wait_for_exit(), kOutOfMemory);
+    const std::string log = server_->log();
+    EXPECT_THAT(log, HasSubstr(line));  // last, but for what was still queued
+    EXPECT_EQ(log.find("out_of_memory"), log.rfind("out_of_memory")) << "one line: " << log;
+    server_.reset();
+  }
+
+  /// Makes `requests` again and again, each time with another of the server's allocations failing,
+  /// until they are over before one fails. A server that has ended is started again.
+  template <class Start, class Requests>
+  void with_single_failures(const Start& start_server, const Requests& requests) {
+    int ends = 0;
+    bool failed = true;
+    for (std::int64_t spared = 0; failed; spared += 1 + spared / 8) {
+      SCOPED_TRACE("with allocation " + std::to_string(spared) + " failing");
+      if (!server_) start_server();
       const std::uint64_t before = faults_->failed();
-      rearm();
+      faults_->fail_after(spared);
       try {
-        request();
-      } catch (const std::exception& error) {
-        ADD_FAILURE() << error.what();
+        requests();
+      } catch (const std::exception&) {  // the server has ended, or closed a connection
       }
       faults_->stop();
-      unharmed = faults_->failed() == before ? unharmed + 1 : 0;
-      ASSERT_TRUE(server_->running()) << "the server has died";
-      ASSERT_EQ(holder_->renew(lock("held"), grant_.token, 3'600), "ok 3600");
+      failed = faults_->failed() != before;
+      if (still_serves()) continue;
+      ++ends;
+      expect_end();
       if (HasFailure()) return;
     }
-    EXPECT_EQ(unharmed, 3) << "there is no end of allocations";
+    EXPECT_GT(ends, 0);
   }
 
-  /// To be used in what `with_each_allocation_failing` runs, behind its preparations.
-  void rearm() { faults_->fail_after(spared_); }
-
-  /// The reply to a request, or that the connection was closed instead.
-  static std::string outcome(Client& client) {
+  /// Whether a client that comes now is served.
+  virtual bool still_serves() {
     try {
-      return client.read_line();
-    } catch (const std::exception& error) {
-      if (std::string_view(error.what()).find("closed") == std::string_view::npos) throw;
+      return Client(*server_).ping() == "ok";
+    } catch (const std::exception&) {
+      return false;
     }
-    return "closed";
-  }
-
-  /// The status of a response, or 0 if the connection was closed instead.
-  static int outcome(HttpClient& client) {
-    try {
-      return client.read_response().status;
-    } catch (const std::exception& error) {
-      if (std::string_view(error.what()).find("closed") == std::string_view::npos) throw;
-    }
-    return 0;
-  }
-
-  /// How many descriptors the server has open.
-  [[nodiscard]] std::ptrdiff_t open_files() const {
-    const std::string directory = "/proc/" + std::to_string(server_->pid()) + "/fd";
-    return std::distance(std::filesystem::directory_iterator(directory), {});
-  }
-
-  /// Memory is back, and all who came meanwhile have left: the server is what it was when it had
-  /// `files` open, and as good as new.
-  void expect_as_before(std::ptrdiff_t files) {
-    ASSERT_TRUE(server_->running()) << "the server has died";
-    EXPECT_TRUE(eventually([&] { return open_files() == files; })) << open_files() << files;
-    const Json now = stats(*holder_);
-    EXPECT_EQ(now.at("locks").size(), 1U) << now;
-    EXPECT_EQ(now.at("semaphores").size(), 0U) << now;
-    EXPECT_EQ(waiters(*holder_, lock("held")), 3);
-    ASSERT_EQ(holder_->renew(lock("held"), grant_.token, 3'600), "ok 3600");
-    Client client(*server_);
-    const Grant fresh = client.hold(lock("fresh"));
-    EXPECT_EQ(client.release(lock("fresh"), fresh.token), "ok");
   }
 
   TemporaryDirectory directory_;
   SharedMemoryFaults faults_{directory_.file("memory")};
   std::optional<Server> server_;
-  std::optional<Client> holder_;
-  Grant grant_;
-  std::vector<Client> queue_;
-  int spared_ = 0;
 };
 
-constexpr const char* kClosed = "closed";
-constexpr std::int64_t kAlways = std::numeric_limits<std::int32_t>::max();
-
-TEST_F(ShortOfMemory, connections_are_made_later_or_closed) {
-  with_each_allocation_failing([&] {
-    Client client(*server_);
-    client.request("ping", "_", "_");
-    EXPECT_THAT(outcome(client), AnyOf("ok", "error", kClosed));
-  });
+TEST_F(OutOfMemory, ends_the_server_with_one_line_and_a_status_of_its_own) {
+  start({});
+  take_memory_away();
+  expect_end();
 }
 
-TEST_F(ShortOfMemory, requests_are_refused_or_carried_out) {
-  for (const Key& key : {lock("job"), semaphore("pool", 2)}) {
-    SCOPED_TRACE(key.name);
-    with_each_allocation_failing([&] {
-      Client client(*server_);
-      client.request(key.command("l"), key.name, key.arguments(0, 60));
-      const std::string reply = outcome(client);
-      EXPECT_THAT(reply, AnyOf(StartsWith("ok "), "error", kClosed));
-      faults_->stop();
-      // Nothing is half-granted.
-      EXPECT_EQ(!held(*holder_, key).is_null(), reply.starts_with("ok ")) << reply;
-    });
-  }
+TEST_F(OutOfMemory, line_has_the_format_of_the_log) {
+  start({"--log-format", "json"});
+  take_memory_away();
+  EXPECT_THAT(
+      (server_->wait_for_exit(), server_->log()),
+      ContainsRegex(
+          R"("time":"20[0-9-]+T[0-9:]+\.[0-9]+Z","level":"error","event":"out_of_memory",)"));
+  expect_end(R"(,"level":"error","event":"out_of_memory","status":71})"
+             "\n");
 }
 
-TEST_F(ShortOfMemory, requests_that_block_are_refused_or_wait_behind_those_who_came_before) {
-  with_each_allocation_failing([&] {
-    Client client(*server_);
-    client.begin_acquire(lock("held"), 0);
-    EXPECT_THAT(outcome(client), AnyOf("timeout", "error", kClosed));
-    Client blocking(*server_);
-    blocking.begin_acquire(lock("held"), 1'000);
-    Client phased(*server_);
-    phased.request("e", "held", "");
-    EXPECT_THAT(outcome(phased), AnyOf("queued", "error", kClosed));
-    blocking.close();
-    phased.close();
-    await_waiters(*holder_, lock("held"), 3);
-  });
-}
-
-TEST_F(ShortOfMemory, grants_reach_who_waits_or_pass_on_to_the_next) {
-  with_each_allocation_failing([&] {
+TEST_F(OutOfMemory, no_fence_comes_twice_after_it) {
+  std::string latest;
+  for (int run = 0; run < 4; ++run) {
     faults_->stop();
-    Client first(*server_);
-    Client second(*server_);
-    Client third(*server_);
-    const Grant grant = first.hold(lock("job"));
-    second.begin_acquire(lock("job"));
-    await_waiters(*holder_, lock("job"), 1);
-    third.begin_acquire(lock("job"));
-    await_waiters(*holder_, lock("job"), 2);
-    rearm();
-    first.request("r", "job", grant.token);
-    const std::string released = outcome(first);
-    EXPECT_THAT(released, AnyOf("ok", "error", kClosed));
-    first.close();
-    const std::string reply = outcome(second);
-    EXPECT_THAT(reply, AnyOf(StartsWith("ok "), kClosed));
-    if (reply == kClosed) return granted(outcome(third)), void();
-    EXPECT_FALSE(third.has_input());
-    second.close();
-    granted(outcome(third));
-  });
-}
-
-TEST_F(ShortOfMemory, leases_run_out_all_the_same) {
-  with_each_allocation_failing([&] {
-    faults_->stop();
-    Client first(*server_);
-    Client second(*server_);
-    first.hold(lock("job"), 1);
-    second.begin_acquire(lock("job"));
-    rearm();
-    EXPECT_THAT(outcome(second), AnyOf(StartsWith("ok "), kClosed));
-  });
-}
-
-TEST_F(ShortOfMemory, stats_are_refused_or_whole) {
-  with_each_allocation_failing([&] {
+    start({"--fence-state-file", directory_.file("fences")});
     Client client(*server_);
-    client.request("stats", "_", "_");
-    EXPECT_THAT(outcome(client), AnyOf(EndsWith("]}"), "error", kClosed));
-  });
-}
-
-TEST_F(ShortOfMemory, requests_in_bulk_are_answered_in_order_or_the_connection_is_closed) {
-  std::string pings;
-  for (int i = 0; i < 5'000; ++i) pings += request_bytes("ping", "_", "_");
-  with_each_allocation_failing([&] {
-    Client client(*server_);
-    try {
-      client.send(pings);
-      client.half_close();
-    } catch (const std::system_error&) {  // the server was the first to close
+    for (int grant = 0; grant < 3; ++grant) {
+      const std::string token = client.hold(lock("job-" + std::to_string(grant))).token;
+      EXPECT_GT(token.substr(0, 16), latest);
+      latest = token.substr(0, 16);
     }
-    const std::string replies = client.read_to_end();
-    EXPECT_EQ(replies.find_first_not_of("okerr\n"), std::string::npos);
-  });
-}
-
-TEST_F(ShortOfMemory, http_requests_are_refused_or_carried_out) {
-  HttpClient opener(*server_);
-  const std::string session = opener.open_session();
-  const std::vector<std::pair<std::string, std::string>> requests{
-      {"POST", "/v1/sessions"},         {"GET", "/v1/stats"}, {"GET", "/metrics"},
-      {"GET", "/v1/openapi.json"},      {"GET", "/health"},   {"GET", "/nothing"},
-      {"POST", "/v1/locks/job/release"}};
-  for (const auto& [method, path] : requests) {
-    SCOPED_TRACE(path);
-    with_each_allocation_failing([&] {
-      HttpClient client(*server_);
-      client.send(client.request_bytes(
-          method, path,
-          path.ends_with("release") ? R"({"token":"0123456789abcdef0123456789abcdef"})" : "",
-          session));
-      EXPECT_THAT(outcome(client), AnyOf(200, 404, 503, 0));
-    });
+    take_memory_away();
+    expect_end();
   }
 }
 
-TEST_F(ShortOfMemory, http_grants_are_whole_or_not_made) {
-  with_each_allocation_failing([&] {
-    faults_->stop();
-    HttpClient client(*server_);
-    const std::string session = client.open_session();
-    rearm();
-    client.begin_acquire(session, lock("job"), 0);
-    EXPECT_THAT(outcome(client), AnyOf(200, 503, 0));
-    faults_->stop();
-    EXPECT_EQ(HttpClient(*server_).delete_session(session).status, 204);
-    EXPECT_TRUE(held(*holder_, lock("job")).is_null());
-  });
-}
-
-TEST_F(ShortOfMemory, http_long_polls_are_answered_or_give_up_their_place) {
-  with_each_allocation_failing([&] {
-    faults_->stop();
-    Client first(*server_);
-    HttpClient client(*server_);
-    const std::string session = client.open_session();
-    const Grant grant = first.hold(lock("job"));
-    rearm();
-    client.begin_acquire(session, lock("job"));
-    first.request("r", "job", grant.token);
-    EXPECT_THAT(outcome(first), AnyOf("ok", "error", kClosed));
-    first.close();
-    EXPECT_THAT(outcome(client), AnyOf(200, 503, 0));
-    faults_->stop();
-    EXPECT_EQ(HttpClient(*server_).delete_session(session).status, 204);
-    EXPECT_TRUE(held(*holder_, lock("job")).is_null());
-  });
-}
-
-// --- No memory for a while ---
-
-TEST_F(ShortOfMemory, while_there_is_none_what_is_held_is_kept_and_what_goes_on_goes_on) {
-  const std::ptrdiff_t files = open_files();
-  std::vector<Client> clients = connect_many(*server_, 50);
-  for (Client& client : clients) ASSERT_EQ(client.ping(), "ok");
-  HttpClient http(*server_);
-  const std::string session = http.open_session();
-  Client first(*server_);
-  Client second(*server_);
-  Client third(*server_);
-  const Grant grant = first.hold(lock("job"), 3'600);
-  second.begin_acquire(lock("job"), 60, 1);
-  await_waiters(*holder_, lock("job"), 1);
-  third.begin_acquire(lock("job"), 60, 60);
-  await_waiters(*holder_, lock("job"), 2);
-
-  faults_->fail_after(0, kAlways);
-  std::vector<Client> late = connect_many(*server_, 500);
-  for (Client& client : late) {
-    try {
-      client.request("ping", "_", "_");
-      EXPECT_THAT(outcome(client), AnyOf("ok", "error", kClosed));
-    } catch (const std::system_error&) {  // closed before it could ask
-    }
-  }
-  // There is room for some keys more, and then for none.
-  std::string reply;
-  for (int key = 0; key < 10'000 && reply != "error"; ++key) {
-    Client& client = clients[static_cast<std::size_t>(key) % clients.size()];
-    client.begin_acquire(lock(std::string(200, 'k') + std::to_string(key)), 0);
-    reply = outcome(client);
-    ASSERT_THAT(reply, AnyOf(StartsWith("ok "), "error"));
-  }
-  EXPECT_EQ(reply, "error");
-  EXPECT_EQ(clients.back().enqueue(lock("free")), "error");
-  EXPECT_EQ(holder_->renew(lock("held"), grant_.token, 3'600), "ok 3600");
-  EXPECT_EQ(first.release(lock("job"), grant.token), "ok");
-  second.read_grant();
-  third.read_grant();  // when the lease of the second has run out
-  http.begin_acquire(session, lock("free"), 0);
-  EXPECT_THAT(outcome(http), AnyOf(200, 503, 0));
-  EXPECT_GT(faults_->failed(), 0U);
-  faults_->stop();
-
-  clients.clear();
-  late.clear();
-  for (Client* const client : {&first, &second, &third}) client->close();
-  HttpClient(*server_).delete_session(session);
-  http.close();
-  expect_as_before(files);
-}
-
-TEST_F(ShortOfMemory, who_came_while_there_was_none_keeps_nobody_out_afterwards) {
-  faults_->fail_after(0, kAlways);
-  std::vector<Client> late;
-  std::string reply = "ok";
-  while (reply == "ok" && late.size() < 500) {
-    Client& client = late.emplace_back(*server_);
-    client.request("ping", "_", "_");
-    reply = outcome(client);
-  }
-  late.pop_back();
-  ASSERT_GT(late.size(), 10U);
-  // The last one who came has left some room.
-  for (int key = 0; key < 10'000 && reply != "error"; ++key) {
-    reply = holder_->acquire(lock(std::to_string(key)), 0);
-  }
-  EXPECT_EQ(reply, "error");
-  faults_->stop();
-  EXPECT_THAT(holder_->acquire(lock("free"), 0), StartsWith("ok "));
-  EXPECT_EQ(Client(*server_).ping(), "ok");
-  for (Client& client : late) EXPECT_EQ(client.ping(), "ok");
-}
-
-TEST_F(ShortOfMemory, while_there_is_none_a_drain_comes_to_its_end) {
-#ifdef DFLOCKD_COVERAGE
-  GTEST_SKIP() << "gcov itself needs memory at the end";
-#endif
-  faults_->fail_after(0, kAlways);
-  server_->signal(SIGTERM);
-  for (Client& client : queue_) EXPECT_THAT(outcome(client), AnyOf("error_draining", kClosed));
-  EXPECT_EQ(holder_->release(lock("held"), grant_.token), "ok");
-  EXPECT_EQ(server_->wait_for_exit(), 0);
-}
-
-// Every seed is another series of failures.
-TEST_F(ShortOfMemory, at_any_moment_nothing_is_lost_and_nothing_leaks) {
-  const std::ptrdiff_t files = open_files();
-  for (std::uint64_t seed = 1; seed <= 4; ++seed) {
-    SCOPED_TRACE("seed " + std::to_string(seed));
-    faults_->fail_sometimes(seed % 2 == 0 ? 3 : 20, seed);
-    for (int round = 0; round < 60; ++round) {
-      const std::string name = "job-" + std::to_string(round % 7);
-      try {
-        Client one(*server_);
-        Client other(*server_);
+TEST_F(OutOfMemory, whatever_the_server_is_doing_it_serves_on_or_ends_so) {
+  with_single_failures(
+      [&] {
+        start({"--max-locks", "0"}, Http::kOn);
+      },
+      [&] {
+        Client holder(*server_);
+        Client waiter(*server_);
+        const Grant grant = holder.hold(lock("job"));
+        waiter.begin_acquire(lock("job"));
+        holder.enqueue(semaphore("pool", 2));
         HttpClient http(*server_);
-        one.send(request_bytes("l", name, "0 60") + request_bytes("sl", name, "0 3") +
-                 request_bytes("stats", "_", "_") + request_bytes("e", "held", ""));
-        other.send(request_bytes("e", name, "") + request_bytes("w", name, "60"));
-        http.send(http.request_bytes("POST", "/v1/sessions") +
-                  http.request_bytes("GET", "/metrics"));
-        static_cast<void>(outcome(one));
-        static_cast<void>(outcome(http));
-      } catch (const std::system_error&) {  // the server was the first to close
-      }
-    }
-    faults_->stop();
-    ASSERT_NO_FATAL_FAILURE(expect_as_before(files));
-  }
-  EXPECT_GT(faults_->failed(), 100U);
+        const std::string session = http.open_session();
+        http.begin_acquire(session, lock("other"), 0);
+        EXPECT_THAT(http.read_response().status, AnyOf(200, 503));
+        http.send(http.request_bytes("GET", "/metrics"));
+        http.read_response();
+        holder.request("stats", "_", "_");
+        holder.read_line();
+        await_waiters(holder, lock("job"), 1);
+        holder.request("r", "job", grant.token);
+        EXPECT_EQ(holder.read_line(), "ok");
+        EXPECT_THAT(waiter.read_line(), StartsWith("ok "));
+      });
 }
 
-TEST_F(ShortOfMemory, handshakes_succeed_or_the_connection_is_closed) {
-  const TlsFixture files({});
-  server_.emplace(Launch{.flags = files.flags({}), .environment = faults_.environment()});
-  const TlsOptions options{.trusted = &files.authority, .host = "localhost"};
-  queue_.clear();
-  TlsClient holder(*server_, options);
-  const Grant grant = holder.hold(lock("held"), 3'600);
-  for (int spared = 0, unharmed = 0; unharmed < 3; ++spared) {
-    SCOPED_TRACE("with allocation " + std::to_string(spared) + " failing");
-    const std::uint64_t before = faults_->failed();
-    faults_->fail_after(spared);
-    try {
-      EXPECT_EQ(TlsClient(*server_, options).ping(), "ok");
-    } catch (const std::exception&) {  // closed or refused
-    }
-    faults_->stop();
-    unharmed = faults_->failed() == before ? unharmed + 1 : 0;
-    ASSERT_TRUE(server_->running()) << "the server has died";
-    ASSERT_EQ(holder.renew(lock("held"), grant.token, 3'600), "ok 3600");
-    ASSERT_LT(spared, 5'000);
+class OutOfMemoryOverTls : public OutOfMemory {
+ protected:
+  bool still_serves() override { return failure_of(*server_, options_).empty(); }
+
+  const TlsFixture files_{{}};
+  const TlsOptions options_{.trusted = &files_.authority, .host = "localhost"};
+};
+
+TEST_F(OutOfMemoryOverTls, handshake_succeeds_or_is_refused_or_the_server_ends_so) {
+  with_single_failures([&] { start(files_.flags({})); },
+                       [&] { EXPECT_EQ(TlsClient(*server_, options_).ping(), "ok"); });
+}
+
+TEST_F(OutOfMemory, at_the_start_ends_it_too) {
+  for (const int spared : {2'000, 4'000}) {
+    faults_->fail_after(spared, kAlways);
+    Process process({.flags = {"--port", "0"}, .environment = faults_.environment()});
+    // It may need no more than that to start.
+    if (process.wait_for_log_line("listening", std::chrono::milliseconds(500))) continue;
+    EXPECT_EQ(process.wait_for_exit(), kOutOfMemory);
+    EXPECT_THAT(process.log(), HasSubstr(" error out_of_memory status=71\n"));
   }
-  EXPECT_EQ(failure_of(*server_, options), "");
+}
+
+TEST(BoundedMemory, caps_bound_what_keys_and_claims_take) {
+  Server server({"--max-locks", "1000", "--max-claims", "2000"});
+  Client client(server);
+  const auto flood = [&](int requests) {
+    std::string bytes;
+    for (int i = 0; i < requests; ++i) {
+      bytes += request_bytes("l", "a_key_as_long_as_a_name_may_want_to_be_" + std::to_string(i),
+                             "0 3600");
+    }
+    client.send(bytes);
+    std::string reply;
+    for (int i = 0; i < requests; ++i) reply = client.read_line();
+    return reply;
+  };
+  EXPECT_EQ(flood(3'000), "error_max_locks");
+  const std::size_t full = server.resident_memory();
+  for (int round = 0; round < 10; ++round) EXPECT_EQ(flood(3'000), "error_max_locks");
+  EXPECT_LT(server.resident_memory(), full + 1'048'576);
 }
 
 }  // namespace

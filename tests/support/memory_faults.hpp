@@ -4,7 +4,6 @@
 //   SharedMemoryFaults faults(directory.file("memory"));
 //   Server server({.environment = faults.environment()});
 //   faults->fail_after(3);        // the fourth allocation from now on fails, and no other
-//   faults->fail_sometimes(20, seed);  // from now on, one in twenty
 //   faults->stop();
 #pragma once
 
@@ -25,50 +24,26 @@ class MemoryFaults {
  public:
   /// `count` allocations fail once `spared` of them have succeeded.
   void fail_after(std::int64_t spared, std::int64_t count = 1) {
-    one_in_.store(0);
     spared_.store(spared);
     due_.store(count);
   }
 
-  /// One allocation in `one_in` fails, as a series of pseudo-random numbers from `seed` on has it.
-  void fail_sometimes(std::uint32_t one_in, std::uint64_t seed) {
-    due_.store(0);
-    series_.store(seed);
-    one_in_.store(one_in);
-  }
-
-  void stop() {
-    due_.store(0);
-    one_in_.store(0);
-  }
+  void stop() { due_.store(0); }
 
   /// How many allocations have failed since the server started.
   [[nodiscard]] std::uint64_t failed() const { return failed_.load(); }
 
   /// Whether the allocation that is being made fails.
   bool strikes() {
-    // Once: the test may set it to 0 at any moment.
-    const std::uint32_t one_in = one_in_.load(std::memory_order_relaxed);
-    if (due_.load(std::memory_order_relaxed) <= 0 && one_in == 0) return false;
-    const bool struck = due_.load() > 0 ? spared_.fetch_sub(1) <= 0 && due_.fetch_sub(1) > 0
-                                        : one_in > 0 && draw() % one_in == 0;
+    if (due_.load(std::memory_order_relaxed) <= 0) return false;
+    const bool struck = spared_.fetch_sub(1) <= 0 && due_.fetch_sub(1) > 0;
     if (struck) failed_.fetch_add(1);
     return struck;
   }
 
  private:
-  /// The next number of the series (splitmix64).
-  std::uint64_t draw() {
-    std::uint64_t number = series_.fetch_add(0x9e3779b97f4a7c15U) + 0x9e3779b97f4a7c15U;
-    number = (number ^ (number >> 30U)) * 0xbf58476d1ce4e5b9U;
-    number = (number ^ (number >> 27U)) * 0x94d049bb133111ebU;
-    return number ^ (number >> 31U);
-  }
-
   std::atomic<std::int64_t> spared_{0};
   std::atomic<std::int64_t> due_{0};
-  std::atomic<std::uint32_t> one_in_{0};
-  std::atomic<std::uint64_t> series_{0};
   std::atomic<std::uint64_t> failed_{0};
 };
 
