@@ -11,7 +11,7 @@ namespace dflockd {
 
 /// A lock, or a slot of a semaphore, that was granted. Thread-safe: a value.
 struct DFLOCKD_API Grant {
-  /// 32 lowercase hex characters. Whoever has it may renew and release the grant.
+  /// 32 lowercase hex characters. Everybody who has it may renew and release the grant.
   std::string token{};
   /// How long the grant lives without a renewal.
   std::chrono::seconds lease_ttl{0};

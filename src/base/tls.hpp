@@ -34,7 +34,7 @@ void note_data(SSL* ssl);
 /// Whether the peer was cut off for what it sent without data. What has not been read is lost.
 [[nodiscard]] bool was_cut_off(const SSL* ssl);
 
-/// Whom a certificate must be for.
+/// The name that a certificate must be for.
 struct TlsName {
   std::string text;  ///< a name without its final dot, or an address as inet_ntop(3) writes it
   bool is_address;

@@ -47,7 +47,7 @@ class TlsContext {
   void verify(const Options& options);
 
   std::unique_ptr<SSL_CTX, net::SslDeleter> context_;
-  base::TlsName server_name_;  ///< whom its certificate must be for
+  base::TlsName server_name_;  ///< that its certificate must be for
 };
 
 /// What has arrived and was not taken out yet. Its size never changes.

@@ -158,7 +158,7 @@ void add_security_flags(CLI::App& app, Options& options) {
       ->needs("--tls")
       ->excludes(authorities);
   add_file(app, "--auth-token-file",
-           "holds the secret that each connection sends first, or each request of HTTP",
+           "file with the secret that each connection sends first, or each HTTP request",
            [&options](const std::string& path) {
              options.auth_token = base::read_token_file(path, base::Pipes::kRead).token.view();
            });
@@ -186,12 +186,13 @@ void add_load_flags(CLI::App& app, Options& options) {
       ->default_str(std::to_string(options.timeout.count()));
   add_number<std::int64_t>(app, {"--lease", "S", "seconds of lease (default: the server's, or 33)"},
                            1, 9'223'372'036, [&options](auto s) { options.lease = seconds(s); });
-  app.add_flag("--busy-poll", options.busy_poll,
-               "use a whole core instead of sleeping, so that the server need not wake the load up")
+  app.add_flag(
+         "--busy-poll", options.busy_poll,
+         "use a whole core instead of sleeping, so that the server never has to wake the load")
       ->disable_flag_override();
 }
 
-/// After the flags of the load, most of which have no meaning here.
+/// Call it after `add_load_flags`: most of those flags are excluded here.
 void add_handshake_flags(CLI::App& app, Options& options) {
   CLI::Option* const handshakes =
       app.add_flag("--handshakes", options.handshakes,
@@ -246,7 +247,7 @@ void declare(CLI::App& app, Options& options) {
   add_output_flags(app, options);
 }
 
-/// Refuses what each flag allows but not all of them together.
+/// Checks what no single flag can check.
 void check_together(const CLI::App& app, const Options& options) {
   const auto needs_dflockd = [&](const std::string& what) {
     if (options.protocol != Protocol::kDflockd) {

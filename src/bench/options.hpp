@@ -65,7 +65,7 @@ struct Options {
 void visit_command_line(const std::function<void(const CLI::App&)>& visit);
 
 /// Reads the command line. Gives the options, or the status to exit with once `--help` or
-/// `--version` has been answered on `out` or the first mistake told in one line on `err`.
+/// `--version` has been answered on `out`, or the first mistake reported in one line on `err`.
 [[nodiscard]] std::variant<Options, int> parse_options(int argc, const char* const* argv,
                                                        std::ostream& out, std::ostream& err);
 

@@ -80,7 +80,7 @@ void check_timeout(std::string_view name, std::chrono::milliseconds timeout) {
   }
 }
 
-// Not by way of milliseconds, of which the longest timeouts have too many.
+// Not via milliseconds: the longest timeouts have too many of them.
 void check_timeout(std::string_view name, std::chrono::seconds timeout) {
   if (timeout < timeout.zero() || timeout > protocol::kMaxSeconds) {
     refuse(std::string(name) + " of " + std::to_string(timeout.count()) +

@@ -127,7 +127,7 @@ void Channel::expect_quiet() {
   if (BIO_write(incoming_, bytes.data(), static_cast<int>(received)) <= 0) throw std::bad_alloc();
   std::size_t size = 0;
   if (!decrypt(bytes.data(), bytes.size(), size)) return;
-  fail_closed();  // what the server says to whom it leaves is no answer
+  fail_closed();  // what the server says before it hangs up is no answer
 }
 
 std::string_view Channel::abandon(const Limits& limits) noexcept {

@@ -94,7 +94,8 @@ class Renewer::Loop {
     ::timerfd_settime(timer_.native_handle(), TFD_TIMER_ABSTIME, &spec, nullptr);
   }
 
-  /// From any thread. Once: the end of a connection that a child has open too is told for ever.
+  /// From any thread. Once: epoll would report the end of a connection for ever if a child has it
+  /// open too.
   void watch(int socket, std::uint64_t id) {
     epoll_event event{};
     event.events = EPOLLRDHUP | EPOLLONESHOT;
@@ -348,7 +349,7 @@ void Renewer::report_end(Renewal& renewal) {
                          : "the lease ran out and could not be renewed: " + failure);
 }
 
-/// Marks it as lost, unless it is or was released. Whoever gets true calls `report`.
+/// Marks it as lost, unless it is or was released. The caller that gets true calls `report`.
 bool Renewer::begin_losing(Renewal& renewal) {
   using State = Renewal::State;
   if (renewal.state_ == State::kLost || renewal.state_ == State::kEnded) return false;

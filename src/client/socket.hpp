@@ -29,7 +29,7 @@ void wait_for(int descriptor, short events, const Limits& limits);
 [[nodiscard]] base::Descriptor connect_to(const Endpoint& endpoint, const Limits& limits);
 
 /// A look-up of a host on a thread of its own, since getaddrinfo(3) takes as long as it likes and
-/// cannot be told to stop. Who has lost patience lets go of it.
+/// cannot be stopped. A caller that has lost patience abandons it.
 class LookUp {
  public:
   /// Begins. Throws `Failure` if it cannot.

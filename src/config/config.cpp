@@ -210,7 +210,7 @@ class Collector {
     }
   }
 
-  /// Whoever writes --auth-token "$TOKEN" wants one, also where the variable is not set.
+  /// A user who writes --auth-token "$TOKEN" wants a token, even if the variable is not set.
   static void require_token(const Flag& flag) {
     const std::string_view name = flag.row->name;
     if (flag.text.empty() && (name == "auth-token" || name == "auth-token-file")) {

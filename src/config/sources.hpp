@@ -28,7 +28,7 @@ class Refusal : public std::runtime_error {
 /// Stands in an error line for what may be a secret.
 inline constexpr char kNotShown[] = "<not shown>";
 
-/// The one of `names`, of which there is one at least, that `name` is most likely a misspelling of.
+/// The one of `names`, which are not empty, that `name` is most likely a misspelling of.
 [[nodiscard]] std::string_view nearest(std::string_view name,
                                        const std::vector<std::string_view>& names);
 
@@ -84,7 +84,7 @@ class OwnVariables {
   std::vector<Variable> variables_;
 };
 
-// The file: TOML, of which a flat list of settings needs strings, integers and booleans.
+// The file: a flat list of TOML's strings, integers and booleans.
 
 enum class TomlType { kString, kInteger, kBoolean, kSection, kOther };
 

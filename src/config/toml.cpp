@@ -23,7 +23,7 @@ std::string place(const std::string& file, const toml::source_position& at) {
   return file + ":" + std::to_string(at.line) + ":" + std::to_string(at.column);
 }
 
-/// The line's key, as far as it can be told from the line alone.
+/// The line's key, as far as the line alone shows it.
 std::string_view key_in(std::string_view line) {
   line.remove_prefix(std::min(line.find_first_not_of(" \t\"'"), line.size()));
   constexpr std::string_view kBareKey =

@@ -21,33 +21,32 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr const char* kDescription =
-    "Takes locks and semaphores of a dflockd server from a shell, and shows who has them.";
+    "Takes locks and semaphores of a dflockd server from a shell, and shows who holds them.";
 
 constexpr const char* kFooter =
     "Environment: the variables named above stand in for their flags. DFLOCKD_AUTH_TOKEN is\n"
     "the secret itself, where there is no --auth-token-file. dflockd(8) reads variables of\n"
-    "the same names, of which DFLOCKD_TLS_CERT and DFLOCKD_TLS_KEY are the server's own\n"
-    "certificate there.\n"
+    "the same names, and takes DFLOCKD_TLS_CERT and DFLOCKD_TLS_KEY for its own certificate.\n"
     "\n"
     "Exit status: 0; 2 a mistake on the command line; 123 the lock was lost, or is not\n"
     "held; 124 not granted in time; 125 the server cannot be reached or refuses, or\n"
-    "dflockctl failed; 128+N ended by signal N while waiting. 'dflockctl lock --help' tells\n"
-    "what lock and semaphore add.";
+    "dflockctl failed; 128+N ended by signal N while waiting. See also\n"
+    "'dflockctl lock --help'.";
 
-#define DFLOCKD_RUN_STATUS                                                                  \
-  "Exit status: that of COMMAND, 128+N if signal N ended it; 123 the lock was lost, and\n"  \
-  "COMMAND killed; 124 not granted in time; 125 the server cannot be reached or refuses,\n" \
-  "or dflockctl failed; 126 COMMAND cannot be executed; 127 it is not found; 2 a mistake\n" \
-  "on the command line. COMMAND may exit with any of these itself: with\n"                  \
+#define DFLOCKD_RUN_STATUS                                                                    \
+  "Exit status: that of COMMAND, 128+N if signal N ended it; 123 the lock was lost, and\n"    \
+  "COMMAND killed; 124 not granted in time; 125 the server cannot be reached or refuses,\n"   \
+  "or dflockctl failed; 126 COMMAND cannot be executed; 127 it does not exist; 2 a mistake\n" \
+  "on the command line. COMMAND may exit with any of these itself: with\n"                    \
   "--conflict-exit-code, choose one for \"not granted in time\" that it does not use.\n"
 
 constexpr const char* kLockFooter =
     "COMMAND is executed directly, without a shell, in a process group of its own, with\n"
-    "DFLOCKD_KEY, DFLOCKD_TOKEN and DFLOCKD_FENCE in its environment. When it ends, what it\n"
-    "left running in its group is ended too, and then the lock is released. If the lease\n"
-    "cannot be renewed, the group gets SIGTERM a third of the lease (at most 10s) before\n"
-    "its end, and everything that COMMAND started SIGKILL a tenth (at most 1s) before it;\n"
-    "if the lock is lost, SIGKILL at once.\n"
+    "DFLOCKD_KEY, DFLOCKD_TOKEN and DFLOCKD_FENCE in its environment. When it ends, the\n"
+    "processes that it left in its group are ended too, and then the lock is released. If\n"
+    "the lease cannot be renewed, the group is sent SIGTERM a third of the lease (at most\n"
+    "10s) before it ends, and COMMAND with all its descendants SIGKILL a tenth (at most 1s)\n"
+    "before it ends; if the lock is lost, SIGKILL at once.\n"
     "\n" DFLOCKD_RUN_STATUS
     "\n"
     "Examples:\n"
@@ -58,7 +57,7 @@ constexpr const char* kLockFooter =
     "  dflockctl lock migrate --timeout 2m --lease 10s -- sh -c 'migrate --fence $DFLOCKD_FENCE'";
 
 constexpr const char* kSemaphoreFooter =
-    "As 'dflockctl lock', whose --help tells more, for a slot of a semaphore.\n"
+    "Like 'dflockctl lock', for a slot of a semaphore; see its --help.\n"
     "\n" DFLOCKD_RUN_STATUS
     "\n"
     "Examples:\n"
@@ -68,10 +67,9 @@ constexpr const char* kSemaphoreFooter =
 #undef DFLOCKD_RUN_STATUS
 
 constexpr const char* kAcquireFooter =
-    "Prints the token and the seconds of the lease. The grant must outlive the connection, so the\n"
-    "server has to run with --auto-release-on-disconnect=false; dflockctl makes sure that it "
-    "does.\n"
-    "Nobody renews it but you.\n"
+    "Prints the token and the seconds of the lease, which you have to renew yourself. The grant\n"
+    "must outlive the connection, so the server has to run with\n"
+    "--auto-release-on-disconnect=false; dflockctl checks that it does.\n"
     "\n"
     "Examples:\n"
     "  read -r token lease <<< \"$(dflockctl acquire backup --lease 10m)\"\n"
@@ -83,7 +81,7 @@ constexpr const char* kReleaseFooter =
     "  echo \"$token\" | dflockctl release encoders - --semaphore";
 
 constexpr const char* kRenewFooter =
-    "Prints the seconds of the lease that are left.\n"
+    "Prints the new length of the lease in seconds.\n"
     "\n"
     "Examples:\n"
     "  dflockctl renew backup \"$token\" --lease 10m\n"
@@ -188,7 +186,7 @@ void add_connection_flags(CLI::App& app, Options& options, Security& security) {
       ->type_name("NAME")
       ->envname("DFLOCKD_TLS_SERVER_NAME");
   add_file(app, kAuthTokenFile, security.auth_token_file,
-           "holds the secret that the server demands");
+           "file with the secret that the server demands");
 }
 
 CLI::Option* add_text(CLI::App& app, const std::string& flag, const char* value, const char* text,
@@ -235,13 +233,13 @@ CLI::Option* add_semaphore(CLI::App& app, Options& options) {
 
 void add_token(CLI::App& app, Options& options) {
   app.add_option("TOKEN", options.token,
-                 "the grant's; '-' reads it from standard input, out of sight of ps")
+                 "the grant's token; '-' reads it from standard input, where ps cannot see it")
       ->required()
       ->type_name("");
   add_semaphore(app, options);
 }
 
-/// CLI11 does not know of what stands behind the two dashes.
+/// CLI11 does not know what follows the two dashes.
 class RunFormatter : public CLI::Formatter {
  public:
   std::string make_usage(const CLI::App* app, std::string name) const override {
@@ -322,8 +320,9 @@ void add_script_subcommands(CLI::App& app, Options& options) {
 }
 
 void add_looking_subcommands(CLI::App& app, Options& options) {
-  CLI::App& stats = add_subcommand(app, options, "stats", Subcommand::kStats,
-                                   "Shows what is held, by whom, and who waits.", kStatsFooter);
+  CLI::App& stats =
+      add_subcommand(app, options, "stats", Subcommand::kStats,
+                     "Shows what is held, the holders and how many wait.", kStatsFooter);
   stats.add_flag("--json", options.json, "print what the server sends, JSON on a line")
       ->disable_flag_override();
   add_text(stats, "--watch", "[INTERVAL]",
@@ -336,11 +335,10 @@ void add_looking_subcommands(CLI::App& app, Options& options) {
       ->default_str("");
 
   add_subcommand(app, options, "ping", Subcommand::kPing,
-                 "Asks every server for a sign of life and tells how long it took.", kPingFooter);
+                 "Pings every server and prints how long each took to answer.", kPingFooter);
 }
 
-/// Takes what stands behind the first "--" away from `words`, if that is a command: those of the
-/// other subcommands are theirs.
+/// Moves what follows the first "--" from `words` to the command, for the subcommands that run one.
 bool split_command(std::vector<std::string>& words, Options& options) {
   const auto dashes = std::find(words.begin(), words.end(), "--");
   const auto runs = [](const std::string& word) { return word == "lock" || word == "semaphore"; };
@@ -401,7 +399,7 @@ void take_security(Options& options, const Security& security,
   }
 }
 
-/// Whether the variable holds what a container platform sets for a service; `err` is told then.
+/// Whether the variable holds what a container platform sets for a service; `err` gets a warning.
 bool is_passed_over(const std::string& variable, std::ostream& err) {
   const char* const value = std::getenv(variable.c_str());
   if (value == nullptr || !base::is_service_address(value)) return false;
@@ -417,7 +415,7 @@ void read_environment(CLI::App& app, Security& security, std::ostream& err) {
   if (!is_passed_over(kAuthToken, err)) security.auth_token = std::getenv(kAuthToken);
 }
 
-/// What each flag allows but not all of them together, or what only the subcommand tells.
+/// Checks what no single flag can check.
 void finish(Options& options, const Security& security, const std::vector<std::string>& words) {
   const bool runs =
       options.subcommand == Subcommand::kLock || options.subcommand == Subcommand::kSemaphore;

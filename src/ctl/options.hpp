@@ -55,14 +55,14 @@ struct Options {
                                                    const std::string& server);
 
 /// How to contend for the key. The lease is renewed after a third of it, which leaves time for some
-/// attempts before the command has to be told to end.
+/// attempts before the command has to be ended.
 [[nodiscard]] SemaphoreOptions contender_options(const Options& options);
 
 /// Shows `visit` the declaration of the command line. The documents are generated from it.
 void visit_command_line(const std::function<void(const CLI::App&)>& visit);
 
 /// Reads the command line. Gives the options, or the status to exit with once `--help` or
-/// `--version` has been answered on `out` or the first mistake told in one line on `err`.
+/// `--version` has been answered on `out`, or the first mistake reported in one line on `err`.
 [[nodiscard]] std::variant<Options, int> parse_options(int argc, const char* const* argv,
                                                        std::ostream& out, std::ostream& err);
 

@@ -48,7 +48,7 @@ class Terminal {
   const base::Descriptor descriptor_;
 };
 
-/// That a lock was lost, told by the thread that renews it. Thread-safe.
+/// That a lock was lost, reported by the thread that renews it. Thread-safe.
 class Loss {
  public:
   Loss();
@@ -105,7 +105,7 @@ class Runner {
   base::Descriptor signals_;
   base::Descriptor socket_;  ///< to the supervisor
   struct sigaction child_disposition_ {};
-  std::vector<pid_t> spared_;  ///< children of whoever became dflockctl by exec
+  std::vector<pid_t> spared_;  ///< children of the program that became dflockctl by exec
   Deadline* deadline_ = nullptr;
   pid_t supervisor_ = -1;
   pid_t group_ = -1;  ///< the command's

@@ -34,7 +34,7 @@ class Observer {
  public:
   explicit Observer(const Options& options) : options_(options) {}
 
-  /// Throws `Error`, and connects anew the next time.
+  /// Throws `Error`, and reconnects the next time.
   std::string stats(const std::string& server) {
     std::unique_ptr<Connection>& connection = connections_[server];
     try {

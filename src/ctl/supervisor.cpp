@@ -64,7 +64,7 @@ class Supervisor {
       tell(Event::Kind::kExecFailed, errno);
       ::_exit(1);
     }
-    ::setpgid(leader_, leader_);  // the child does it too; whoever comes first
+    ::setpgid(leader_, leader_);  // the child does it too; either may come first
     tell(Event::Kind::kStarted, leader_);
   }
 
@@ -225,7 +225,7 @@ class Supervisor {
   int timer_ = -1;
   pid_t leader_ = -1;  ///< the command, and its group
   bool leader_ended_ = false;
-  bool stopped_ = false;     ///< by the terminal, or by whoever sent it a signal
+  bool stopped_ = false;     ///< by the terminal, or by a signal
   bool frozen_ = false;      ///< by us
   bool terminated_ = false;  ///< because of the deadline
   bool doomed_ = false;

@@ -32,7 +32,7 @@
 namespace dflockd::ctl {
 
 /// Until when the lock is held for certain, in memory that dflockctl and the supervisor share. It
-/// moves on as the lease is renewed; nobody need be told.
+/// moves on as the lease is renewed; there is no message for it.
 class Deadline {
  public:
   [[nodiscard]] client::Clock::time_point get() const noexcept {

@@ -1,4 +1,4 @@
-// What dflockctl says, how it shows what others have named, and durations as people write them:
+// What dflockctl prints, how it quotes names, and durations as people write them:
 // 500ms, 10s, 2m, 1h.
 #pragma once
 
@@ -24,7 +24,7 @@ inline constexpr std::chrono::seconds kLongest{9'223'372'036};
 /// `text` is something else.
 [[nodiscard]] std::optional<std::chrono::milliseconds> parse_duration(std::string_view text);
 
-/// As short as it can be told without losing much: "300ms", "12s", "3m05s", "2h04m", "9d03h".
+/// Short, at the cost of precision: "300ms", "12s", "3m05s", "2h04m", "9d03h".
 [[nodiscard]] std::string short_text(std::chrono::milliseconds duration);
 
 }  // namespace dflockd::ctl

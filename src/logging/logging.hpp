@@ -8,7 +8,7 @@
 //   {"time":"2026-11-23T22:12:54.123Z","level":"info","event":"listening",
 //    "address":"127.0.0.1","port":6388}                                      (all on one line)
 //
-// Whoever logs is never made to wait for whoever reads: lines go into a queue of `kQueueSize` that
+// Logging never waits for the log's reader: lines go into a queue of `kQueueSize` that
 // a thread of its own writes out. If standard error stalls, the oldest lines in the queue are
 // dropped; where they are missing, a warning `log_lines_dropped` tells how many. So it does for
 // lines that could not be written, once that works again.

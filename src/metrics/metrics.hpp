@@ -27,8 +27,8 @@
 
 namespace dflockd::metrics {
 
-/// What the kernel tells of this process: the metrics that every exporter has, which say what the
-/// server costs. What cannot be told, for instance where /proc is not mounted, is not there.
+/// What the kernel says of this process: the metrics that every exporter has, which show what the
+/// server costs. A value is missing if it cannot be read, for instance where /proc is not mounted.
 struct ProcessUsage {
   std::optional<double> cpu_seconds;  ///< in user and system mode, of all threads
   std::optional<std::uint64_t> open_descriptors;

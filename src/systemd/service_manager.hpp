@@ -73,7 +73,7 @@ class ServiceManager {
   std::error_code send(std::string_view message) const;
 
   /// Kept open, so that the watchdog is fed even while the process is out of descriptors. Not
-  /// connected, so that a manager that binds its address anew is found.
+  /// connected, so that a manager that binds its address again is found.
   base::Descriptor socket_;
   sockaddr_un address_{};
   socklen_t address_size_ = 0;
