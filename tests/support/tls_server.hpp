@@ -4,6 +4,8 @@
 //   TlsClient client(server, server.trusting());
 #pragma once
 
+#include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -46,6 +48,58 @@ class TlsServer : public TlsFixture, public Server {
     return options;
   }
 };
+
+/// What bytes go over between a client and the server.
+enum class Stream { kPlain, kTls12, kTls13 };
+
+/// The server for tests that run over each kind of stream.
+class StreamServer : private std::unique_ptr<TlsFixture>, public Server {
+  using Tls = std::unique_ptr<TlsFixture>;
+
+ public:
+  explicit StreamServer(Stream stream, const std::vector<std::string>& flags = {},
+                        Http http = Http::kOff)
+      : Tls(stream == Stream::kPlain ? nullptr : std::make_unique<TlsFixture>(Request())),
+        Server(has_tls() ? (*this)->flags(flags) : flags, http),
+        stream_(stream) {}
+
+  [[nodiscard]] bool has_tls() const { return Tls::get() != nullptr; }
+  /// What a client connects with that checks the server's certificate.
+  [[nodiscard]] TlsOptions trusting() const {
+    const int version = stream_ == Stream::kTls12 ? TLS1_2_VERSION : TLS1_3_VERSION;
+    return {.trusted = &(*this)->authority,
+            .host = "localhost",
+            .min_version = version,
+            .max_version = version};
+  }
+  [[nodiscard]] std::unique_ptr<Client> connect(std::optional<int> receive_buffer = {}) const {
+    if (!has_tls()) return std::make_unique<Client>(*this, receive_buffer);
+    return std::make_unique<TlsClient>(*this, trusting(), receive_buffer);
+  }
+
+ private:
+  const Stream stream_;
+};
+
+inline std::string name_of(Stream stream) {
+  switch (stream) {
+    case Stream::kPlain:
+      return "plain";
+    case Stream::kTls12:
+      return "TLS_1_2";
+    case Stream::kTls13:
+      return "TLS_1_3";
+  }
+  return "";
+}
+
+/// Tests that run once for each kind of stream.
+class OfEachStream : public testing::TestWithParam<Stream> {};
+
+#define FOR_EACH_STREAM(suite)                                                      \
+  INSTANTIATE_TEST_SUITE_P(                                                         \
+      Over, suite, testing::Values(Stream::kPlain, Stream::kTls12, Stream::kTls13), \
+      [](const testing::TestParamInfo<Stream>& parameter) { return name_of(parameter.param); })
 
 /// Tests that run once for each version.
 class OfEachVersion : public testing::TestWithParam<int> {};
