@@ -2,15 +2,13 @@
 #include "bench/load.hpp"
 
 #include <future>
-#include <stdexcept>
 
 #include <asio/read_until.hpp>
 #include <asio/write.hpp>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "floor_process.hpp"
-#include "one_connection_server.hpp"
+#include "fixture.hpp"
 
 namespace dflockd::bench {
 namespace {
@@ -19,30 +17,11 @@ using namespace std::chrono_literals;
 using asio::ip::tcp;
 using testing::HasSubstr;
 
-Options load_of(std::uint16_t port, std::size_t connections, std::uint64_t count) {
-  Options options;
-  options.port = port;
-  options.connections = connections;
-  options.count = count;
-  options.quiet = true;
-  return options;
-}
-
-std::string failure_of(const Options& options) {
-  try {
-    Load(options).run();
-  } catch (const std::runtime_error& error) {
-    return error.what();
-  }
-  return "none";
-}
-
 TEST(Load, measures_exactly_the_count_of_cycles) {
   const FloorProcess server;
   Options options = load_of(server.port(), 7, 1000);
   options.pipeline = 16;
-  Load load(options);
-  const Result& result = load.run();
+  const Result result = measured(options);
   EXPECT_EQ(result.cycles(), 1000U);
   EXPECT_EQ(result.acquire.count(), 1000U);
   EXPECT_EQ(result.release.count(), 1000U);
@@ -58,8 +37,7 @@ TEST(Load, measures_for_a_duration_after_a_warmup) {
   options.warmup = 20ms;
   options.duration = 100ms;
   options.server_pid = server.pid();
-  Load load(options);
-  const Result& result = load.run();
+  const Result result = measured(options);
   EXPECT_GT(result.cycles(), 0U);
   EXPECT_GE(result.elapsed, 100ms);
   EXPECT_GT(result.server_cpu.value_or(0ns), 0ns);
@@ -70,8 +48,7 @@ TEST(Load, busy_polling_measures_the_same_and_ends) {
   Options options = load_of(server.port(), 2, 10);
   options.busy_poll = true;
   options.hold = 2ms;
-  Load load(options);
-  const Result& result = load.run();
+  const Result result = measured(options);
   EXPECT_EQ(result.cycles(), 10U);
   EXPECT_GE(result.cycle.percentile(1), 1900us);
 }
@@ -80,8 +57,7 @@ TEST(Load, a_cycle_lasts_at_least_the_hold_time) {
   const FloorProcess server;
   Options options = load_of(server.port(), 2, 4);
   options.hold = 20ms;
-  Load load(options);
-  const Result& result = load.run();
+  const Result result = measured(options);
   EXPECT_EQ(result.cycles(), 4U);
   EXPECT_GE(result.cycle.percentile(1), 19ms);
 }
@@ -92,8 +68,7 @@ TEST(Load, a_hold_time_is_cut_short_at_the_end) {
   options.count.reset();
   options.duration = 50ms;
   options.hold = 1h;
-  Load load(options);
-  const Result& result = load.run();
+  const Result result = measured(options);
   EXPECT_EQ(result.acquire.count(), 2U);
   EXPECT_EQ(result.cycles(), 0U);
 }
@@ -108,8 +83,7 @@ TEST(Load, counts_unexpected_replies_and_goes_on) {
       asio::write(peer, asio::buffer(std::string("error_max_locks\n")));
     }
   });
-  Load load(load_of(server.port(), 1, 3));
-  const Result& result = load.run();
+  const Result result = measured(load_of(server.port(), 1, 3));
   EXPECT_EQ(result.cycles(), 0U);
   EXPECT_EQ(result.errors, 3U);
   EXPECT_EQ(result.first_error, "acquire was answered \"error_max_locks\"");

@@ -6,7 +6,7 @@
 
 #include <gtest/gtest.h>
 
-#include "floor_process.hpp"
+#include "fixture.hpp"
 
 namespace dflockd::bench {
 namespace {

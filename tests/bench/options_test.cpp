@@ -8,7 +8,7 @@
 
 #include <gtest/gtest.h>
 
-#include "certificate.hpp"
+#include "support/files.hpp"
 
 namespace dflockd::bench {
 namespace {
@@ -122,7 +122,7 @@ TEST_F(OptionsTest, flags_that_mean_nothing_without_another_are_refused) {
 }
 
 TEST_F(OptionsTest, a_secret_is_one_line_without_the_white_space_around_it) {
-  const Certificate files("DNS:localhost");
+  const test::TemporaryDirectory files;
   const auto secret = [&](const std::string& text) {
     return accept({"--auth-token-file", files.write("secret", text).c_str()}).auth_token;
   };
