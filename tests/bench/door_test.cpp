@@ -182,21 +182,21 @@ TEST(HttpLoad, an_answer_that_is_not_http_is_a_failure) {
   Options options = http_load_of(server_of_lines.port());
   EXPECT_EQ(failure_of(options),
             address(options) + " does not speak HTTP/1.1: it answered \"error\\x0a\"");
-  OneConnectionServer server([](tcp::socket& peer) { answer_once(peer, "ok\n"); });
+  SmallServer server([](tcp::socket& peer) { answer_once(peer, "ok\n"); });
   options = http_load_of(server.port(), 1);
   EXPECT_EQ(failure_of(options),
             address(options) + " does not speak HTTP/1.1: it answered \"ok\\x0a\"");
 }
 
 TEST(HttpLoad, a_reply_without_an_end_is_a_failure) {
-  OneConnectionServer server([](tcp::socket& peer) {
+  SmallServer server([](tcp::socket& peer) {
     answer_once(peer, "HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n" + std::string(9999, 'x'));
   });
   EXPECT_THAT(failure_of(http_load_of(server.port(), 1)), HasSubstr("lost: Message too long"));
 }
 
 TEST(HttpLoad, a_server_that_closes_a_connection_is_a_failure) {
-  OneConnectionServer server([](tcp::socket& peer) { read_request(peer); });
+  SmallServer server([](tcp::socket& peer) { read_request(peer); });
   const Options options = http_load_of(server.port());
   EXPECT_EQ(failure_of(options), address(options) + " closed the connection");
 }
@@ -263,20 +263,20 @@ TEST_F(TlsLoad, a_server_that_shakes_no_hands_is_a_failure) {
   const auto failed = [](const Options& options) {
     return "TLS handshake with " + address(options) + " failed: ";
   };
-  OneConnectionServer plain([](tcp::socket& peer) {
+  SmallServer plain([](tcp::socket& peer) {
     asio::write(peer, asio::buffer(std::string("error\n")));
     read_to_end(peer);
   });
   Options options = load_at(plain.port());
   EXPECT_EQ(failure_of(options), failed(options) + "plain text where TLS was expected");
-  OneConnectionServer leaving([](tcp::socket& peer) {
+  SmallServer leaving([](tcp::socket& peer) {
     std::array<char, 4096> hello{};
     peer.read_some(asio::buffer(hello));
   });
   options = load_at(leaving.port());
   EXPECT_EQ(failure_of(options), failed(options) + "the server closed the connection");
   std::promise<void> done;
-  OneConnectionServer silent([&done](tcp::socket&) { done.get_future().wait(); });
+  SmallServer silent([&done](tcp::socket&) { done.get_future().wait(); });
   options = load_at(silent.port());
   EXPECT_EQ(failure_of(options), address(options) + " has answered nothing for 3 s");
   done.set_value();

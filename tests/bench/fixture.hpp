@@ -2,16 +2,12 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <stdexcept>
 #include <string>
-#include <thread>
-
-#include <asio/io_context.hpp>
-#include <asio/ip/tcp.hpp>
 
 #include "bench/load.hpp"
 #include "support/process.hpp"
+#include "support/small_server.hpp"
 
 namespace dflockd::bench {
 
@@ -50,21 +46,6 @@ class FloorProcess : public test::Process {
   std::uint16_t port_ = 0;
 };
 
-/// A server in a thread, which does one thing with its one connection and then closes it.
-class OneConnectionServer {
- public:
-  explicit OneConnectionServer(std::function<void(asio::ip::tcp::socket&)> serve)
-      : thread_([this, serve] {
-          asio::ip::tcp::socket peer = acceptor_.accept();
-          serve(peer);
-        }) {}
-
-  [[nodiscard]] std::uint16_t port() const { return acceptor_.local_endpoint().port(); }
-
- private:
-  asio::io_context io_;
-  asio::ip::tcp::acceptor acceptor_{io_, {asio::ip::address_v4::loopback(), 0}};
-  std::jthread thread_;
-};
+using test::SmallServer;
 
 }  // namespace dflockd::bench

@@ -74,7 +74,7 @@ TEST(Load, a_hold_time_is_cut_short_at_the_end) {
 }
 
 TEST(Load, counts_unexpected_replies_and_goes_on) {
-  OneConnectionServer server([](tcp::socket& peer) {
+  SmallServer server([](tcp::socket& peer) {
     std::string received;
     for (int acquires = 0; acquires < 3; ++acquires) {
       for (int line = 0; line < 3; ++line) {
@@ -90,7 +90,7 @@ TEST(Load, counts_unexpected_replies_and_goes_on) {
 }
 
 TEST(Load, a_server_that_closes_a_connection_is_a_failure) {
-  OneConnectionServer server([](tcp::socket& peer) {
+  SmallServer server([](tcp::socket& peer) {
     std::string received;
     asio::read_until(peer, asio::dynamic_buffer(received), "\n10\n");
   });
@@ -100,7 +100,7 @@ TEST(Load, a_server_that_closes_a_connection_is_a_failure) {
 
 TEST(Load, a_server_that_stops_answering_is_a_failure) {
   std::promise<void> done;
-  OneConnectionServer server([&done](tcp::socket&) { done.get_future().wait(); });
+  SmallServer server([&done](tcp::socket&) { done.get_future().wait(); });
   Options options = load_of(server.port(), 1, 3);
   options.timeout = 0s;
   EXPECT_EQ(failure_of(options),
@@ -109,7 +109,7 @@ TEST(Load, a_server_that_stops_answering_is_a_failure) {
 }
 
 TEST(Load, a_reply_without_an_end_is_a_failure) {
-  OneConnectionServer server([](tcp::socket& peer) {
+  SmallServer server([](tcp::socket& peer) {
     std::error_code closed;  // the load hangs up when it has seen enough
     asio::write(peer, asio::buffer(std::string(1 << 20, 'x')), closed);
   });

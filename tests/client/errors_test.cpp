@@ -5,12 +5,12 @@
 #include <limits>
 #include <thread>
 
-#include <arpa/inet.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include <asio/read_until.hpp>
+#include <asio/write.hpp>
 
 #include "fixture.hpp"
 #include "support/relay.hpp"
+#include "support/small_server.hpp"
 
 namespace dflockd::client_test {
 namespace {
@@ -173,55 +173,22 @@ TEST(Errors, idle_connection_that_the_server_closed_is_replaced_unnoticed) {
   EXPECT_TRUE(job.held());
 }
 
-/// A server that answers whatever it is asked with the same bytes.
-class FakeServer {
- public:
-  explicit FakeServer(std::string answer) : answer_(std::move(answer)) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    auto* const generic = reinterpret_cast<sockaddr*>(&address);
-    listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    EXPECT_EQ(::bind(listener_, generic, size), 0);
-    EXPECT_EQ(::listen(listener_, 8), 0);
-    EXPECT_EQ(::getsockname(listener_, generic, &size), 0);
-    address_ = "127.0.0.1:" + std::to_string(ntohs(address.sin_port));
-    thread_ = std::thread([this] { serve(); });
-  }
-  ~FakeServer() {
-    ::shutdown(listener_, SHUT_RDWR);
-    thread_.join();
-    ::close(listener_);
-  }
-  FakeServer(const FakeServer&) = delete;
-  FakeServer& operator=(const FakeServer&) = delete;
-  [[nodiscard]] const std::string& address() const { return address_; }
-
- private:
-  void serve() {
-    for (;;) {
-      const int client = ::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
-      if (client < 0) return;
-      char byte = 0;
-      int lines = 0;
-      while (::recv(client, &byte, 1, 0) == 1) {
-        if (byte == '\n' && ++lines % 3 == 0) {
-          ::send(client, answer_.data(), answer_.size(), MSG_NOSIGNAL);
-        }
+/// Answers every request with the same bytes.
+test::SmallServer::Serve answering(std::string answer) {
+  return [answer = std::move(answer)](asio::ip::tcp::socket& peer) {
+    std::string received;
+    std::error_code ended;
+    while (!ended) {
+      for (int line = 0; line < 3 && !ended; ++line) {
+        received.erase(0, asio::read_until(peer, asio::dynamic_buffer(received), '\n', ended));
       }
-      ::close(client);
+      if (!ended) asio::write(peer, asio::buffer(answer), ended);
     }
-  }
-
-  std::string answer_;
-  int listener_ = -1;
-  std::string address_;
-  std::thread thread_;
-};
+  };
+}
 
 TEST(Errors, what_is_no_dflockd) {
-  FakeServer server("HTTP/1.1 400 Bad Request\r\n\r\n");
+  test::SmallServer server(answering("HTTP/1.1 400 Bad Request\r\n\r\n"));
   Lock job(lock_options(server.address()));
   EXPECT_EQ(message_of([&] { job.acquire(); }),
             server.address() +
@@ -229,14 +196,14 @@ TEST(Errors, what_is_no_dflockd) {
 }
 
 TEST(Errors, answer_that_never_ends) {
-  FakeServer server(std::string(10'000, 'x'));
+  test::SmallServer server(answering(std::string(10'000, 'x')));
   Lock job(lock_options(server.address()));
   EXPECT_EQ(code_of([&](auto& error) { job.acquire(error); }), errc::protocol);
 }
 
 TEST(Errors, token_in_an_answer_that_cannot_be_read_is_not_shown) {
   const std::string token = "00000000000000ff0123456789abcdef";
-  FakeServer server("ok " + token + " 9223372037\n");
+  test::SmallServer server(answering("ok " + token + " 9223372037\n"));
   Lock job(lock_options(server.address()));
   const std::string message = message_of([&] { job.acquire(); });
   EXPECT_EQ(message, server.address() + ": cannot acquire \"job\": the server answered \"ok ...\"");
@@ -260,7 +227,7 @@ TEST(Errors, longest_timeouts_are_no_overflow) {
 }
 
 TEST(Errors, plain_refusal) {
-  FakeServer server("error\n");
+  test::SmallServer server(answering("error\n"));
   Lock job(lock_options(server.address()));
   EXPECT_EQ(code_of([&](auto& error) { job.acquire(error); }), errc::protocol);
 }

@@ -8,16 +8,12 @@
 #include <thread>
 #include <vector>
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <dflockd/lock.hpp>
 #include <openssl/ssl.h>
 
 #include "fixture.hpp"
 #include "support/log.hpp"
+#include "support/small_server.hpp"
 #include "support/tls_server.hpp"
 
 namespace dflockd::client_test {
@@ -28,52 +24,23 @@ using test::Identity;
 using test::TemporaryDirectory;
 using test::TlsServer;
 
-/// Accepts one connection, demands a certificate, and resets the connection of who shows none, with
-/// the alert in it.
-class RefusingServer {
- public:
-  explicit RefusingServer(const Identity& identity) {
-    ::bind(listener_, reinterpret_cast<sockaddr*>(&address_), sizeof address_);
-    ::listen(listener_, 1);
-    socklen_t size = sizeof address_;
-    ::getsockname(listener_, reinterpret_cast<sockaddr*>(&address_), &size);
-    thread_ = std::jthread([this, identity] { serve(identity); });
-  }
-  ~RefusingServer() { ::close(listener_); }
-  RefusingServer(const RefusingServer&) = delete;
-  RefusingServer& operator=(const RefusingServer&) = delete;
-
-  [[nodiscard]] std::string address() const {
-    return "127.0.0.1:" + std::to_string(ntohs(address_.sin_port));
-  }
-  /// Until it has refused.
-  void wait() { done_.get_future().wait(); }
-
- private:
-  void serve(const Identity& identity) {
+/// Demands a certificate, and resets the connection of who shows none, with the alert in it.
+test::SmallServer::Serve refusing(const Identity& identity, std::promise<void>& done) {
+  return [&](asio::ip::tcp::socket& peer) {
     const std::unique_ptr<SSL_CTX, void (*)(SSL_CTX*)> context(SSL_CTX_new(TLS_server_method()),
                                                                SSL_CTX_free);
     SSL_CTX_use_certificate(context.get(), identity.certificate.get());
     SSL_CTX_use_PrivateKey(context.get(), identity.key.get());
     SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
     const std::unique_ptr<SSL, void (*)(SSL*)> ssl(SSL_new(context.get()), SSL_free);
-    const int socket = ::accept(listener_, nullptr, nullptr);
-    const int on = 1;  // or a reset would leave the alert unsent
-    ::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    SSL_set_fd(ssl.get(), socket);
+    peer.set_option(asio::ip::tcp::no_delay(true));  // or a reset would leave the alert unsent
+    SSL_set_fd(ssl.get(), peer.native_handle());
     SSL_accept(ssl.get());
-    const linger at_once{.l_onoff = 1, .l_linger = 0};
-    ::setsockopt(socket, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
-    ::close(socket);
-    done_.set_value();
-  }
-
-  const int listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address_{
-      .sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_zero = {}};
-  std::promise<void> done_;
-  std::jthread thread_;
-};
+    peer.set_option(asio::socket_base::linger(true, 0));
+    peer.close();
+    done.set_value();
+  };
+}
 
 class Tls : public testing::Test {
  protected:
@@ -251,13 +218,14 @@ TEST_F(Refused, certificate_is_the_reason_that_a_lease_could_not_be_renewed) {
 // A reset that comes before the request is sent.
 TEST_F(Refused, certificate_is_an_error_of_tls_if_the_server_resets_the_connection) {
   for (int i = 0; i < 10; ++i) {
-    RefusingServer refusing(server_.identity);
-    ConnectionOptions options{.server = refusing.address(), .tls = showing("none", {})};
+    std::promise<void> refused;
+    const test::SmallServer server(refusing(server_.identity, refused));
+    ConnectionOptions options{.server = server.address(), .tls = showing("none", {})};
     options.auth_token = "secret";
     options.tls->server_name = "localhost";
     const std::string message = message_of([&] {
       Connection connection(options);
-      refusing.wait();
+      refused.get_future().wait();
       connection.ping();
     });
     EXPECT_NE(message.find("certificate required"), std::string::npos) << message;

@@ -5,10 +5,6 @@
 #include <utility>
 #include <vector>
 
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <gtest/gtest.h>
 
 #include "support/client.hpp"
@@ -101,17 +97,6 @@ TEST(MaxConnectionsPerIp, works_together_with_the_cap_on_all) {
 }
 
 // --- Both families on one listener ---
-
-bool has_ipv6() {
-  const int socket = ::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in6 address{};
-  address.sin6_family = AF_INET6;
-  address.sin6_addr = in6addr_loopback;
-  const bool bound =
-      ::bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
-  ::close(socket);
-  return bound;
-}
 
 TEST(MaxConnectionsPerIp, counts_an_ipv4_client_as_one_address_on_a_dual_stack_listener) {
   if (!has_ipv6()) GTEST_SKIP() << "no IPv6 here";

@@ -10,9 +10,10 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <gtest/gtest.h>
+
+#include "base/descriptor.hpp"
 
 namespace dflockd::test {
 
@@ -47,27 +48,21 @@ class Server::HttpSocket {
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     socklen_t size = sizeof address;
     auto* const generic = reinterpret_cast<sockaddr*>(&address);
-    fd_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd_ < 0 || ::bind(fd_, generic, size) != 0 || ::listen(fd_, SOMAXCONN) != 0 ||
-        ::getsockname(fd_, generic, &size) != 0) {
+    socket_ = base::Descriptor(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket");
+    if (::bind(socket_.get(), generic, size) != 0 || ::listen(socket_.get(), SOMAXCONN) != 0 ||
+        ::getsockname(socket_.get(), generic, &size) != 0) {
       throw std::system_error(errno, std::generic_category(), "a socket for the HTTP API");
     }
     port_ = ntohs(address.sin_port);
   }
-  HttpSocket(const HttpSocket&) = delete;
-  HttpSocket& operator=(const HttpSocket&) = delete;
-  ~HttpSocket() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-
   [[nodiscard]] Launch handed_down(Launch launch) const {
-    if (fd_ >= 0) launch.inherited_sockets.push_back({"http", fd_});
+    if (socket_.is_open()) launch.inherited_sockets.push_back({"http", socket_.get()});
     return launch;
   }
   [[nodiscard]] std::uint16_t port() const { return port_; }
 
  private:
-  int fd_ = -1;
+  base::Descriptor socket_;
   std::uint16_t port_ = 0;
 };
 
@@ -112,6 +107,14 @@ void Server::stop() {
   // A test may leave grants that outlive their connections. The second signal exits at once.
   signal(SIGTERM);
   wait_for_exit();
+}
+
+bool has_ipv6() {
+  const base::Descriptor socket(::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in6 address{};
+  address.sin6_family = AF_INET6;
+  address.sin6_addr = in6addr_loopback;
+  return ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
 }
 
 }  // namespace dflockd::test

@@ -49,4 +49,7 @@ class Server : public Process {
   std::uint16_t http_port_ = 0;
 };
 
+/// Whether this machine has the loopback address of IPv6.
+bool has_ipv6();
+
 }  // namespace dflockd::test

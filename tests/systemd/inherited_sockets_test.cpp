@@ -20,25 +20,11 @@
 #include <gtest/gtest.h>
 
 #include "activated_child.hpp"
+#include "base/descriptor.hpp"
+#include "support/server.hpp"
 
 namespace dflockd::systemd {
 namespace {
-
-/// A descriptor that is closed at the end of the test.
-class Descriptor {
- public:
-  explicit Descriptor(int descriptor) : descriptor_(descriptor) {
-    if (descriptor < 0) throw std::system_error(errno, std::generic_category(), "descriptor");
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() { ::close(descriptor_); }
-
-  [[nodiscard]] int get() const { return descriptor_; }
-
- private:
-  int descriptor_;
-};
 
 void bind_to_free_port(int socket, sa_family_t family) {
   sockaddr_in6 ipv6{};
@@ -56,10 +42,10 @@ void bind_to_free_port(int socket, sa_family_t family) {
 }
 
 /// A socket bound to a free port of the loopback.
-class BoundSocket : public Descriptor {
+class BoundSocket : public base::Descriptor {
  public:
   explicit BoundSocket(sa_family_t family = AF_INET, int type = SOCK_STREAM)
-      : Descriptor(::socket(family, type | SOCK_CLOEXEC, 0)) {
+      : Descriptor(::socket(family, type | SOCK_CLOEXEC, 0), "socket") {
     bind_to_free_port(get(), family);
   }
 };
@@ -80,21 +66,12 @@ std::string port_of(std::optional<int> descriptor) {
   return std::to_string(ntohs(address.sin6_port));
 }
 
-std::string port_of(const Descriptor& socket) {
+std::string port_of(const base::Descriptor& socket) {
   return port_of(socket.get());
 }
 
 bool is_open(int descriptor) {
   return ::fcntl(descriptor, F_GETFD) >= 0;
-}
-
-bool has_ipv6() {
-  try {
-    const BoundSocket socket(AF_INET6);
-    return true;
-  } catch (const std::system_error&) {
-    return false;
-  }
 }
 
 /// Both names, and what is found there.
@@ -122,7 +99,7 @@ TEST(InheritedSockets, may_be_one_of_the_two) {
 }
 
 TEST(InheritedSockets, may_be_of_ipv6) {
-  if (!has_ipv6()) GTEST_SKIP() << "no IPv6 here";
+  if (!test::has_ipv6()) GTEST_SKIP() << "no IPv6 here";
   const Listener listener(AF_INET6);
   EXPECT_EQ(run_activated({{"tcp", listener.get()}}, ports_taken),
             "tcp " + port_of(listener) + ", http none");
@@ -230,7 +207,7 @@ TEST(InheritedSockets, for_datagrams_are_refused) {
 }
 
 TEST(InheritedSockets, of_the_unix_domain_are_refused) {
-  const Descriptor unix_socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const base::Descriptor unix_socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_un address{};
   address.sun_family = AF_UNIX;  // and no name: the system picks one
   ASSERT_EQ(::bind(unix_socket.get(), reinterpret_cast<const sockaddr*>(&address),
@@ -241,7 +218,7 @@ TEST(InheritedSockets, of_the_unix_domain_are_refused) {
 }
 
 TEST(InheritedSockets, that_are_no_sockets_are_refused) {
-  const Descriptor file(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  const base::Descriptor file(::open("/dev/null", O_RDWR | O_CLOEXEC));
   EXPECT_EQ(run_activated({{"tcp", file.get()}}, ports_taken), kNotListening);
 }
 
