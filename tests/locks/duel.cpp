@@ -277,34 +277,29 @@ void Duel::check_invariants() {
   fence_before_ = sight.next_fence;
 }
 
-/// Keeps the models that agree with what was seen, by any way that the contract leaves open.
+/// Keeps the models that agree with what was seen.
 void Duel::check_models() {
   const auto& [call, sight] = history_.back();
-  std::vector<NaiveTable> agreeing;
   std::optional<Sight> expected;
-  for (const NaiveTable& before : models_) {
-    Choices choices;
-    do {
-      NaiveTable after = before;
-      after.choose_with(choices);
-      after.listen_to(sight.answer.owner, sight.effects);
-      Sight seen;
-      seen.answer = after.apply(call.now, call.command);
-      look_at(after, owners_, seen);
-      seen.effects = after.take_effects();
-      seen.keys = after.keys();
-      const bool agrees = seen == sight;
-      if (!expected) expected = std::move(seen);
-      if (!agrees || std::ranges::find(agreeing, after) != agreeing.end()) continue;
-      agreeing.push_back(std::move(after));
-    } while (choices.next_way());
-  }
-  if (agreeing.empty()) {
+  const auto possible = [&](const std::vector<Effect>& before, const Effect& effect) {
+    return before.size() < sight.effects.size() && sight.effects[before.size()] == effect;
+  };
+  std::vector<NaiveTable> models = agreeing(models_, [&](NaiveTable& model, Choices& choices) {
+    Sight seen;
+    seen.answer = model.apply(call.now, call.command, {choices, sight.answer.owner, possible});
+    look_at(model, owners_, seen);
+    seen.effects = model.take_effects();
+    seen.keys = model.keys();
+    const bool agrees = seen == sight;
+    if (!expected) expected = std::move(seen);
+    return agrees;
+  });
+  if (models.empty()) {
     std::ostringstream message;
     message << "the table and the model disagree. The model, or one of several:\n" << *expected;
     fail(message.str());
   }
-  models_ = std::move(agreeing);
+  models_ = std::move(models);
 }
 
 void Duel::check_nothing_is_held() const {

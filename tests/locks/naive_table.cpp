@@ -29,8 +29,12 @@ bool operator==(const NaiveTable& left, const NaiveTable& right) {
   return left.state() == right.state();
 }
 
-Answer NaiveTable::apply(Instant now, const Command& command) {
-  return std::visit([&](const auto& any) { return carry_out(now, any); }, command);
+Answer NaiveTable::apply(Instant now, const Command& command, const Hints& hints) {
+  hints_ = &hints;
+  const auto go = [&](const auto& any) { return carry_out(now, any); };
+  const Answer answer = std::visit(go, command);
+  hints_ = nullptr;
+  return answer;
 }
 
 // --- Time ---
@@ -64,7 +68,7 @@ void NaiveTable::advance(Instant now) {
   for (;;) {
     const std::vector<Due> candidates = due();
     if (candidates.empty()) return;
-    const Due chosen = candidates[choices_->pick(candidates.size())];
+    const Due chosen = candidates[hints_->choices.pick(candidates.size())];
     KeyState& key = keys_[chosen.key];
     std::vector<Claim>& claims = chosen.held ? key.holders : key.queue;
     Claim claim = claims[chosen.position];
@@ -106,8 +110,7 @@ void NaiveTable::end_wait(const KeyState& key, const Claim& claim, Outcome outco
 }
 
 void NaiveTable::note(const Effect& effect) {
-  const std::size_t index = effects_.size();
-  if (index >= heard_->size() || (*heard_)[index] != effect) choices_->give_up();
+  if (!hints_->possible(effects_, effect)) hints_->choices.give_up();
   effects_.push_back(effect);
 }
 
@@ -156,7 +159,7 @@ void NaiveTable::release_where(Predicate wanted) {
       }
     }
     if (quiet == nullptr && contended.empty()) return;
-    KeyState& key = quiet != nullptr ? *quiet : *contended[choices_->pick(contended.size())];
+    KeyState& key = quiet != nullptr ? *quiet : *contended[hints_->choices.pick(contended.size())];
     key.holders.erase(std::find_if(key.holders.begin(), key.holders.end(), wanted));
     settle(key);
   }
@@ -193,7 +196,7 @@ bool NaiveTable::make_room() {
     if (keys_[i].idle_since == longest) candidates.push_back(i);
   }
   if (candidates.empty()) return false;
-  const std::size_t chosen = candidates[choices_->pick(candidates.size())];
+  const std::size_t chosen = candidates[hints_->choices.pick(candidates.size())];
   keys_.erase(keys_.begin() + static_cast<std::ptrdiff_t>(chosen));
   return true;
 }
@@ -223,7 +226,7 @@ std::size_t NaiveTable::drop_idle(Instant max_idle, std::size_t budget) {
     if (candidates.empty() || dropped == budget) return dropped;
     // The order is open, but matters only if not all of them go.
     const bool all = candidates.size() <= budget - dropped;
-    const std::size_t chosen = candidates[all ? 0 : choices_->pick(candidates.size())];
+    const std::size_t chosen = candidates[all ? 0 : hints_->choices.pick(candidates.size())];
     keys_.erase(keys_.begin() + static_cast<std::ptrdiff_t>(chosen));
   }
 }
@@ -379,8 +382,8 @@ Answer NaiveTable::carry_out(Instant now, const Renew& command) {
 // --- Owners, fences, draining ---
 
 Answer NaiveTable::carry_out(Instant /*now*/, const OpenOwner& /*command*/) {
-  owners_.push_back(opened_);
-  return {.owner = opened_};
+  owners_.push_back(hints_->opened);
+  return {.owner = hints_->opened};
 }
 
 Answer NaiveTable::carry_out(Instant now, const CloseOwner& command) {
@@ -423,7 +426,7 @@ Answer NaiveTable::carry_out(Instant now, const StartDraining& /*command*/) {
       if (!key.queue.empty()) contended.push_back(&key);
     }
     if (contended.empty()) break;
-    KeyState& key = *contended[choices_->pick(contended.size())];
+    KeyState& key = *contended[hints_->choices.pick(contended.size())];
     for (const Claim& claim : key.queue) end_wait(key, claim, Outcome::kDraining);
     key.queue.clear();
   }
@@ -443,19 +446,30 @@ bool NaiveTable::blocked(OwnerId owner) const {
 }
 
 bool NaiveTable::has_claims(OwnerId owner) const {
-  for (const KeyState& key : keys_) {
-    for (const Claim& claim : key.holders) {
-      if (claim.owner == owner) return true;
-    }
-    for (const Claim& claim : key.queue) {
-      if (claim.owner == owner) return true;
-    }
-  }
-  return false;
+  const std::vector<OwnerId> active = active_owners();
+  return std::ranges::find(active, owner) != active.end();
 }
 
 bool NaiveTable::remembers(OwnerId owner) const {
   return std::find(owners_.begin(), owners_.end(), owner) != owners_.end() || has_claims(owner);
+}
+
+std::vector<Instant> NaiveTable::deadlines() const {
+  std::vector<Instant> result;
+  for (const KeyState& key : keys_) {
+    for (const Claim& claim : key.holders) result.push_back(claim.deadline);
+    for (const Claim& claim : key.queue) result.push_back(claim.deadline);
+  }
+  return result;
+}
+
+std::vector<OwnerId> NaiveTable::active_owners() const {
+  std::vector<OwnerId> result;
+  for (const KeyState& key : keys_) {
+    for (const Claim& claim : key.holders) result.push_back(claim.owner);
+    for (const Claim& claim : key.queue) result.push_back(claim.owner);
+  }
+  return result;
 }
 
 TableCounts NaiveTable::counts() const {

@@ -6,9 +6,11 @@
 // and keep what agrees with the real table.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <tuple>
 #include <utility>
@@ -42,20 +44,20 @@ class Choices {
 /// Carries out commands as `LockTable` does. Copyable: a copy goes its own way.
 class NaiveTable {
  public:
+  /// What is known of the real table's way through a command.
+  struct Hints {
+    Choices& choices;
+    OwnerId opened{};  ///< what `OpenOwner` makes
+    /// Whether an effect may come after those before it. Ways to one that may not are given up.
+    std::function<bool(const std::vector<Effect>& before, const Effect& effect)> possible;
+  };
+
   explicit NaiveTable(const TableOptions& options) : options_(options) {}
 
-  /// Where choices come from during the next calls. It must outlive them.
-  void choose_with(Choices& choices) { choices_ = &choices; }
-  /// The real table's effects during the command that comes next: ways to anything else are given
-  /// up. They must outlive it. And the owner, should the command open one.
-  void listen_to(OwnerId opened, const std::vector<Effect>& heard) {
-    opened_ = opened;
-    heard_ = &heard;
-  }
+  Answer apply(Instant now, const Command& command, const Hints& hints);
+
   /// The effects since the last call.
   std::vector<Effect> take_effects() { return std::exchange(effects_, {}); }
-
-  Answer apply(Instant now, const Command& command);
 
   [[nodiscard]] bool has_claims(OwnerId owner) const;
   [[nodiscard]] Instant next_deadline() const;
@@ -63,6 +65,10 @@ class NaiveTable {
   [[nodiscard]] std::uint64_t fences_left() const { return fence_end_ - next_fence_; }
 
   [[nodiscard]] TableCounts counts() const;
+  /// When leases and waits end, in no order.
+  [[nodiscard]] std::vector<Instant> deadlines() const;
+  /// Who holds or waits, once for each claim.
+  [[nodiscard]] std::vector<OwnerId> active_owners() const;
   /// In the order of kinds and names.
   [[nodiscard]] std::vector<KeyInfo> keys() const;
   [[nodiscard]] bool blocked(OwnerId owner) const;
@@ -140,9 +146,7 @@ class NaiveTable {
   void note(const Effect& effect);
 
   TableOptions options_;
-  Choices* choices_ = nullptr;
-  OwnerId opened_;
-  const std::vector<Effect>* heard_ = nullptr;
+  const Hints* hints_ = nullptr;  ///< during a command
   std::vector<Effect> effects_;
   Instant now_{0};
   std::uint64_t next_fence_ = 0;
@@ -152,5 +156,21 @@ class NaiveTable {
   std::vector<OwnerId> owners_;
   std::vector<KeyState> keys_;
 };
+
+/// The models that agree with what was seen, by any way that the contract leaves open. `go(model,
+/// choices)` takes a model one step on, and returns whether it agrees then.
+template <class Go>
+std::vector<NaiveTable> agreeing(const std::vector<NaiveTable>& models, const Go& go) {
+  std::vector<NaiveTable> result;
+  for (const NaiveTable& before : models) {
+    Choices choices;
+    do {
+      NaiveTable after = before;
+      if (!go(after, choices)) continue;
+      if (std::ranges::find(result, after) == result.end()) result.push_back(std::move(after));
+    } while (choices.next_way());
+  }
+  return result;
+}
 
 }  // namespace dflockd::locks

@@ -1,11 +1,10 @@
-// What a client may expect of the server: an independent reading of PROTOCOL.md, with vectors and
-// linear scans, and nothing of the server's code. It reads the requests' bytes itself, says what
-// each reply must be to the byte, and compares everything that can be seen of the server.
+// What a client may expect of the server. The oracle reads the requests' bytes itself, makes
+// commands of them for the naive table that the property tests have too, written from the contracts
+// alone, and says what each reply must be to the byte. It uses nothing of the server's code but the
+// commands' form.
 //
-// What it cannot predict it learns and holds to: the fence of a grant is whatever the server says
-// first, if it fits in between the grants before and after. Where the contract leaves an order open
-// (what is due at the same instant, which of the keys that are idle for equally long makes room) it
-// looks at what the server did, and checks that this was one of the orders allowed.
+// Where the contract leaves an order open (what is due at the same instant, which of the keys that
+// are idle for equally long makes room) it follows every way that agrees with what the server did.
 #pragma once
 
 #include <cstddef>
@@ -18,6 +17,8 @@
 #include <utility>
 #include <vector>
 
+#include "locks/command.hpp"
+#include "naive_table.hpp"
 #include "random.hpp"
 #include "sight.hpp"
 
@@ -49,16 +50,17 @@ struct Salts {
 
 class Oracle {
  public:
-  explicit Oracle(const Rules& rules) : rules_(rules) {}
+  explicit Oracle(const Rules& rules)
+      : rules_(rules), options_{rules.max_locks, rules.max_waiters, rules.max_claims} {}
 
   // --- What happens to the server besides steps ---
 
-  /// It starts, with nothing but what it may grant: `fences` new ones.
-  void started(Time now, std::uint64_t fences, const Salts& salts);
+  /// It starts, with nothing but the fences that it may grant, from `first` up to `end`. Throws
+  /// Violation if one of them may have been granted before.
+  void started(Time now, std::uint64_t first, std::uint64_t end, const Salts& salts);
   /// Its connections and all that was held are gone.
   void crashed();
-  void fences_reserved(std::uint64_t count) { fences_left_ += count; }
-  void connected(ConnectionId id) { streams_[id]; }
+  void connected(ConnectionId id);
   void received(ConnectionId id, std::string_view bytes) { streams_.at(id).unread += bytes; }
 
   // --- Steps: what happened at the server's time `now`, and what was to be seen after it. Each
@@ -77,6 +79,8 @@ class Oracle {
   void time_passed(Time now, const Sight& sight);
   /// The regular work was done. `reading` is the clock as it was read, which may have stepped back.
   void ticked(Time reading, const Sight& sight);
+  /// A reservation has succeeded: fences up to `end` may be granted.
+  void fences_reserved(Time now, std::uint64_t end, const Sight& sight);
   void drained(Time now, const Sight& sight);
 
   // --- Looking ---
@@ -88,42 +92,11 @@ class Oracle {
   [[nodiscard]] Time next_deadline() const;
   /// A deadline, of any grant, wait or idle key, or `kNever`.
   [[nodiscard]] Time some_deadline(Random& random) const;
-  [[nodiscard]] std::uint64_t fences_left() const { return fences_left_; }
-  /// Whether not everybody who waits could be granted a fence, so that who is depends on an order.
-  [[nodiscard]] bool fences_scarce() const;
-  /// Whether something that the connection waits for may be granted or over at the same instant, up
-  /// to `now`.
-  [[nodiscard]] bool may_get_either(ConnectionId id, Time now) const;
-  [[nodiscard]] std::size_t claim_count() const { return claim_count_; }
+  [[nodiscard]] std::uint64_t fences_left() const { return models_.front().fences_left(); }
+  [[nodiscard]] std::size_t claim_count() const { return models_.front().counts().claims; }
   [[nodiscard]] std::uint64_t grants() const { return grants_; }
 
  private:
-  struct Claim {
-    ConnectionId owner = 0;
-    std::uint64_t salt = 0;
-    std::int64_t lease = 0;
-    Time deadline = kNever;  ///< of the lease if held, of the wait if blocked
-    bool phase_one = false;
-    bool blocked = false;
-    int told = 0;                          ///< how many replies have told its token
-    std::optional<std::uint64_t> fence{};  ///< once known
-    std::uint64_t granted_in = 0;          ///< the step
-    std::uint64_t grant_number = 0;
-    Time granted_at{0};
-  };
-  struct Spent {
-    ConnectionId owner = 0;
-    std::string why;
-  };
-  struct Key {
-    std::uint32_t limit = 1;
-    std::vector<Claim> holders{};  ///< in the order of their grants
-    std::vector<Claim> queue{};
-    std::vector<Spent> spent{};  ///< phase-1 states that ended before `w` came
-    Time idle_since{0};
-  };
-  using Name = std::pair<bool, std::string>;  ///< is it a semaphore, and the key
-  using Keys = std::map<Name, Key>;
   struct Stream {
     std::string unread;
     bool blocked = false;
@@ -134,60 +107,35 @@ class Oracle {
     std::size_t size = 0;
     bool too_long = false;
   };
-  struct Grant {
-    std::uint64_t step = 0;
-    std::uint64_t number = 0;
-    Name key;
+  /// What a step is to the table, and how its answer is said.
+  struct Step {
+    Time now{0};
+    std::vector<locks::Command> commands{};  ///< before time passes
+    ConnectionId caller = 0;                 ///< is answered, unless it is 0
+    std::string refusal{};                   ///< the reply, without asking the table
+    ConnectionId leaving = 0;  ///< gets no reply any more, whatever becomes of its wait
   };
+  using Model = locks::NaiveTable;
 
   [[nodiscard]] static std::optional<Frame> read(const Stream& stream);
-  void begin(Time now, const Sight& sight);
-  void advance();
-  void end_at(Keys::value_type& entry, Time deadline);
-  void finish(const Sight& sight);
-  void compare_keys(const Sight& sight) const;
-
-  void carry_out(ConnectionId id, const std::vector<std::string>& lines);
-  void acquire(ConnectionId id, const Name& name, std::uint32_t limit, std::int64_t lease,
-               std::optional<std::int64_t> timeout);
-  void wait(ConnectionId id, const Name& name, std::int64_t timeout);
-  void release(ConnectionId id, const Name& name, std::string_view token);
-  void renew(ConnectionId id, const Name& name, std::string_view token, std::int64_t lease);
-  [[nodiscard]] bool full_of_claims() const;
-  [[nodiscard]] bool make_room();
-
-  void leave(ConnectionId id, std::string_view unsent, bool release_all);
-  void serve(Keys::value_type& entry, Time due = Time{0});
-  [[nodiscard]] bool gets_fence(const Keys::value_type& entry) const;
-  void grant(Keys::value_type& entry, Claim claim);
-  void drop_spent(Key& key, std::size_t at);
-  static std::vector<Claim>::iterator holder_of(Key& key, std::string_view token);
-
-  [[nodiscard]] const std::string* heard(ConnectionId id) const;
-  void expect(ConnectionId id, std::string_view reply);
-  void expect_grant(ConnectionId id, std::string_view word, const Name& name, Claim& claim);
-  void learn(const Name& name, Claim& claim, std::uint64_t fence);
+  [[nodiscard]] std::optional<locks::Command> parse(ConnectionId id,
+                                                    const std::vector<std::string>& lines);
+  [[nodiscard]] locks::CloseOwner close(ConnectionId id, std::string_view unsent, bool release_all);
+  void judge(const Step& step, const Sight& sight);
+  [[nodiscard]] static std::vector<Said> replies(const Step& step, const locks::Answer& answer,
+                                                 const std::vector<locks::Effect>& effects);
 
   const Rules rules_;
+  const locks::TableOptions options_;
   Salts salts_;
   std::uint64_t salts_drawn_ = 0;
   Time now_{0};
   Time last_collection_{0};
-  std::uint64_t fences_left_ = 0;
-  bool draining_ = false;
-  Keys keys_;
+  std::vector<Model> models_{Model(options_)};  ///< all that agree with what was seen
   std::map<ConnectionId, Stream> streams_;
-  std::map<std::uint64_t, Grant> fences_;  ///< all that are known, those of earlier runs too
+  std::vector<std::uint64_t> undelivered_;  ///< that the latest `close` points to
+  std::uint64_t next_fence_ = 0;            ///< not to be granted before, in any run
   std::uint64_t grants_ = 0;
-  std::size_t claim_count_ = 0;
-
-  // Of the current step.
-  std::uint64_t step_ = 0;
-  const Sight* sight_ = nullptr;
-  std::map<ConnectionId, const std::string*> unheard_;  ///< replies that nothing has explained yet
-  ConnectionId leaving_ = 0;  ///< hears nothing any more, whatever becomes of its wait
-  bool scarce_ = false;
-  bool refused_for_fences_ = false;
 };
 
 }  // namespace dflockd::simulation

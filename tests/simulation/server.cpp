@@ -51,26 +51,16 @@ void Server::reserved(const fencing::FenceReserver::Result& result) {
 }
 
 void Server::look(Sight& sight) {
-  sight.key_count = 0;
+  sight.keys.clear();
   visit_keys(0, SIZE_MAX, [&](const locks::KeyInfo& info) {
-    if (sight.key_count == sight.keys.size()) sight.keys.emplace_back();
-    KeySight& key = sight.keys[sight.key_count++];
-    key.semaphore = info.key.kind == locks::Kind::kSemaphore;
-    key.name = info.key.name;
-    key.limit = info.limit;
-    key.holders = info.holders;
-    key.waiters = info.waiters;
-    key.owner = info.holders > 0 ? this->info(info.owner).connection_id : 0;
-    key.held = info.held;
-    key.lease_left = info.lease_left;
-    key.idle = info.idle;
+    locks::KeyInfo& key = sight.keys.emplace_back(info);
+    const ConnectionId holder = info.holders > 0 ? this->info(info.owner).connection_id : 0;
+    key.owner = {.index = static_cast<std::uint32_t>(holder), .generation = 0};
   });
-  const locks::TableCounts& counted = counts();
-  sight.counted_keys = counted.keys;
-  sight.locks_held = counted.locks_held;
-  sight.semaphore_holders = counted.semaphore_holders;
-  sight.lock_waiters = counted.lock_waiters;
-  sight.semaphore_waiters = counted.semaphore_waiters;
+  std::ranges::sort(sight.keys, {}, [](const locks::KeyInfo& key) {
+    return std::pair(key.key.kind, key.key.name);
+  });
+  sight.counts = counts();
   sight.next_deadline = table().next_deadline();
   sight.said.swap(said);  // last: what is due was ended only now
   said.clear();

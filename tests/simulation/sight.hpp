@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "locks/types.hpp"
+
 namespace dflockd::simulation {
 
 using Time = std::chrono::nanoseconds;
@@ -18,30 +20,14 @@ inline constexpr Time kNever = Time::max();
 struct Said {
   ConnectionId to = 0;
   std::string line;
-};
 
-/// A key as `stats` shows it.
-struct KeySight {
-  bool semaphore = false;
-  std::string name;
-  std::uint32_t limit = 0;
-  std::uint32_t holders = 0;
-  std::uint32_t waiters = 0;
-  ConnectionId owner = 0;  ///< of the oldest grant
-  Time held{0};
-  Time lease_left{0};
-  Time idle{0};
+  friend bool operator==(const Said&, const Said&) = default;
 };
 
 struct Sight {
-  std::vector<Said> said;      ///< during the step
-  std::vector<KeySight> keys;  ///< the first `key_count`
-  std::size_t key_count = 0;
-  std::size_t locks_held = 0;
-  std::size_t semaphore_holders = 0;
-  std::size_t lock_waiters = 0;
-  std::size_t semaphore_waiters = 0;
-  std::size_t counted_keys = 0;
+  std::vector<Said> said;            ///< during the step
+  std::vector<locks::KeyInfo> keys;  ///< by kind and name; their owners' indexes are connections
+  locks::TableCounts counts;
   Time next_deadline{0};
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <ranges>
 #include <utility>
 
 namespace dflockd::simulation {
@@ -245,7 +246,6 @@ void World::happen(const Event& event) {
       return;
     case What::kTick:
       if (server_ != nullptr) {
-        settle();
         take_step(
             "tick", 0, [&] { server_->tick(); }, [&] { oracle_.ticked(reading(), sight_); });
         if (has_fence_file_ && oracle_.fences_left() < kFewFences && !server_->wants_fences() &&
@@ -267,7 +267,6 @@ void World::happen(const Event& event) {
       return plan(time_ + 10 * pace_ + span(80 * pace_), What::kCrash);
     case What::kDrain:
       if (server_ == nullptr) return;
-      settle();
       most_steps_ = std::min(most_steps_, totals_.steps + 200);  // not much happens any more
       return take_step(
           "drain", 0, [&] { server_->start_draining(); },
@@ -384,7 +383,6 @@ void World::notice(ConnectionId id, Link& link) {
 
 void World::call_off(ConnectionId id, Link& link) {
   if (!link.server_side->blocked()) return;
-  settle();
   take_step(
       "call off", id, [&] { link.server_side->cancel_wait(); },
       [&] { oracle_.wait_cancelled(reading(), id, sight_); });
@@ -438,7 +436,7 @@ void World::start_server() {
                                                    .fences_end = fences_end,
                                                    .reserves = has_fence_file_,
                                                    .salt_stream = salts.stream});
-  oracle_.started(reading(), fences_end - first, salts);
+  oracle_.started(reading(), first, fences_end, salts);
   reserving_ = false;
   no_reservation_before_ = Time{0};
   late_for_ = Time{0};
@@ -473,9 +471,7 @@ void World::crash() {
 
 void World::reserve() {
   if (crashes_ && random_.one_in(100)) disk_.die_after(random_.between(1, 3));
-  const std::uint64_t before = file_->range().end;
   const std::error_code error = file_->reserve(random_.between(1, fence_step_));
-  reserved_fences_ = file_->range().end - before;
   reservation_ = {.error = error, .end = file_->range().end};
   if (disk_.died()) return crash();
   disk_.die_after(UINT64_MAX);
@@ -483,7 +479,6 @@ void World::reserve() {
 }
 
 void World::reserved() {
-  settle();
   reserving_ = false;
   take_step(
       "reserved", 0,
@@ -492,8 +487,8 @@ void World::reserved() {
         server_->reserved(reservation_);
       },
       [&] {
-        if (!reservation_.error) oracle_.fences_reserved(reserved_fences_);
-        oracle_.time_passed(reading(), sight_);
+        if (reservation_.error) return oracle_.time_passed(reading(), sight_);
+        oracle_.fences_reserved(reading(), reservation_.end, sight_);
       });
 }
 
@@ -536,7 +531,6 @@ void World::go_on(ConnectionId id) {
       throw Violation("connection " + std::to_string(id) +
                       ": expected nothing, but a request was carried out");
     }
-    settle();
     auto progress = Connection::Progress::kNothing;
     if (trace_ != nullptr) tell("from", id);
     take_step(
@@ -563,9 +557,6 @@ void World::go_on(ConnectionId id) {
 }
 
 void World::end(ConnectionId id) {
-  settle();
-  // Which of the two it was it will not tell.
-  if (oracle_.may_get_either(id, reading())) expire();
   Link& link = links_.at(id);
   const bool release_all = random_.one_in(20);
   const std::string unsent = link.server_side->unsent;
@@ -580,12 +571,6 @@ void World::end(ConnectionId id) {
 void World::expire() {
   take_step(
       "timer", 0, [&] { server_->fire(); }, [&] { oracle_.time_passed(reading(), sight_); });
-}
-
-/// Where who is granted the last fences depends on the order of what is due, nothing else shall
-/// happen in the same step.
-void World::settle() {
-  if (oracle_.fences_scarce() && oracle_.next_deadline() <= reading()) expire();
 }
 
 /// Goes on with those connections that were blocked.
@@ -694,11 +679,10 @@ void World::tell(const char* what, std::uint64_t who) {
   } else {
     for (const Said& said : sight_.said)
       line += "  " + std::to_string(said.to) + "<" + shown(said.line);
-    for (std::size_t at = 0; at < std::min<std::size_t>(sight_.key_count, 8); ++at) {
-      const KeySight& key = sight_.keys[at];
-      line += "  " + std::string(key.semaphore ? "s:" : "") + shown(key.name).substr(0, 12) + "=" +
-              std::to_string(key.holders) + "/" + std::to_string(key.limit) + "+" +
-              std::to_string(key.waiters);
+    for (const locks::KeyInfo& key : sight_.keys | std::views::take(8)) {
+      line += "  " + std::string(key.key.kind == locks::Kind::kSemaphore ? "s:" : "") +
+              shown(key.key.name).substr(0, 12) + "=" + std::to_string(key.holders) + "/" +
+              std::to_string(key.limit) + "+" + std::to_string(key.waiters);
     }
   }
   std::fprintf(trace_, "%s\n", line.c_str());

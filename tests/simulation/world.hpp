@@ -132,7 +132,6 @@ class World {
   void go_on(ConnectionId id);
   void end(ConnectionId id);
   void expire();
-  void settle();
   void serve_woken();
   template <class Act, class Judge>
   void take_step(const char* what, std::uint64_t who, Act act, Judge judge);
@@ -179,7 +178,6 @@ class World {
   std::uint64_t run_ = 0;  ///< of the server
   bool reserving_ = false;
   fencing::FenceReserver::Result reservation_;
-  std::uint64_t reserved_fences_ = 0;  ///< by that
   Time no_reservation_before_{0};
   unsigned failed_starts_ = 0;
   std::uint64_t cut_starts_ = 0;  ///< how many of the next starts are cut off
