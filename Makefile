@@ -52,7 +52,7 @@ tsan: ## run the client library's tests under ThreadSanitizer
 
 # What ran before is forgotten. Whether the tests pass in time is for `make test` to say: here, where
 # all is slower, each may have a second try.
-coverage: ## run every test and tell which lines ran: build/coverage/html/index.html
+coverage: ## run every test and show which lines ran: build/coverage/html/index.html
 	@$(DEPS) coverage
 	@cmake --preset coverage
 	@cmake --build --preset coverage

@@ -73,7 +73,7 @@ std::uint64_t raise_descriptor_limit() {
   return ::setrlimit(RLIMIT_NOFILE, &raised) == 0 ? raised.rlim_cur : limit.rlim_cur;
 }
 
-/// Whoever has started the process may have blocked or ignored signals, which is inherited.
+/// The process that started this one may have blocked or ignored signals, which is inherited.
 void take_signals_back() {
   for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
     static_cast<void>(std::signal(signal, SIG_DFL));
@@ -115,7 +115,7 @@ reactor::FenceSource open_fences(const config::Config& config) {
   return {.first = range.first, .end = range.end, .reserver = start_reserver(std::move(file))};
 }
 
-/// False if the server cannot run, which has been told then.
+/// False if the server cannot run; the reason has been logged.
 bool start_logging(const config::Loaded& loaded) {
   const bool json = loaded.config.log_format == config::LogFormat::kJson;
   const logging::Format format = json ? logging::Format::kJson : logging::Format::kText;
@@ -270,7 +270,7 @@ int serve(const config::Config& config, std::uint64_t descriptors,
   warn_of_descriptors(config, descriptors, server.http() != nullptr);
   warn_beyond_loopback(config, credentials.authenticator.required(), server);
   const int status = server.run();
-  // A disk that hangs must not keep what has been told to end. The file stands it, as a crash.
+  // A hanging disk must not keep the process from ending. The file survives that like a crash.
   if (service.waits_for_disk()) leave(status);
   return status;
 }

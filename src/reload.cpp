@@ -132,7 +132,7 @@ void Reloader::reload_or_throw() {
     logging::error("reload_failed", {{"error", text.substr(0, text.find('\n'))}});
     return;
   }
-  auto& [config, warnings, told] = std::get<config::Loaded>(result);
+  auto& [config, warnings, reported] = std::get<config::Loaded>(result);
   if (const std::string_view reason = needs_restart(credentials_, fresh); !reason.empty()) {
     logging::error("reload_failed", {{"error", reason}});
     return;

@@ -10,13 +10,13 @@
 namespace dflockd {
 
 /// A check for `config::load` that loads what the configuration names into `credentials`: so a
-/// file that cannot be used is told as any other bad value, before anything has started. For
+/// file that cannot be used is reported like any other bad value, before anything has started. For
 /// `Purpose::kCheckConfig` it looks at the fence state file too.
 [[nodiscard]] config::Check check_into(reactor::Credentials& credentials);
 
 void set_log_level(const config::Config& config);
 
-/// Tells in the log which certificate is shown, and until when it is valid.
+/// Logs which certificate is shown, and until when it is valid.
 void log_certificate(const net::CertificateInfo& certificate);
 
 class Reloader {

@@ -26,10 +26,10 @@ namespace dflockd {
 ///
 /// **What `held` means.** The lease is counted from before the request was sent that the server
 /// granted or renewed it for, on a clock that goes on while the machine sleeps, less a thousandth
-/// for clocks that drift. So `held` is false before the server lets go, whether the network, the
-/// server or this process stands still. It is also false once the connection has ended, since the
-/// server then takes the grant back; see `LockOptions::auto_release_on_disconnect`. What a program
-/// does after it asked `held` can still come too late: let storage compare `fence`.
+/// for clocks that drift. So `held` is false before the server releases the lock, whether the
+/// network, the server or this process stalls. It is also false once the connection has ended,
+/// since the server then takes the grant back; see `LockOptions::auto_release_on_disconnect`. What
+/// a program does after it asked `held` can still come too late: let storage compare `fence`.
 ///
 /// **Being in use.** A lock is in use from the call that acquires it until `release`, even if it is
 /// lost in between. `acquire` by another thread waits for that; by the thread that lost it, it

@@ -17,7 +17,8 @@ struct DFLOCKD_API Grant {
   std::chrono::seconds lease_ttl{0};
 
   /// The token's first half as a number: it grows with every grant of the server, so storage that
-  /// remembers the largest it has seen can refuse who was overtaken. 0 without a token.
+  /// remembers the largest it has seen can refuse a holder that has lost its lock. 0 without a
+  /// token.
   [[nodiscard]] std::uint64_t fence() const noexcept;
 };
 

@@ -16,7 +16,7 @@
 
 namespace dflockd {
 
-/// A named lock; `Contender` tells what it can do. It also is the standard's TimedLockable, for
+/// A named lock; see `Contender` for what it can do. It also is the standard's TimedLockable, for
 /// `std::lock_guard`, `std::unique_lock` and `std::scoped_lock`. There is no re-entrancy: who locks
 /// what it holds waits for itself.
 class DFLOCKD_API Lock : public Contender {

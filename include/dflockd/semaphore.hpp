@@ -15,7 +15,7 @@
 
 namespace dflockd {
 
-/// A slot of a named semaphore; `Contender` tells what it can do. One object holds at most one
+/// A slot of a named semaphore; see `Contender` for what it can do. One object holds at most one
 /// slot. A limit other than the one that the key has at the server is `errc::limit_mismatch`.
 class DFLOCKD_API Semaphore : public Contender {
  public:

@@ -93,7 +93,7 @@ std::string function_name(const Program& program) {
   return name;
 }
 
-/// Finds the subcommand, and leaves the command behind the two dashes to its own completion.
+/// Finds the subcommand, and leaves the command after the two dashes to its own completion.
 std::string bash_subcommand(const Program& program) {
   if (program.subcommands.empty()) return "";
   return "  local subcommand= word i\n"
@@ -199,7 +199,7 @@ std::string zsh_subcommands(const Program& program) {
   '*::argument:->argument'
 
 [[ $state == argument ]] || return
-# What stands behind the two dashes of lock and semaphore is a command, with completions of its own.
+# After the two dashes of lock and semaphore comes a command, with completions of its own.
 local -i dashes=${words[(i)--]}
 if [[ $words[1] == (lock|semaphore) ]] && (( dashes < CURRENT )); then
   shift dashes words
@@ -249,7 +249,7 @@ function __dflockctl_uses
 end
 
 function __dflockctl_command
-    # What stands behind the two dashes is a command, with completions of its own.
+    # After the two dashes comes a command, with completions of its own.
     set -l words (commandline -opc)
     set -l dashes (contains -i -- -- $words)
     and complete -C (string join ' ' -- (string escape -- $words[(math $dashes + 1)..-1]) (commandline -ct))

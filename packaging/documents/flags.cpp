@@ -14,7 +14,7 @@
 namespace dflockd::documents {
 namespace {
 
-/// The bounds that a value's kind sets and `help` does not tell.
+/// The bounds that a value's kind sets and `help` does not name.
 struct Bounds {
   static std::string of(std::uint64_t least, std::uint64_t most, std::uint64_t unbounded) {
     if (most < unbounded) {

@@ -11,16 +11,16 @@ struct Flag {
   char letter = '\0';
   std::string negation;  ///< "no-name", without dashes; empty without one
   std::string group;
-  std::string help;                ///< a phrase
-  std::string details;             ///< sentences, with `literals`; may be empty
-  std::string value;               ///< stands for the value: "FILE", "text|json"; empty without one
-  bool value_is_optional = false;  ///< it then stands behind "="
+  std::string help;     ///< a phrase
+  std::string details;  ///< sentences, with `literals`; may be empty
+  std::string value;    ///< placeholder of the value: "FILE", "text|json"; empty without one
+  bool value_is_optional = false;  ///< then only after "="
   bool may_repeat = false;
   std::string environment;
   std::string default_value;
   std::string toml_default;           ///< as the file has it; empty if the file must not name it
   bool is_shorthand = false;          ///< only says something about another flag
-  std::vector<std::string> excludes;  ///< names of flags that must not stand beside it
+  std::vector<std::string> excludes;  ///< names of flags that it excludes
 
   /// Whether the program only answers it and exits.
   [[nodiscard]] bool ends_the_line() const { return name == "help" || name == "version"; }

@@ -68,7 +68,7 @@ void skip_byte_order_mark(const std::string& path, WipedBytes& bytes) {
 }  // namespace
 
 SmallFile read_small_file(const std::string& path, Pipes pipes) {
-  // Without O_NONBLOCK, a FIFO that nobody writes to would be waited for here.
+  // Without O_NONBLOCK, this would wait for a FIFO without a writer.
   const Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
   struct stat status {};
   if (!descriptor.is_open() || ::fstat(descriptor.get(), &status) != 0) refuse(path, errno);

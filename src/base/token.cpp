@@ -7,7 +7,7 @@ namespace {
 
 constexpr std::string_view kWhiteSpace = " \t\n\v\f\r";
 
-/// Why trimmed text is no token, in words that go behind the file's name; nullptr if it is one.
+/// Why trimmed text is no token, in words that follow the file's name; nullptr if it is one.
 const char* why_no_token(std::string_view text) {
   if (text.empty()) return "it holds no token";
   if (text.find('\n') != std::string_view::npos) return "it holds more than one line";

@@ -1,4 +1,4 @@
-// The shared secret that clients authenticate with, and the file that it stands in: for the server
+// The shared secret that clients authenticate with, and the file that holds it: for the server
 // and for those who ask it.
 #pragma once
 

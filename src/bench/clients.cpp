@@ -86,7 +86,7 @@ void LockClient<Stream>::close() {
   connection_.close();
 }
 
-/// Tells the server that the session is over, or it would stay for a while with what it was
+/// Ends the session, or it would stay for a while with what it was
 /// granted. The answer is of no interest. The session of a client that still waits in a queue is
 /// not heard of again, and goes when it has been idle for long enough.
 template <class Stream>

@@ -85,7 +85,7 @@ class LockClient final : public Client {
   Connection<Stream> connection_;
   net::Timer hold_timer_;
 
-  std::string keys_;      ///< the keys of all slots, one behind the other
+  std::string keys_;      ///< the keys of all slots, one after the other
   std::string acquires_;  ///< the acquires of all slots; all are of the same size
   std::string releases_;  ///< the releases of what this batch was granted
 

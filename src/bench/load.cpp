@@ -28,7 +28,7 @@ void raise_descriptor_limit() {
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
   limit.rlim_cur = limit.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &limit);  // without it, connecting tells what went wrong
+  setrlimit(RLIMIT_NOFILE, &limit);  // if it fails, connecting will say what is wrong
 }
 
 }  // namespace
@@ -123,7 +123,7 @@ void Load::start() {
     signals_.add(signal);
     sigaddset(&caught, signal);
   }
-  ::pthread_sigmask(SIG_UNBLOCK, &caught, nullptr);  // whoever started this may have blocked them
+  ::pthread_sigmask(SIG_UNBLOCK, &caught, nullptr);  // they may have been blocked at the start
   signals_.async_wait([this](std::error_code error, int) {
     if (!error) interrupt();
   });

@@ -1,4 +1,4 @@
-// dflockd-bench: puts a lock server under load and tells how it did.
+// dflockd-bench: puts a lock server under load and reports how it did.
 
 #include <exception>
 #include <iostream>

@@ -19,7 +19,7 @@ namespace dflockd::bench {
 using Clock = std::chrono::steady_clock;
 using TimePoint = Clock::time_point;
 
-/// A reply as it may stand in a terminal or in JSON: cut short, control and other bytes in hex.
+/// A reply for a terminal or JSON: cut short, control and other bytes in hex.
 [[nodiscard]] std::string printable(std::string_view reply);
 
 /// What a TLS handshake agreed on, in OpenSSL's words: "TLSv1.3", "TLS_AES_128_GCM_SHA256".

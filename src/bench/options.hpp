@@ -53,7 +53,7 @@ struct Options {
   std::optional<std::uint64_t> count;                            ///< cycles of all connections
 
   std::optional<pid_t> server_pid;
-  bool busy_poll = false;  ///< never sleep, so that nobody has to wake the generator up
+  bool busy_poll = false;  ///< never sleep, so that the server never has to wake the generator
   bool json = false;
   bool quiet = false;
 };

@@ -61,7 +61,7 @@ class Wire {
 
   // A request is its prefix, the key and its suffix; the token of a release comes in between the
   // last two for dflockd. A grant with a token is what comes before it, the token, what comes
-  // behind it, digits, and an end.
+  // after it, digits, and an end.
   std::string acquire_prefix_;
   std::string acquire_suffix_;
   std::string release_prefix_;

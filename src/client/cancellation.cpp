@@ -18,7 +18,8 @@ base::Descriptor make_descriptor() {
   return descriptor;
 }
 
-/// What a thread keeps for its calls. Static objects are destroyed when it is gone: `over` tells.
+/// What a thread keeps for its calls. `over` says that it is destroyed already, which static
+/// objects outlive.
 thread_local bool over = false;
 struct Kept {
   ~Kept() { over = true; }

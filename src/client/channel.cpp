@@ -27,8 +27,8 @@ std::int64_t modified(const std::string& file) {
   return status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec;
 }
 
-/// The context for `options`: one for all channels that are alongside, since the authorities of a
-/// system take a megabyte. Files that have changed make another.
+/// The context for `options`, shared by all channels with the same, since a system's authorities
+/// take a megabyte. Files that have changed make another.
 std::shared_ptr<SSL_CTX> shared_context(const TlsOptions& options, const std::string& host) {
   using Key = std::tuple<std::string, std::string, std::string, std::string, std::int64_t,
                          std::int64_t, std::int64_t>;
@@ -86,7 +86,7 @@ void Channel::shake_hands(const TlsOptions& options, const std::string& host,
     const int error = SSL_get_error(tls_.get(), result);
     const bool failed = result != 1 && error != SSL_ERROR_WANT_READ;
     const std::string reason = failed ? tls_reason(tls_.get()) : "";
-    flush(limits);  // after a failure, the alert that tells the server
+    flush(limits);  // after a failure, the alert for the server
     if (failed) throw Failure(errc::tls, reason);
     if (result == 1) return;
     std::array<char, 4096> bytes{};
@@ -140,7 +140,7 @@ std::string_view Channel::abandon(const Limits& limits) noexcept {
     ::shutdown(socket_.get(), SHUT_WR);
     return read_line(limits, detail::kLongestAnswer);
   } catch (const std::exception&) {
-    return {};  // no answer, and that is one
+    return {};
   }
 }
 
@@ -169,7 +169,7 @@ void Channel::send_bytes(std::string_view bytes, const Limits& limits) {
 void Channel::flush(const Limits& limits) {
   char* bytes = nullptr;
   const long size = BIO_get_mem_data(outgoing_, &bytes);
-  // Emptied also if it cannot be sent: what the server said before it hung up is still read.
+  // Emptied even if it cannot be sent: what the server said before it hung up is still read.
   const auto empty = [](BIO* bio) { BIO_reset(bio); };
   const std::unique_ptr<BIO, decltype(empty)> emptied(outgoing_, empty);
   if (size > 0) send_bytes({bytes, static_cast<std::size_t>(size)}, limits);

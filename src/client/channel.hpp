@@ -26,7 +26,7 @@ class Channel {
 
   /// Sends `request` and returns the line that answers it, without its line end; it lives until the
   /// next call. Throws `Failure`: `errc::connection`, `tls`, `timeout`, `canceled`, `protocol` (a
-  /// line longer than `longest`). The channel is of no use then, but for `abandon`.
+  /// line longer than `longest`). Only `abandon` may be called then.
   std::string_view call(std::string_view request, const Limits& limits,
                         std::size_t longest = detail::kLongestAnswer);
 
@@ -34,8 +34,8 @@ class Channel {
   /// `errc::connection`, or `tls` if it has refused the handshake. Never waits.
   void expect_quiet();
 
-  /// Tells the server that nobody waits for the answer any more, and returns the line that it had
-  /// sent already, or nothing. Never throws; gives up when `limits` say so.
+  /// Gives up waiting for the answer, which the server notices, and returns the line that it had
+  /// sent already, or nothing. Never throws; ends when `limits` say so.
   std::string_view abandon(const Limits& limits) noexcept;
 
   /// The socket.

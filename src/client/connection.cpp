@@ -23,9 +23,9 @@ using std::chrono::seconds;
 
 namespace {
 
-/// How long a call that was stopped goes on, to learn what it may have been granted.
+/// How long a stopped call goes on, to learn what it may have been granted.
 constexpr milliseconds kFarewell{500};
-/// As long as the line that `stats` answers may be.
+/// The longest line that may answer `stats`.
 constexpr std::size_t kLongestStats = std::size_t{1} << 30U;
 
 }  // namespace
@@ -42,7 +42,7 @@ class Connection::Impl {
   }
 
   /// Sends `request` and passes the line that answers it to `read`, which returns whether it was
-  /// what it should be. A line that was not expected, or none, closes the connection.
+  /// expected. An unexpected line, or none, closes the connection.
   template <class Read>
   auto ask(const std::string& request, seconds timeout, const std::stop_token& stop,
            std::size_t longest, const Read& read) {
@@ -119,7 +119,7 @@ class Connection::Impl {
             {.deadline = client::later(Clock::now(), timeout), .cancellation = nullptr}};
   }
 
-  /// Whether the server said no, and the connection goes on.
+  /// Whether the server refused, and the connection goes on.
   static bool is_refusal(errc code) {
     switch (code) {
       case errc::protocol:

@@ -23,13 +23,13 @@ namespace {
 
 /// How long a call that was stopped goes on, to give back what it may have been granted.
 constexpr milliseconds kFarewell{500};
-/// A connection that nothing was said on for so long is looked at before it is used: the server may
-/// have closed it.
+/// A connection that was idle for this long is checked before it is used: the server may have
+/// closed it.
 constexpr milliseconds kQuiet{1'000};
 /// How much longer than asked for a call may wait.
 constexpr milliseconds kUnnoticed{20};
-/// A grant that was waited for longer than this part of its lease is renewed before it is believed:
-/// nobody knows when in that time the lease began.
+/// A grant that was waited for longer than this part of its lease is renewed before it counts: the
+/// lease began at an unknown moment of the wait.
 constexpr int kBelievedPart = 10;
 
 ConnectionOptions connection_options(const LockOptions& options, const client::Endpoint& endpoint) {
@@ -57,7 +57,7 @@ LockOptions checked(LockOptions options, int limit) {
   return options;
 }
 
-/// Whether the server has neither closed an idle channel nor said anything unasked on it.
+/// Whether an idle channel is still open and the server has sent nothing unasked.
 bool is_quiet(Channel& channel) noexcept {
   try {
     channel.expect_quiet();
@@ -67,7 +67,7 @@ bool is_quiet(Channel& channel) noexcept {
   }
 }
 
-/// The failure that a refusal is.
+/// The failure that stands for a refusal.
 Failure refusal(std::error_code error, std::string_view line) {
   const auto code = static_cast<errc>(error.value());
   if (code != errc::protocol) return {code, error.message()};
@@ -81,9 +81,8 @@ Failure refusal(std::error_code error, std::string_view line) {
 /// The right to use the channel and to change what is held. It ends with the object.
 class Contender::Impl::Turn {
  public:
-  /// Waits until no other call is under way, and for contending also until nothing is in use, but
-  /// for what this thread has lost; not longer than until `deadline`. Throws `Failure`
-  /// (`errc::canceled`).
+  /// Waits until no other call is under way and, for contending, nothing is in use except what this
+  /// thread has lost; until `deadline` at most. Throws `Failure` (`errc::canceled`).
   Turn(Impl& impl, const std::stop_token& stop, Clock::time_point deadline, For purpose)
       : impl_(impl), callback_(stop, Raise{cancellation_}) {
     if (!impl.is_ours()) {
@@ -105,7 +104,7 @@ class Contender::Impl::Turn {
     } else {
       impl_.changed_.wait_until(lock, stop, deadline, is_over);
     }
-    // Who lets go does so also when a stop was requested before: it only waits for nothing.
+    // A release goes on after a stop request; it only waits for nothing.
     const bool goes_on = purpose == For::kReleasing && is_free();
     if (is_closed() || (stop.stop_requested() && !goes_on)) {
       throw Failure(errc::canceled, "canceled");
@@ -161,7 +160,7 @@ bool Contender::Impl::acquire(milliseconds timeout, const std::stop_token& stop)
   refuse_in_handler();
   Turn turn(*this, stop, deadline, For::kContending);
   if (!turn.is_taken()) return false;
-  // Whole seconds stay whole unless there was a turn to wait for: the server then keeps the time.
+  // Whole seconds stay whole unless the turn had to be waited for: the server then keeps the time.
   const auto left = std::chrono::ceil<milliseconds>(deadline - Clock::now());
   const milliseconds rest = left + kUnnoticed >= timeout ? timeout : std::max(left, kUnnoticed);
   const auto server_timeout = std::chrono::ceil<seconds>(rest);
@@ -256,13 +255,13 @@ void Contender::Impl::keep(Grant grant, Clock::time_point begun) {
   user_ = std::this_thread::get_id();
 }
 
-/// Wakes up who waits for the turn: what is lost is free for who lost it.
+/// Wakes waiters: the thread that lost the lock may acquire it again.
 void Contender::Impl::note_loss() {
   const std::lock_guard guard(mutex_);
   changed_.notify_all();
 }
 
-/// Lets go of what was lost and never released.
+/// Forgets a grant that was lost and never released.
 void Contender::Impl::forget_lost() {
   std::shared_ptr<Renewal> lost;
   {
@@ -272,7 +271,7 @@ void Contender::Impl::forget_lost() {
   if (lost != nullptr) end_lost(lost);
 }
 
-/// All locks of the process would wait with it.
+/// A handler that waited would hold up all locks of the process.
 void Contender::Impl::refuse_in_handler() {
   if (Renewer::is_handler()) {
     throw Failure(errc::invalid_argument, "on_renew_error must not wait for a lock");
@@ -325,7 +324,7 @@ bool Contender::Impl::wait(milliseconds timeout, const std::stop_token& stop) {
   detail::append_wait(request, target(), server_timeout);
   {
     const std::lock_guard guard(mutex_);
-    enqueued_ = false;  // however the server answers, there is no place any more
+    enqueued_ = false;  // whatever the answer, the place is gone
   }
   if (!channel_) throw Failure(errc::connection, "the connection was lost, and the place with it");
   return wait_for_grant(turn, request, server_timeout,
@@ -335,7 +334,7 @@ bool Contender::Impl::wait(milliseconds timeout, const std::stop_token& stop) {
 
 void Contender::Impl::release(const std::stop_token& stop, For purpose) {
   if (!is_ours()) throw Failure(errc::not_held, "it was acquired before the process was forked");
-  // All locks of the process would wait with a handler, and what was lost is not what others use.
+  // A handler that waited would hold up all locks of the process; and what was lost is not in use.
   const bool is_handler = purpose == For::kReleasing && Renewer::is_handler();
   Turn turn(*this, stop, is_handler ? Clock::now() : Clock::time_point::max(), purpose);
   if (!turn.is_taken()) throw Failure(errc::not_held, "another thread is using it");
@@ -343,7 +342,7 @@ void Contender::Impl::release(const std::stop_token& stop, For purpose) {
   bool enqueued = false;
   {
     const std::lock_guard guard(mutex_);
-    if (is_handler && Renewer::is_handler_of(*reports_) && is_in_use_anew()) {
+    if (is_handler && Renewer::is_handler_of(*reports_) && is_in_use_again()) {
       throw Failure(errc::not_held, "it was lost, and is another thread's now");
     }
     renewal = std::exchange(renewal_, nullptr);
@@ -367,15 +366,14 @@ void Contender::Impl::release_grant(Turn& turn, const std::shared_ptr<Renewal>& 
   release_token(turn.until(response_deadline()), renewal->terms().grant.token);
 }
 
-/// Lets go of what was lost. The server may have renewed it all the same, and the answer came too
-/// late.
+/// Releases a lost grant: the server may have renewed it after all, with the answer too late.
 void Contender::Impl::end_lost(const std::shared_ptr<Renewal>& lost) {
   Renewer& renewer = Renewer::instance();
   renewer.end(lost);
   if (!lost->is_refused() && !Renewer::is_handler()) give_back(lost->terms().grant.token);
 }
 
-/// Over a new connection if the one that it came by was lost: the token owns the grant.
+/// Uses a new connection if the one of the grant was lost: the token owns the grant.
 void Contender::Impl::release_token(const Limits& limits, const std::string& token) {
   std::string request;
   detail::append_release(request, target(), token);
@@ -390,10 +388,9 @@ void Contender::Impl::release_token(const Limits& limits, const std::string& tok
   }
 }
 
-/// Without ending the connection, as a wait that is over at once; if it is granted, that is given
-/// back.
+/// Keeps the connection: waits with no timeout, and gives back the grant if there is one.
 void Contender::Impl::abandon_place(Turn& turn) {
-  if (!channel_) return;  // and the server knows
+  if (!channel_) return;  // the server has seen the end
   std::string request;
   detail::append_wait(request, target(), seconds(0));
   try {
@@ -402,7 +399,7 @@ void Contender::Impl::abandon_place(Turn& turn) {
     if (detail::read_grant(answer.line, grant)) return;
     release_token(turn.until(response_deadline()), grant->token);
   } catch (const Failure&) {
-    disconnect();  // that, too, gives up the place
+    disconnect();  // which gives up the place too
     throw;
   }
 }
@@ -412,7 +409,7 @@ void Contender::Impl::close() noexcept {
   {
     const std::lock_guard guard(mutex_);
     ++closings_;
-    ++closers_;  // nobody else gets a turn before this one has had its
+    ++closers_;  // no other call gets a turn before this one
     if (running_ != nullptr) running_->raise();
     changed_.notify_all();
   }
@@ -440,7 +437,7 @@ void Contender::Impl::close_in_child() noexcept {
   channel_.reset();
 }
 
-/// Sends `request` and returns what it was answered. If it fails, the channel is of no use.
+/// Sends `request` and returns the answer. After a failure the channel must not be used.
 Contender::Impl::Answer Contender::Impl::ask(const Limits& limits, const std::string& request,
                                              Again again) {
   const bool was_idle = channel_ && Clock::now() - last_used_ > kQuiet;
@@ -455,7 +452,7 @@ Contender::Impl::Answer Contender::Impl::ask(const Limits& limits, const std::st
     try {
       answer.line = channel_->call(request, limits);
       last_used_ = answer.asked;
-      // `error` is what the server says to who was silent for too long, too.
+      // `error` is also what the server sends to a client that was silent for too long.
       if (!reused || !was_idle || again == Again::kNo || answer.line != "error") return answer;
     } catch (const Failure& failure) {
       const bool ended = failure.code() == errc::connection || failure.code() == errc::tls;
@@ -466,7 +463,7 @@ Contender::Impl::Answer Contender::Impl::ask(const Limits& limits, const std::st
   }
 }
 
-/// In a time of its own, whatever the limit of the call that needs it.
+/// Has a limit of its own, apart from the limit of the call that needs it.
 void Contender::Impl::connect(const Limits& limits, milliseconds timeout) {
   Limits own = limits;
   own.deadline = client::later(Clock::now(), timeout);
@@ -488,8 +485,7 @@ void Contender::Impl::disconnect() noexcept {
   peer_.reset();
 }
 
-/// Nobody waits for the answer any more: leaves the queue, and gives back what was granted
-/// meanwhile.
+/// Abandons the request: leaves the queue, and gives back what was granted meanwhile.
 void Contender::Impl::give_up() noexcept {
   if (!channel_) return;
   const std::string_view line = channel_->abandon(
@@ -507,7 +503,7 @@ void Contender::Impl::give_back(const std::string& token) noexcept {
     if (!channel_) connect(limits, kFarewell);
     release_token(limits, token);
   } catch (const std::exception&) {
-    disconnect();  // then it ends with its connection or its lease
+    disconnect();  // the grant then ends with its connection or its lease
   }
 }
 

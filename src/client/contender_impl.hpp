@@ -1,4 +1,4 @@
-// What is behind `Contender`: one contender for one key at one server, over one channel.
+// What `Contender` is made of: one contender for one key at one server, over one channel.
 #pragma once
 
 #include <chrono>
@@ -25,8 +25,8 @@ namespace dflockd {
 
 /// What every function of `Contender` does, with failures thrown as `Failure`.
 ///
-/// Who has the turn (`busy_`) has the channel and may change the rest; `mutex_` is for the moments
-/// in which others look, and is never held while anything waits for the network.
+/// The call that has the turn (`busy_`) owns the channel and may change the rest. `mutex_` guards
+/// the moments in which other calls look; it is never held while a call waits for the network.
 class Contender::Impl {
  public:
   /// What a turn is wanted for.
@@ -63,19 +63,19 @@ class Contender::Impl {
 
  private:
   class Turn;
-  /// What a request was answered, and when it was asked: no later than a lease begins by it.
+  /// The answer to a request, and when it was sent: a lease that it grants begins no earlier.
   struct Answer {
     std::string_view line;
     client::Clock::time_point asked;
   };
-  /// Whether a request may be sent again over a new connection if one that had been idle turns out
-  /// to have ended.
+  /// Whether a request may be sent again over a new connection if an idle one turns out to have
+  /// ended.
   enum class Again : std::uint8_t { kYes, kNo };
 
   [[nodiscard]] detail::Target target() const { return {.key = options_.key, .limit = limit_}; }
   [[nodiscard]] bool is_in_use() const { return enqueued_ || renewal_ != nullptr; }
-  /// Whether what is in use came after what was lost.
-  [[nodiscard]] bool is_in_use_anew() const {
+  /// Whether something is in use that was not lost.
+  [[nodiscard]] bool is_in_use_again() const {
     return enqueued_ || (renewal_ != nullptr && !renewal_->is_lost(client::Clock::now()));
   }
   [[nodiscard]] bool was_lost_by(std::thread::id thread) const {
@@ -117,8 +117,8 @@ class Contender::Impl {
   bool busy_ = false;
   unsigned closings_ = 0;
   unsigned closers_ = 0;                      ///< calls of `close` under way
-  client::Cancellation* running_ = nullptr;   ///< of who has the turn
-  std::thread::id user_;                      ///< who acquired last
+  client::Cancellation* running_ = nullptr;   ///< of the call that has the turn
+  std::thread::id user_;                      ///< the thread that acquired last
   std::shared_ptr<client::Renewal> renewal_;  ///< while held, and once lost until it is released
   bool enqueued_ = false;                     ///< has a place in the queue
 

@@ -25,21 +25,20 @@ class Failure : public std::runtime_error {
   errc code_;
 };
 
-/// A failure of a system call: what `strerror` says of `error`.
+/// A failure of a system call, with the text of `strerror`.
 [[nodiscard]] Failure system_failure(errc code, int error);
 
 using base::in_quotes;
 
-/// An answer that was not expected, quoted; of a grant's only the first word, since a token is a
-/// secret.
+/// An unexpected answer, quoted; of a grant only the first word, since a token is a secret.
 [[nodiscard]] std::string quoted_answer(std::string_view line);
 
 /// The error for `failure` of what was tried (`acquire "key"`) at `server`.
 [[nodiscard]] Error to_error(const Failure& failure, std::string_view server,
                              std::string_view action);
 
-/// Runs `call` and makes an `Error` of its `Failure`, whose message says what was tried: `action`,
-/// such as "acquire", for `key`, unless that is empty.
+/// Runs `call` and turns its `Failure` into an `Error`, with `action`, such as "acquire", and
+/// `key`, unless it is empty, in the message.
 template <class Call>
 auto report_failure(std::string_view server, std::string_view action, std::string_view key,
                     const Call& call) {
@@ -52,7 +51,7 @@ auto report_failure(std::string_view server, std::string_view action, std::strin
   }
 }
 
-/// As `call`, with the code of what it throws in `error`.
+/// Runs `call` and stores the code of what it throws in `error`.
 template <class Call>
 auto report_code(std::error_code& error, const Call& call) noexcept -> decltype(call()) {
   error.clear();
@@ -66,7 +65,7 @@ auto report_code(std::error_code& error, const Call& call) noexcept -> decltype(
   return decltype(call())();
 }
 
-/// As `report_code` for what returns nothing, or false, when it timed out.
+/// Like `report_code`, for a call that returns nothing or false when it timed out.
 template <class Call>
 auto report_code_or_timeout(std::error_code& error, const Call& call) noexcept -> decltype(call()) {
   auto done = report_code(error, call);

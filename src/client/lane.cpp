@@ -37,8 +37,8 @@ using Socket = asio::ip::tcp::socket;
 
 /// How many renewals are sent before their answers are read.
 constexpr std::size_t kBatch = 1'000;
-/// How long a connection is kept that nothing is sent on: from one renewal of a lease of 33 s to
-/// the next. The server's default is to close it after 23 s.
+/// How long an idle connection is kept: from one renewal of a lease of 33 s to the next. The
+/// server's default is to close it after 23 s.
 constexpr milliseconds kIdle{20'000};
 constexpr milliseconds kFirstPause{20};
 constexpr milliseconds kLongestPause{1'000};
@@ -214,7 +214,7 @@ asio::awaitable<void> Lane::connect() {
   const std::vector<Address> addresses = co_await link_->look_up(endpoint_);
   std::error_code error;
   for (auto address = addresses.begin(); address != addresses.end(); ++address) {
-    // One that does not answer leaves time for the others.
+    // A server that does not answer leaves time for the others.
     limit_to_part(std::distance(address, addresses.end()));
     co_await link_->connect(*address, error);
     if (!error) break;
@@ -255,7 +255,7 @@ asio::awaitable<void> Lane::receive_batch(bool fresh) {
       throw Failure(errc::protocol, "the server answered " + quoted_answer(line) + " to a renewal");
     }
     if (error && !fresh) {
-      // To an idle connection that it closes the server says the same. A new one will tell.
+      // The server says the same when it closes an idle connection. Try a new one.
       throw Failure(errc::connection, "the server refused a renewal, or closed the connection");
     }
     const std::shared_ptr<Renewal> renewal = std::move(sent_.front());
@@ -280,7 +280,7 @@ milliseconds Lane::patience() const {
   return std::max(left / 3, milliseconds(100));
 }
 
-/// What is due now must not wait longer for what is under way than it has time for.
+/// Renewals that are due now must not wait for the ones under way longer than they can.
 void Lane::hurry() {
   using std::chrono::ceil;
   const auto left = watchdog_.expiry() - asio::steady_timer::clock_type::now();

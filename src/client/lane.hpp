@@ -20,8 +20,8 @@ namespace dflockd::client {
 class Renewal;
 class Renewer;
 
-/// All of it runs on the renewer's thread. Retries what fails for as long as the renewer wants it,
-/// over a new connection, at first at once and then ever later, up to a second.
+/// All of it runs on the renewer's thread. Retries a failed renewal over a new connection for as
+/// long as the renewer wants it: at once, then after growing pauses of up to a second.
 class Lane : public std::enable_shared_from_this<Lane> {
  public:
   Lane(asio::io_context& io, Renewer& renewer, Endpoint endpoint, ConnectionOptions options);
@@ -31,7 +31,7 @@ class Lane : public std::enable_shared_from_this<Lane> {
 
   [[nodiscard]] const Endpoint& endpoint() const noexcept { return endpoint_; }
 
-  /// Renews these, soon.
+  /// Renews these soon.
   void renew(std::vector<std::shared_ptr<Renewal>> renewals);
 
  private:
@@ -45,7 +45,7 @@ class Lane : public std::enable_shared_from_this<Lane> {
   asio::awaitable<void> receive_batch(bool fresh);
   asio::awaitable<void> connect();
   void drop_unwanted();
-  /// The link is cut if what is under way takes until then.
+  /// Cuts the link if what is under way takes longer than `length`.
   void limit(std::chrono::milliseconds length);
   void hurry();
   [[nodiscard]] std::chrono::milliseconds patience() const;

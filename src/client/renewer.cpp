@@ -27,11 +27,11 @@ using std::chrono::milliseconds;
 
 /// Renewals that are due this close together are made together.
 constexpr milliseconds kTogether{100};
-/// How long after a connection has ended here the server may not have noticed it: it probes one
-/// that is silent after 30 s, and gives it up another 30 s later. With a margin.
+/// How long the server may take to notice that a connection has ended: it probes a silent one after
+/// 30 s, and gives it up another 30 s later. With a margin.
 constexpr milliseconds kUnnoticed{75'000};
 
-/// Of whose handler this thread is calling; null if of none.
+/// The owner whose handler this thread is calling; null if none.
 thread_local const Reports* handled = nullptr;
 
 /// Guarded by `process_mutex`.
@@ -200,7 +200,7 @@ std::shared_ptr<Lane> Renewer::lane(const Endpoint& endpoint, const ConnectionOp
 }
 
 std::shared_ptr<Peer> Renewer::watch(int socket) {
-  // Made before the mutex is locked, which its end takes.
+  // Made before the mutex is locked, since its destructor locks it.
   std::shared_ptr<Peer> peer(new Peer, [this, process = fork_generation()](Peer* ended) {
     if (process == fork_generation()) {
       const std::lock_guard forgetting(mutex_);
@@ -227,7 +227,7 @@ std::shared_ptr<Renewal> Renewer::keep(RenewalTerms terms, Clock::time_point beg
 
 void Renewer::end(const std::shared_ptr<Renewal>& renewal) noexcept {
   const std::lock_guard guard(mutex_);
-  // What is overdue was lost, even if the thread has not come to notice it.
+  // An overdue lease was lost, even if the thread has not noticed yet.
   if (Clock::now() >= renewal->end() && begin_losing(*renewal)) {
     asio::post(loop_->io(), [this, renewal] { report_end(*renewal); });
     return;
@@ -298,7 +298,8 @@ void Renewer::doubt(const std::shared_ptr<Renewal>& renewal) {
 
 void Renewer::hang_ups() {
   const std::vector<std::uint64_t> ids = loop_->take_hang_ups();
-  std::vector<std::shared_ptr<Peer>> peers;  // let go after the mutex, which their end takes
+  std::vector<std::shared_ptr<Peer>>
+      peers;  // destroyed after the mutex is unlocked, since their destructor locks it
   const std::lock_guard guard(mutex_);
   for (const std::uint64_t id : ids) {
     const auto known = peers_.find(id);

@@ -3,7 +3,7 @@
 //
 // A grant can be renewed over any connection, so the thread has one of its own to each server and
 // sends the renewals of all grants there together. It also watches the connections that the grants
-// came by: when one ends, the server may have taken its grants back, and only a renewal can tell.
+// came by: when one ends, the server may have taken its grants back, and only a renewal shows it.
 //
 // Thread-safe. After `fork` the child has a renewer of its own; what was held before is the
 // parent's.
@@ -30,8 +30,8 @@ namespace dflockd::client {
 class Lane;
 class Renewal;
 
-/// When a lease has ended for certain, that the server began no earlier than `begun`: a thousandth
-/// earlier than by this clock, since the server's may be faster.
+/// Until when a lease that began at `begun` or later surely lasts: a thousandth less than its
+/// length, since the server's clock may be faster.
 [[nodiscard]] Clock::time_point safe_end(Clock::time_point begun, std::chrono::seconds lease);
 
 /// A connection that grants came by, watched for its end.
@@ -49,8 +49,8 @@ class Peer {
 
 /// The calls of `on_lost` that one owner is due. Guarded by the renewer's mutex.
 struct Reports {
-  int outstanding = 0;   ///< lost, and the call has not returned
-  bool dropped = false;  ///< nobody is there any more to be called
+  int outstanding = 0;   ///< lost, but the call has not returned yet
+  bool dropped = false;  ///< the owner is gone; do not call
 };
 
 /// What a grant is renewed with.
@@ -85,7 +85,7 @@ class Renewal {
   }
   /// Whether the server has said that it does not know the grant.
   [[nodiscard]] bool is_refused() const noexcept { return refused_; }
-  /// Whether it was lost: reported, or so late that it will be.
+  /// Whether it was lost: reported, or overdue and about to be.
   [[nodiscard]] bool is_lost(Clock::time_point now) const noexcept {
     const State state = state_.load(std::memory_order_acquire);
     return state == State::kLost || (state != State::kEnded && now >= end());
@@ -97,7 +97,7 @@ class Renewal {
 
   enum class State : std::uint8_t {
     kHeld,
-    kInDoubt,  ///< its connection has ended; a renewal will tell
+    kInDoubt,  ///< its connection has ended; a renewal will decide
     kLost,
     kEnded,  ///< released by its owner
   };
@@ -128,7 +128,7 @@ class Renewer {
   Renewer(const Renewer&) = delete;
   Renewer& operator=(const Renewer&) = delete;
 
-  /// What renews at `endpoint` with `options`: one for all who ask for the same.
+  /// The lane that renews at `endpoint` with `options`: one for all callers that ask for the same.
   [[nodiscard]] std::shared_ptr<Lane> lane(const Endpoint& endpoint,
                                            const ConnectionOptions& options);
 
@@ -143,7 +143,7 @@ class Renewer {
   void end(const std::shared_ptr<Renewal>& renewal) noexcept;
 
   /// Waits until no `on_lost` of the owner is being called or about to be (unless called from one),
-  /// and sees to it that no other follows.
+  /// and keeps any other from following.
   void finish(Reports& reports) noexcept;
 
   /// Whether the caller is `on_lost`, of any owner.
@@ -175,7 +175,7 @@ class Renewer {
   void hang_ups();
   void arm(Clock::time_point time);
 
-  // What a lane tells of a renewal that it was given.
+  // What a lane reports of a renewal that it was given.
   void renewed(const std::shared_ptr<Renewal>& renewal, Clock::time_point sent,
                std::chrono::seconds lease);
   void refused(const std::shared_ptr<Renewal>& renewal);

@@ -39,8 +39,7 @@ class LookUp {
   [[nodiscard]] int descriptor() const noexcept { return done_.get(); }
   [[nodiscard]] bool is_done() const noexcept { return finished_.load(std::memory_order_acquire); }
   /// The addresses, at least one, when it is done; they live as long as the look-up. Throws
-  /// `Failure`
-  /// (`errc::connection`) if there are none.
+  /// `Failure` (`errc::connection`) if there are none.
   [[nodiscard]] const addrinfo* addresses() const;
 
  private:
@@ -56,9 +55,9 @@ class LookUp {
   std::atomic<bool> finished_ = false;
 };
 
-/// A socket as every connection of the library has one: of TCP, non-blocking, not inherited by what
-/// a child executes, with TCP_NODELAY and keepalive that notices within 25 s that the peer is gone;
-/// one that refuses these is used as it is. `family` is AF_INET or AF_INET6. Throws `Failure`
+/// A TCP socket for a connection of the library: non-blocking, closed on exec, with TCP_NODELAY and
+/// a keepalive that notices within 25 s that the peer is gone. A socket that refuses these is used
+/// as it is. `family` is AF_INET or AF_INET6. Throws `Failure`
 /// (`errc::connection`).
 [[nodiscard]] base::Descriptor open_socket(int family);
 

@@ -22,8 +22,8 @@ void require(bool succeeded) {
   if (!succeeded) throw Failure(errc::tls, tls_reason(nullptr));
 }
 
-/// Calls `load` with the name of a file. OpenSSL would wait for a pipe that nobody writes to, and
-/// says "system lib" of what it cannot read.
+/// Calls `load` with the name of a file. OpenSSL itself would wait for a pipe without a writer, and
+/// its error for an unreadable file is "system lib".
 template <class Load>
 void load_file(const char* option, const std::string& file, const Load& load) {
   std::string why;
@@ -45,7 +45,7 @@ std::string refusal(SSL* ssl, unsigned long code, int alert) {
   if (const auto at = text.find(kBefore); at != text.npos) text.remove_prefix(at + kBefore.size());
   switch (alert) {
     case SSL_AD_HANDSHAKE_FAILURE: {
-      // What TLS 1.2 says to who shows no certificate.
+      // The alert of TLS 1.2 for a missing certificate.
       const unsigned char* types = nullptr;
       const bool was_asked = ssl != nullptr && SSL_get0_certificate_types(ssl, &types) > 0;
       if (!was_asked || SSL_get_certificate(ssl) != nullptr) break;

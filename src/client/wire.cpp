@@ -44,7 +44,7 @@ class Digits {
   char* end_;
 };
 
-/// Nothing for what is left out of a request: a limit of a lock, the default lease.
+/// Nothing for what a request leaves out: the limit of a lock, the default lease.
 class OptionalDigits {
  public:
   explicit OptionalDigits(std::int64_t number) : digits_(number), given_(number != 0) {}
@@ -75,7 +75,7 @@ std::optional<Grant> parse_grant(std::string_view text) {
   return Grant{.token = std::string(token), .lease_ttl = *lease};
 }
 
-/// What a line that is no success means.
+/// The meaning of a line that is no success.
 std::error_code refusal(std::string_view line, errc plain_error) {
   constexpr auto kRefusals = std::to_array<std::pair<std::string_view, errc>>({
       {"timeout", errc::timeout},

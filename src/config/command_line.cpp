@@ -34,7 +34,7 @@ std::string description(const Row& row) {
   return text;
 }
 
-/// Declares `name` to CLI11, which is left to tell flags from values and to lay out --help. It
+/// Declares `name` to CLI11, which separates flags from values and lays out --help. It
 /// hands out every value unchecked: values are checked by the same code whatever their source.
 CLI::Option* declare(CLI::App& app, const Row& row, const std::string& name) {
   CLI::Option* const option = is_boolean(row.value)
@@ -92,7 +92,7 @@ const Row& row_of(std::string_view flag) {
 }
 
 /// Whether what was taken for a value is a flag that says or announces a secret, as in
-/// "--port --auth-token=hunter2". Shown as a value that is not allowed, it would tell the secret.
+/// "--port --auth-token=hunter2". Shown as a value that is not allowed, it would show the secret.
 bool is_flag_with_secret(std::string_view text) {
   const bool with_value = text.starts_with("--") && text.find('=') != std::string_view::npos;
   return with_value || std::ranges::any_of(rows(), [&](const Row& row) {

@@ -233,7 +233,7 @@ class Collector {
                   "; --help shows those there are");
   }
 
-  /// The row that a key in the file stands for; nullptr if there is none.
+  /// The row of a key in the file; nullptr if there is none.
   static const Row* row_in_file(std::string_view key) {
     for (const Row& row : rows()) {
       if (row.name == key && row.scope != Scope::kCommandLine) {
@@ -289,7 +289,7 @@ std::optional<std::string> why_not_creatable_in(const fs::path& directory) {
 
 /// Whether the server could keep its state in `file`: a regular file that it may read and write,
 /// or none yet in a directory where it may create one. Changes nothing. Returns what is wrong, in
-/// words that go behind the file's name.
+/// words that follow the file's name.
 std::optional<std::string> why_unusable_as_state(const fs::path& file) {
   std::error_code error;
   const fs::file_status status = fs::status(file, error);

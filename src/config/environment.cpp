@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::string_view kPrefix = "DFLOCKD_";
 
-/// What dflockctl reads, and what it tells the commands that it runs.
+/// What dflockctl reads, and what it sets for the commands that it runs.
 constexpr std::array<std::string_view, 7> kOfDflockctl{
     "DFLOCKD_SERVER", "DFLOCKD_TLS",   "DFLOCKD_TLS_CA", "DFLOCKD_TLS_SERVER_NAME",
     "DFLOCKD_KEY",    "DFLOCKD_TOKEN", "DFLOCKD_FENCE"};

@@ -1,4 +1,4 @@
-// What may stand for a host, and values that are lists: entries separated by commas, with blanks
+// What may be a host, and values that are lists: entries separated by commas, with blanks
 // around them or without; an empty text is an empty list. Internal to the room.
 #pragma once
 
@@ -9,7 +9,7 @@
 
 namespace dflockd::config {
 
-/// Whether all characters may stand in a host name; every IPv4 address is one too.
+/// Whether all characters are allowed in a host name; every IPv4 address is one too.
 [[nodiscard]] bool is_host_name(std::string_view text);
 
 /// Whether it is an IPv6 address, with or without a zone: "fe80::1%eth0".

@@ -196,7 +196,7 @@ std::string name_of(const Names& names, T meaning) {
   return std::string(found->first);
 }
 
-/// A plain decimal number: digits and nothing else, which is stricter than strtol and its kin.
+/// A plain decimal number: digits and nothing else, which is stricter than strtol and the like.
 std::optional<std::uint64_t> read_number(std::string_view text, std::uint64_t least,
                                          std::uint64_t most) {
   std::uint64_t number = 0;

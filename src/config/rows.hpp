@@ -95,7 +95,7 @@ using Value = std::variant<Seconds, Count, Port, Host, Path, Token, Origins, Hos
 enum class Scope {
   kSetting,      ///< part of the effective configuration, from any source
   kShorthand,    ///< from any source, but only a way of saying something about another row
-  kCommandLine,  ///< must not stand in the file
+  kCommandLine,  ///< not allowed in the file
 };
 
 struct Row {
@@ -107,7 +107,7 @@ struct Row {
   /// What manual pages and the example file add to `help`: sentences, with `literals` in
   /// backquotes.
   std::string_view details = {};
-  const char* old_environment = nullptr;  ///< its name in former days; accepted with a warning
+  const char* old_environment = nullptr;  ///< its old name; accepted with a warning
   Scope scope = Scope::kSetting;
   char letter = '\0';  ///< the short flag: 'h' for -h
 };
@@ -119,10 +119,10 @@ struct Row {
 /// what `allowed` says.
 [[nodiscard]] bool read(const Value& value, std::string_view text, Settings& settings);
 
-/// Why `read` returns false for `text`; goes behind the place where it stands, and shows no secret.
+/// Why `read` returns false for `text`; follows the place in the error line, and shows no secret.
 [[nodiscard]] std::string why_refused(const Value& value, std::string_view text);
 
-/// What a value of this kind may be; goes behind the word "expected".
+/// What a value of this kind may be; follows the word "expected".
 [[nodiscard]] std::string allowed(const Value& value);
 
 /// The value in `settings` in the form that `read` takes; a mask, which it refuses, for a secret.

@@ -25,7 +25,7 @@ class Refusal : public std::runtime_error {
 /// What a file's error says, and who named the file: `cannot read "x": Is a directory (--config)`.
 [[nodiscard]] Refusal about_file(std::string_view error, std::string_view source);
 
-/// Stands in an error line for what may be a secret.
+/// Replaces what may be a secret in an error line.
 inline constexpr char kNotShown[] = "<not shown>";
 
 /// The one of `names`, which are not empty, that `name` is most likely a misspelling of.
@@ -61,7 +61,7 @@ struct CommandLine {
 
 // The environment: the variables that begin with DFLOCKD_.
 
-/// Reads from an environment, which must outlive it. Where a variable stands there twice, the first
+/// Reads from an environment, which must outlive it. If a variable is there twice, the first
 /// counts; one that is empty counts as not set.
 class OwnVariables {
  public:
@@ -71,7 +71,7 @@ class OwnVariables {
   /// Such a one is warned of. Call it at most once for each name.
   const char* take(std::string_view name);
 
-  /// What there is to say: of those that were taken, and of others, which nobody reads. `names` are
+  /// About the variables that were taken, and about others, which nothing reads. `names` are
   /// those of the server's variables.
   [[nodiscard]] std::vector<std::string> warnings(const std::vector<std::string_view>& names) const;
 

@@ -13,7 +13,7 @@ namespace dflockd::ctl {
 
 /// Sends `signal` to all living descendants of `root`, which must be a subreaper (see prctl(2)) so
 /// that one that lost its parent, or left its session, still is one. Those in `spared` and their
-/// descendants are left alone, and so is who is in the process group `skipped`, if it is not 0.
+/// descendants are left alone, and so are those in the process group `skipped`, if it is not 0.
 /// @return how many there were that lived, zombies not counted
 std::size_t signal_descendants(pid_t root, std::span<const pid_t> spared, int signal,
                                pid_t skipped = 0);

@@ -31,7 +31,7 @@ int run_with(Contender& lock, const Options& options, const Loss& loss) {
   Runner runner(lock, loss, options.command, interruption.mask());
   const int status = runner.run();
   // A server that does not renew the lease would have to be waited for, by `lock`'s destructor too.
-  // The end of the connection tells it as well.
+  // The end of the connection has the same effect.
   if (runner.left_lock()) std::_Exit(status);
   return status;
 }

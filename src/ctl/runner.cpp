@@ -164,11 +164,11 @@ void Runner::publish_deadline() {
 
 void Runner::order(Order::Kind kind, int value) const {
   const Order order{.kind = kind, .value = value};
-  // If it is dead there is nobody to order about, which the end of the socket tells.
+  // If it is dead, the end of the socket shows it.
   [[maybe_unused]] const ssize_t size = ::send(socket_.get(), &order, sizeof order, MSG_NOSIGNAL);
 }
 
-/// Tells the supervisor what has become of the lock.
+/// Sends the supervisor the state of the lock.
 void Runner::watch_lock() {
   const client::Clock::time_point now = client::Clock::now();
   // A supervisor that keeps its word has ended everybody by then; it may have been stopped.
@@ -245,7 +245,7 @@ void Runner::note_enforcement(int signal) {
 /// The command was stopped. On a terminal the whole job is then, so that the shell has its prompt
 /// back; renewals stop with this process, and the supervisor sees to it that the lease is kept.
 void Runner::job_stopped(int signal) {
-  if (!terminal_.exists()) return;  // no job control, and nobody who would continue this process
+  if (!terminal_.exists()) return;  // no job control, so nothing would continue this process
   const bool needs_terminal = signal == SIGTTIN || signal == SIGTTOU;
   if (needs_terminal && terminal_.is_ours()) {
     wants_terminal_ = true;

@@ -1,6 +1,6 @@
 // Runs a command while a lock is held: `dflockctl lock` and `dflockctl semaphore`.
 //
-// supervisor.hpp tells which processes there are and what happens when one of them is killed.
+// supervisor.hpp lists the processes and what happens when one of them is killed.
 #pragma once
 
 #include <mutex>

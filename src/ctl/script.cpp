@@ -71,7 +71,7 @@ std::optional<seconds> survive(const Options& options, const Grant& grant) {
 std::string token_of(const Options& options, std::istream& in) {
   std::string token = options.token;
   if (token == "-" && !std::getline(in, token)) token.clear();
-  return token.substr(0, token.find_first_of(" \t\r"));  // `acquire` prints the lease behind it
+  return token.substr(0, token.find_first_of(" \t\r"));  // `acquire` prints the lease after it
 }
 
 }  // namespace

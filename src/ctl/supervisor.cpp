@@ -61,11 +61,11 @@ class Supervisor {
     leader_ = ::_Fork();  // fork(2) without the handlers that are not async-signal-safe
     if (leader_ == 0) become_command(self);
     if (leader_ < 0) {
-      tell(Event::Kind::kExecFailed, errno);
+      report(Event::Kind::kExecFailed, errno);
       ::_exit(1);
     }
     ::setpgid(leader_, leader_);  // the child does it too; either may come first
-    tell(Event::Kind::kStarted, leader_);
+    report(Event::Kind::kStarted, leader_);
   }
 
   [[noreturn]] void become_command(pid_t supervisor) const {
@@ -76,11 +76,11 @@ class Supervisor {
     ::sigaction(SIGCHLD, &given_.child_disposition, nullptr);
     ::sigprocmask(SIG_SETMASK, &given_.signal_mask, nullptr);
     ::execvpe(given_.arguments[0], given_.arguments, given_.environment);
-    tell(Event::Kind::kExecFailed, errno);
+    report(Event::Kind::kExecFailed, errno);
     ::_exit(1);
   }
 
-  void tell(Event::Kind kind, int value) const {
+  void report(Event::Kind kind, int value) const {
     const Event event{.kind = kind, .value = value};
     [[maybe_unused]] const ssize_t size = ::send(given_.socket, &event, sizeof event, MSG_NOSIGNAL);
   }
@@ -157,7 +157,7 @@ class Supervisor {
   }
 
   /// Notes what became of the command, and reaps what was left to this process. The command stays a
-  /// zombie, so that its number, which is its group's too, can become nobody else's.
+  /// zombie, so that its number, which is its group's too, cannot be reused.
   void look_at_children() {
     siginfo_t info{};
     while (!leader_ended_ && ::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
@@ -170,7 +170,7 @@ class Supervisor {
     if (::waitid(P_PID, static_cast<id_t>(leader_), &info, WSTOPPED | WNOHANG) != 0) return;
     if (info.si_pid == 0 || frozen_) return;
     stopped_ = true;
-    tell(Event::Kind::kStopped, info.si_status);
+    report(Event::Kind::kStopped, info.si_status);
   }
 
   void enforce_deadline() {
@@ -178,7 +178,7 @@ class Supervisor {
     const client::Clock::time_point deadline = given_.deadline->get();
     if (now >= deadline - given_.margins.kill) {
       doomed_ = true;
-      tell(Event::Kind::kEnforced, SIGKILL);
+      report(Event::Kind::kEnforced, SIGKILL);
     } else if (now < deadline - given_.margins.terminate) {
       terminated_ = false;
     } else if (!terminated_) {
@@ -187,7 +187,7 @@ class Supervisor {
       stopped_ = false;
       ::kill(-leader_, SIGTERM);
       signal_all(SIGCONT);  // what is stopped cannot end itself
-      tell(Event::Kind::kEnforced, SIGTERM);
+      report(Event::Kind::kEnforced, SIGTERM);
     }
   }
 
@@ -216,12 +216,12 @@ class Supervisor {
   [[noreturn]] void finish() const {
     int status = 0;
     ::waitpid(leader_, &status, 0);
-    tell(Event::Kind::kEnded, status);
+    report(Event::Kind::kEnded, status);
     ::_exit(0);
   }
 
   const Supervision& given_;
-  int children_ = -1;  ///< tells of SIGCHLD
+  int children_ = -1;  ///< readable on SIGCHLD
   int timer_ = -1;
   pid_t leader_ = -1;  ///< the command, and its group
   bool leader_ended_ = false;

@@ -9,8 +9,8 @@
 // Who dies by SIGKILL, and what follows:
 // - dflockctl: the supervisor reads the end of their socket, kills everybody and exits. It is
 //   a fork without exec, so it has the connection open that the lock was granted over: the server
-//   sees it end only then, and grants nobody else the lock before. If dflockctl is stopped instead,
-//   the supervisor does the same shortly before the lease runs out.
+//   sees it end only then, and does not grant the lock to another client before. If dflockctl is
+//   stopped instead, the supervisor does the same shortly before the lease runs out.
 // - the supervisor: the command is killed by the kernel (PR_SET_PDEATHSIG), and what it left is
 //   adopted by dflockctl, a subreaper, who reads the end of the socket and kills it.
 // - the command: the supervisor ends the rest of its process group.
@@ -48,7 +48,7 @@ class Deadline {
   std::atomic<client::Clock::rep> time_ = 0;
 };
 
-/// What dflockctl tells the supervisor to do. When the socket ends: kill everybody.
+/// What dflockctl orders the supervisor to do. When the socket ends: kill everybody.
 struct Order {
   enum class Kind : std::int32_t {
     kSignal,  ///< send the command's group the signal `value`
@@ -60,7 +60,8 @@ struct Order {
   std::int32_t value = 0;
 };
 
-/// What the supervisor tells dflockctl. If the socket ends before `kEnded`, the supervisor is dead.
+/// What the supervisor reports to dflockctl. If the socket ends before `kEnded`, the supervisor is
+/// dead.
 struct Event {
   enum class Kind : std::int32_t {
     kStarted,     ///< the command's process, and group, is `value`

@@ -107,7 +107,7 @@ class TemporaryName {
   TemporaryName(FileOps& ops, const std::string& path) : ops_(ops), path_(path) {}
   TemporaryName(const TemporaryName&) = delete;
   TemporaryName& operator=(const TemporaryName&) = delete;
-  /// Failing to remove it does no harm: nobody reads it.
+  /// Failing to remove it does no harm: it is never read.
   ~TemporaryName() { ops_.unlink(path_.c_str()); }
 
  private:
@@ -231,7 +231,7 @@ std::size_t newest(const SlotPair& slots) {
   return slots[0]->sequence > slots[1]->sequence ? 0 : 1;
 }
 
-/// The first fence that no earlier run can have granted; the header tells why.
+/// The first fence that no earlier run can have granted; see the header.
 std::uint64_t first_unused(const Place& place, const SlotPair& slots) {
   if (slots[0] && slots[1]) return std::max(slots[0]->limit, slots[1]->limit);
   const Slot& intact = *slots[newest(slots)];
@@ -256,7 +256,7 @@ FenceFile FenceFile::open(const std::filesystem::path& path, std::uint64_t at_le
   const std::uint64_t first = std::max(first_unused(place, slots), at_least);
   const std::uint64_t end = raised_or_refuse(place, first, steps.first);
 
-  // What was read of the newer slot may not be on the disk: whoever wrote it may have ended before
+  // What was read of the newer slot may not be on the disk: its writer may have ended before
   // the sync, or the sync failed. Until it is, the older slot is the one to keep. With one damaged
   // it is the intact one, of course.
   const std::size_t newest_at = newest(slots);

@@ -23,7 +23,7 @@
 // bounded by what they wrote: by the slot that it keeps until the other is synced, with the step of
 // that run, which may be another. A reservation that failed may be on the disk all the same, with a
 // limit above that of the next attempt: nothing was granted from it, and it is within the step of
-// the slot kept. Fences that were reserved and not granted are skipped. Nobody misses them: there
+// the slot kept. Fences that were reserved and not granted are skipped. That is no loss: there
 // are 2^64.
 //
 // Not thread-safe: one thread at a time.

@@ -47,7 +47,7 @@ class FenceReserver {
   /// True from a request until its result has been taken.
   [[nodiscard]] bool busy() const { return busy_; }
 
-  /// A descriptor that is readable while a result waits to be taken: for poll(2) and its kin only,
+  /// A descriptor that is readable while a result waits to be taken: for poll(2) and the like only,
   /// to be neither read nor closed. Valid as long as this object.
   [[nodiscard]] int notify_fd() const { return notify_.get(); }
 

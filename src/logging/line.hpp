@@ -1,4 +1,4 @@
-// What a log line looks like behind its time. Internal to the room.
+// What a log line looks like after its time. Internal to the room.
 #pragma once
 
 #include <span>

@@ -55,7 +55,7 @@ class WriterSink final : public spdlog::sinks::base_sink<spdlog::details::null_m
   WriterSink(Format format, Writer writer)
       : base_sink(make_formatter(format)), format_(format), writer_(std::move(writer)) {}
 
-  /// Whose overruns to tell. To be called before the first line.
+  /// Sets the queue whose overruns to report. Call it before the first line.
   void watch(spdlog::details::thread_pool& pool) { pool_ = &pool; }
 
   /// A line that spdlog could not hand over.

@@ -10,7 +10,7 @@
 //
 // Logging never waits for the log's reader: lines go into a queue of `kQueueSize` that
 // a thread of its own writes out. If standard error stalls, the oldest lines in the queue are
-// dropped; where they are missing, a warning `log_lines_dropped` tells how many. So it does for
+// dropped; a warning `log_lines_dropped` in their place says how many. So it does for
 // lines that could not be written, once that works again.
 //
 // A line below the current level costs one load and one comparison: fields only refer to what they

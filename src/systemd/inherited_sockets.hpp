@@ -20,7 +20,7 @@ namespace dflockd::systemd {
 
 class InheritedSockets {
  public:
-  /// Takes over what LISTEN_FDS and LISTEN_FDNAMES tell of, nothing if LISTEN_PID is not this
+  /// Takes over the sockets that LISTEN_FDS and LISTEN_FDNAMES name, none if LISTEN_PID is not this
   /// process, and sets close-on-exec. Throws `std::runtime_error`, whose text names the descriptor
   /// and what is wrong with it, if one is not a listening IPv4 or IPv6 stream socket of a name of
   /// its own, `tcp` or `http`; the descriptors stay open then, for the process is to end.

@@ -1,4 +1,4 @@
-// Tells the service manager that started the daemon, systemd say, how the daemon is doing, in the
+// Reports the state of the daemon to the service manager that started it, such as systemd, in the
 // messages of sd_notify(3).
 //
 //   ServiceManager manager;                       // at the start
@@ -6,10 +6,10 @@
 //   manager.status("3 connections, 1 held");      // from time to time
 //   if (manager.watchdog_interval()) …            // call `alive` that often
 //
-// Without NOTIFY_SOCKET in the environment nobody listens: no method does anything, and there is no
-// descriptor.
+// Without NOTIFY_SOCKET in the environment there is no listener: no method does anything, and there
+// is no descriptor.
 //
-// Nobody who calls is made to wait. The datagrams are sent here because the sd_notify() of systemd
+// No call waits. The datagrams are sent here because the sd_notify() of systemd
 // 252, Debian 12's, blocks for as long as the manager has a full queue and does not read it, which
 // would stop the event loop and every client with it. Whether a watchdog watches is asked of
 // libsystemd, which only looks at the environment for that.
@@ -54,7 +54,7 @@ class ServiceManager {
   /// The daemon is on its way to its end.
   [[nodiscard]] std::error_code stopping();
 
-  /// Tells a human how things are, in one line without a line end. Sends it only if it is another
+  /// A status for people, in one line without a line end. Sends it only if it is another
   /// one than was sent last, so it may be called as often as one likes.
   [[nodiscard]] std::error_code status(std::string_view text);
 

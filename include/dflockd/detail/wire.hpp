@@ -39,7 +39,7 @@ DFLOCKD_API void append_auth(std::string& out, std::string_view secret);
 DFLOCKD_API void append_ping(std::string& out);
 DFLOCKD_API void append_stats(std::string& out);
 
-// Each tells what a line, without its line end, means as the answer to a request: no error, or an
+// Each says what a line, without its line end, means as the answer to a request: no error, or an
 // `errc`, `errc::protocol` for what should not have been answered.
 
 /// Of acquire and wait: sets `grant`, or leaves nothing in it with `errc::timeout`.
