@@ -2,7 +2,9 @@
 
 #include <csignal>
 #include <filesystem>
+#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <sys/stat.h>
@@ -18,7 +20,7 @@ namespace {
 
 class TlsFilesAtStart : public testing::Test {
  protected:
-  [[nodiscard]] std::string path(const char* name) const { return directory_ / name; }
+  [[nodiscard]] std::string path(const std::string& name) const { return directory_ / name; }
 
   /// Starting with these flags must end in exactly this line, and so must --check-config.
   static void expect_refusal(const std::vector<std::string>& flags, const std::string& line) {
@@ -33,15 +35,26 @@ class TlsFilesAtStart : public testing::Test {
     }
   }
 
-  [[nodiscard]] std::vector<std::string> with_certificate(const std::string& certificate) const {
-    return {"--tls-cert", certificate, "--tls-key", files_.key};
+  /// Good files, but for those named.
+  [[nodiscard]] std::vector<std::string> flags(
+      const std::map<std::string, std::string>& others) const {
+    std::map<std::string, std::string> all = others;
+    all.insert({{"--tls-cert", files_.certificate}, {"--tls-key", files_.key}});
+    std::vector<std::string> flags;
+    for (const auto& [flag, file] : all) flags.insert(flags.end(), {flag, file});
+    return flags;
   }
-  [[nodiscard]] std::vector<std::string> with_key(const std::string& key) const {
-    return {"--tls-cert", files_.certificate, "--tls-key", key};
-  }
-  [[nodiscard]] std::vector<std::string> with_client_ca(const std::string& authority) const {
-    return {"--tls-cert", files_.certificate, "--tls-key",
-            files_.key,   "--tls-client-ca",  authority};
+
+  /// The file in the place of each of the three must be refused with these words.
+  void expect_refusal_everywhere(const std::string& name, const std::string& why) const {
+    for (const std::string flag : {"--tls-cert", "--tls-key", "--tls-client-ca"}) {
+      SCOPED_TRACE(flag + " " + name);
+      const std::string no_pem = flag == "--tls-key" ? "no private key in PEM format is in it"
+                                                     : "no certificate in PEM format is in it";
+      const std::string complaint = why.empty() ? "cannot use \"" + path(name) + "\": " + no_pem
+                                                : "cannot read \"" + path(name) + "\": " + why;
+      expect_refusal(flags({{flag, path(name)}}), complaint + " (" + flag + ")");
+    }
   }
 
   TemporaryDirectory directory_;
@@ -50,47 +63,29 @@ class TlsFilesAtStart : public testing::Test {
   IdentityFiles files_ = directory_.write("server", identity_);
 };
 
-TEST_F(TlsFilesAtStart, that_are_missing_are_named_with_their_flags) {
-  const std::string missing = path("missing.pem");
-  const std::string what = "cannot read \"" + missing + "\": No such file or directory";
-  expect_refusal(with_certificate(missing), what + " (--tls-cert)");
-  expect_refusal(with_key(missing), what + " (--tls-key)");
-  expect_refusal(with_client_ca(missing), what + " (--tls-client-ca)");
-}
-
-TEST_F(TlsFilesAtStart, that_are_no_files_are_refused_without_waiting) {
+TEST_F(TlsFilesAtStart, that_cannot_be_used_are_named_with_their_flags_and_not_waited_for) {
   ASSERT_EQ(::mkfifo(path("fifo").c_str(), 0600), 0);
   std::filesystem::create_directory(path("directory"));
+  directory_.write("empty.pem", "");
+  directory_.write("other.pem", "nothing of the kind\n");
   for (const auto& [name, why] :
-       {std::pair("fifo", "it is not a regular file"), std::pair("directory", "Is a directory")}) {
-    const std::string what = "cannot read \"" + path(name) + "\": " + why;
-    expect_refusal(with_certificate(path(name)), what + " (--tls-cert)");
-    expect_refusal(with_key(path(name)), what + " (--tls-key)");
-    expect_refusal(with_client_ca(path(name)), what + " (--tls-client-ca)");
-  }
-}
-
-TEST_F(TlsFilesAtStart, that_are_empty_or_no_pem_are_refused) {
-  for (const char* content : {"", "nothing of the kind\n"}) {
-    SCOPED_TRACE(content);
-    const std::string file = directory_.write("other.pem", content);
-    const std::string before = "cannot use \"" + file + "\": no ";
-    const std::string no_certificate = before + "certificate in PEM format is in it";
-    expect_refusal(with_certificate(file), no_certificate + " (--tls-cert)");
-    expect_refusal(with_key(file), before + "private key in PEM format is in it (--tls-key)");
-    expect_refusal(with_client_ca(file), no_certificate + " (--tls-client-ca)");
+       {std::pair("missing.pem", "No such file or directory"),
+        std::pair("fifo", "it is not a regular file"), std::pair("directory", "Is a directory"),
+        std::pair("empty.pem", ""), std::pair("other.pem", "")}) {
+    expect_refusal_everywhere(name, why);
   }
 }
 
 TEST_F(TlsFilesAtStart, key_of_another_certificate_is_refused) {
   const IdentityFiles other = directory_.write("other", authority_.issue());
-  expect_refusal(with_key(other.key), "cannot use \"" + other.key +
-                                          "\": it is not the key of the certificate (--tls-key)");
+  expect_refusal(
+      flags({{"--tls-key", other.key}}),
+      "cannot use \"" + other.key + "\": it is not the key of the certificate (--tls-key)");
 }
 
 TEST_F(TlsFilesAtStart, encrypted_key_is_refused) {
   const std::string key = directory_.write("encrypted.key", identity_.encrypted_key_pem("secret"));
-  expect_refusal(with_key(key),
+  expect_refusal(flags({{"--tls-key", key}}),
                  "cannot use \"" + key +
                      "\": it is encrypted; expected a key without a passphrase (--tls-key)");
 }
@@ -125,12 +120,11 @@ TEST_F(TlsFilesAtStart, certificate_or_key_alone_is_refused) {
 }
 
 TEST_F(TlsFilesAtStart, good_ones_pass_the_check_and_show_no_key) {
-  std::vector<std::string> flags = with_client_ca(files_.certificate);
-  flags.emplace_back("--check-config");
-  Process process({.flags = flags});
+  std::vector<std::string> checked = flags({{"--tls-client-ca", files_.certificate}});
+  checked.emplace_back("--check-config");
+  Process process({.flags = checked});
   EXPECT_EQ(process.wait_for_exit(), 0);
-  EXPECT_NE(process.output().find("tls-cert = \"" + files_.certificate + "\""),
-            std::string::npos)
+  EXPECT_NE(process.output().find("tls-cert = \"" + files_.certificate + "\""), std::string::npos)
       << process.output();
   EXPECT_EQ(process.log(), "");
 }
@@ -147,7 +141,7 @@ TEST_F(TlsFilesAtStart, expired_certificate_is_a_warning_of_the_check_too) {
 }
 
 TEST_F(TlsFilesAtStart, certificate_is_told_in_the_log) {
-  const Server server(with_certificate(files_.certificate));
+  const Server server(flags({}));
   const auto line = server.wait_for_log_line("info tls_certificate");
   ASSERT_TRUE(line) << server.log();
   EXPECT_NE(line->find("subject=\"CN=server\""), std::string::npos) << *line;
