@@ -1,6 +1,7 @@
 // A fence state file when the power goes: in the midst of every byte written, and at random between
 // failures of every other kind. Whatever is left on the disk, no fence comes twice or goes down.
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -9,6 +10,7 @@
 #include <optional>
 #include <random>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <tuple>
 
@@ -18,6 +20,7 @@
 #include "fencing/fence_file.hpp"
 #include "scripted_ops.hpp"
 #include "state_directory.hpp"
+#include "support/simulated_disk.hpp"
 
 namespace dflockd::fencing {
 namespace {
@@ -139,119 +142,65 @@ bool one_in(Random& random, std::uint64_t n) {
   return random() % n == 0;
 }
 
-/// A disk behind a cache, on which writes and syncs fail and the power goes at random. What was
-/// written and not synced is on the disk byte by byte or not, as chance has it, and so it is after
-/// a sync that failed.
-class UnreliableDisk : public FileOps {
- public:
-  UnreliableDisk(const StateDirectory& directory, Random& random)
-      : directory_(directory), random_(random), disk_(directory.read()) {}
-
-  /// How many in a hundred operations go wrong.
-  std::uint64_t faults_per_cent = 0;
-  bool fault_happened = false;
-
-  ssize_t pwrite(int fd, const void* bytes, std::size_t size, off_t offset) override {
-    if (!fault()) return FileOps::pwrite(fd, bytes, size, offset);
-    const std::size_t written = random_() % size;
-    if (written > 0 && one_in(random_, 2)) return FileOps::pwrite(fd, bytes, written, offset);
-    FileOps::pwrite(fd, bytes, written, offset);
-    return fail_or_cut();
-  }
-
-  int fsync(int /*fd*/) override {
-    if (!fault()) {
-      disk_ = directory_.read();
-      return 0;
-    }
-    write_back_some();
-    return fail_or_cut();
-  }
-
-  /// Leaves what is on the disk.
-  void cut_power() {
-    write_back_some();
-    directory_.write(disk_);
-  }
-
-  /// Turns a byte of a slot into another, unless a slot is damaged already.
-  void rot() {
-    if (!slot_in(disk_, 0) || !slot_in(disk_, 1)) return;
-    const std::size_t at = slot_offset(random_() % kSlotCount) + random_() % kSlotSize;
-    const auto turned_bits = static_cast<char>(1 + random_() % 255);
-    disk_[at] = static_cast<char>(disk_[at] ^ turned_bits);
-    std::string cached = directory_.read();
-    cached[at] = disk_[at];
-    directory_.write(cached);
-  }
-
-  [[nodiscard]] bool both_slots_damaged() const {
-    const std::string cached = directory_.read();
-    return !slot_in(cached, 0) && !slot_in(cached, 1);
-  }
-
- private:
-  bool fault() {
-    const bool now = random_() % 100 < faults_per_cent;
-    fault_happened |= now;
-    return now;
-  }
-
-  int fail_or_cut() {
-    if (one_in(random_, 2)) throw PowerCut();
-    errno = one_in(random_, 2) ? EIO : ENOSPC;
-    return -1;
-  }
-
-  /// Brings all, nothing or some bytes of each slot from the cache to the disk.
-  void write_back_some() {
-    const std::string cached = directory_.read();
-    for (std::size_t number = 0; number < kSlotCount; ++number) {
-      const std::uint64_t halves = random_() % 3;
-      for (std::size_t at = slot_offset(number); at < slot_offset(number) + kSlotSize; ++at) {
-        if (random_() % 2 < halves) disk_[at] = cached[at];
-      }
-    }
-  }
-
-  const StateDirectory& directory_;
-  Random& random_;
-  std::string disk_;
-};
-
 /// A server's life on an unreliable disk, and what it must keep to.
 class Life {
  public:
   explicit Life(std::uint64_t seed) : random_(seed) {
-    end_ = FenceFile::open(directory_.file(), kNow, {1, 1}, quiet_).range().end;
-    disk_.emplace(directory_, random_);
+    end_ = FenceFile::open(kPath, kNow, {1, 1}, disk_).range().end;
   }
 
   /// Does something. False at the end: both slots got damaged, and the file was refused.
   bool go_on() {
-    disk_->faults_per_cent = one_in(random_, 2) ? 20 : 0;
-    disk_->fault_happened = false;
-    try {
-      if (one_in(random_, 20)) disk_->rot();
-      if (one_in(random_, 20)) throw PowerCut();
-      if (one_in(random_, 10)) file_.reset();
-      return file_ ? reserve() : open();
-    } catch (const PowerCut&) {
+    if (one_in(random_, 4)) plan_fault();
+    if (one_in(random_, 20)) rot();
+    if (one_in(random_, 20)) disk_.plan({.kind = Fault::Kind::kPowerOff});
+    if (one_in(random_, 10)) file_.reset();
+    faults_before_ = disk_.noticeable_faults();
+    const bool goes_on = file_ ? reserve() : open();
+    if (disk_.is_down()) {
       file_.reset();
-      disk_->cut_power();
-      return true;
+      disk_.is_off() ? disk_.cut_power(static_cast<std::uint8_t>(random_())) : disk_.restart();
     }
+    return goes_on;
   }
 
   int opened = 0;
   int reserved = 0;
 
  private:
+  using Fault = test::Fault;
+  static constexpr std::string_view kPath = test::SimulatedDisk::kPath;
+
+  void plan_fault() {
+    constexpr std::array kKinds{Fault::Kind::kError, Fault::Kind::kShort, Fault::Kind::kTorn,
+                                Fault::Kind::kKilled, Fault::Kind::kPowerOff};
+    disk_.plan({.after = random_() % 6,
+                .kind = kKinds[random_() % kKinds.size()],
+                .error = one_in(random_, 2) ? EIO : ENOSPC,
+                .choice = static_cast<std::uint8_t>(random_())});
+  }
+
+  [[nodiscard]] std::size_t intact_slots() const {
+    const std::string content = disk_.content().value();
+    return std::size_t{slot_in(content, 0).has_value()} + slot_in(content, 1).has_value();
+  }
+
+  /// Turns a byte of a slot into another, unless a slot is damaged already.
+  void rot() {
+    if (disk_.is_synced() && intact_slots() == kSlotCount) {
+      disk_.damage(slot_offset(random_() % kSlotCount) + random_() % kSlotSize);
+    }
+  }
+
+  [[nodiscard]] bool fault_happened() const {
+    return disk_.noticeable_faults() > faults_before_ || disk_.is_down();
+  }
+
   bool reserve() {
     const FenceFile::Range before = file_->range();
     const std::uint64_t step = 1 + random_() % (one_in(random_, 4) ? 2 * most_ : most_);
     const std::error_code error = file_->reserve(step);
-    EXPECT_TRUE(!error || disk_->fault_happened);
+    EXPECT_TRUE(!error || fault_happened());
     EXPECT_EQ(file_->range().first, before.first);
     EXPECT_EQ(file_->range().end, error ? before.end : before.end + std::min(step, most_));
     end_ = file_->range().end;
@@ -264,10 +213,10 @@ class Life {
     most_ = 1 + random_() % 1000;
     const std::uint64_t now = one_in(random_, 3) ? end_ + random_() % 1'000'000 : random_() % end_;
     try {
-      file_.emplace(FenceFile::open(directory_.file(), now, {first, most_}, *disk_));
+      file_.emplace(FenceFile::open(kPath, now, {first, most_}, disk_));
     } catch (const FenceFileError& error) {
-      EXPECT_TRUE(disk_->fault_happened || disk_->both_slots_damaged()) << error.what();
-      return !disk_->both_slots_damaged();
+      EXPECT_TRUE(fault_happened() || intact_slots() == 0) << error.what();
+      return intact_slots() > 0;
     }
     EXPECT_GE(file_->range().first, end_);
     EXPECT_GE(file_->range().first, now);
@@ -278,10 +227,9 @@ class Life {
   }
 
   Random random_;
-  StateDirectory directory_;
-  ScriptedOps quiet_;
-  std::optional<UnreliableDisk> disk_;
+  test::SimulatedDisk disk_;
   std::optional<FenceFile> file_;
+  std::size_t faults_before_ = 0;
   std::uint64_t most_ = 1;
   std::uint64_t end_ = 0;  ///< the end of all fences that may have been granted
 };
