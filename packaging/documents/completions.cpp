@@ -17,7 +17,7 @@ struct Completion {
   std::string fish;
 };
 
-Completion of_words(std::string words) {
+Completion of_words(const std::string& words) {
   return {"-W '" + words + "'", "(" + words + ")", "-x -a '" + words + "'"};
 }
 

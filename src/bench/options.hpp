@@ -12,7 +12,7 @@
 
 #include <sys/types.h>
 
-namespace CLI {
+namespace CLI {  // NOLINT(readability-identifier-naming): CLI11's
 class App;
 }
 

@@ -13,7 +13,7 @@
 
 #include "ctl/text.hpp"
 
-namespace CLI {
+namespace CLI {  // NOLINT(readability-identifier-naming): CLI11's
 class App;
 }
 
