@@ -50,7 +50,7 @@ class Flag:
 def flags_of(*program):
     """The flags that the program's --help lists, by name."""
     pieces = re.split(r"^  (?:-\w,)?--", output_of(*program, "--help"), flags=re.MULTILINE)[1:]
-    heads = [re.match(r"([a-z0-9-]+)(?: ([A-Z]+|[a-z]+(?:\|[a-z]+)+)(?=\s))?(.*)", piece, re.DOTALL) for piece in pieces]
+    heads = [re.match(r"([a-z0-9-]+)(?: ([A-Z]+|[a-z]+(?:\|[a-z]+)+)(?=[\s=]))?(.*)", piece, re.DOTALL) for piece in pieces]
     flags = {head[1]: Flag(*head.groups()) for head in heads}
     assert "help" in flags, f"cannot read the --help of {program[-1]}"
     return flags
