@@ -13,7 +13,7 @@ namespace {
 
 class Contenders : public OfEachKind {
  protected:
-  [[nodiscard]] auto contender(const std::string& name = "job") const {
+  [[nodiscard]] Contending contender(const std::string& name = "job") const {
     return make(lock_options(address_of(server_), name));
   }
 
@@ -21,6 +21,16 @@ class Contenders : public OfEachKind {
   test::Client observer_{server_};
 };
 FOR_EACH_KIND(Contenders);
+
+/// What `holder_` holds, `other_` would like to have.
+class Contended : public Contenders {
+ protected:
+  void SetUp() override { ASSERT_TRUE(holder_->acquire()); }
+
+  Contending holder_ = contender();
+  Contending other_ = contender();
+};
+FOR_EACH_KIND(Contended);
 
 TEST_P(Contenders, acquired_is_held_until_released) {
   const auto job = contender();
@@ -69,24 +79,18 @@ TEST_P(Contenders, one_connection_serves_all_cycles) {
   EXPECT_EQ(test::stats(observer_)["connections"], 2);
 }
 
-TEST_P(Contenders, trying_what_another_holds_is_false_at_once) {
-  const auto holder = contender();
-  const auto other = contender();
-  ASSERT_TRUE(holder->acquire());
-  EXPECT_FALSE(other->try_acquire());
-  EXPECT_EQ(code_of([&](auto& error) { other->try_acquire(error); }), errc::timeout);
-  EXPECT_EQ(code_of([&](auto& error) { other->acquire_for(0ms, error); }), errc::timeout);
-  holder->release();
-  EXPECT_TRUE(other->try_acquire());
+TEST_P(Contended, trying_what_another_holds_is_false_at_once) {
+  EXPECT_FALSE(other_->try_acquire());
+  EXPECT_EQ(code_of([&](auto& error) { other_->try_acquire(error); }), errc::timeout);
+  EXPECT_EQ(code_of([&](auto& error) { other_->acquire_for(0ms, error); }), errc::timeout);
+  holder_->release();
+  EXPECT_TRUE(other_->try_acquire());
 }
 
-TEST_P(Contenders, waiting_ends_with_the_timeout) {
-  const auto holder = contender();
-  const auto other = contender();
-  ASSERT_TRUE(holder->acquire());
+TEST_P(Contended, waiting_ends_with_the_timeout) {
   for (const auto timeout : {300ms, 1'000ms}) {
     const auto begun = Time::now();
-    EXPECT_FALSE(other->acquire_for(timeout));
+    EXPECT_FALSE(other_->acquire_for(timeout));
     EXPECT_GE(Time::now() - begun, timeout);
     EXPECT_LE(Time::now() - begun, timeout + within(500ms));
   }
@@ -104,15 +108,12 @@ TEST_P(Contenders, acquire_timeout_is_that_of_the_options) {
   EXPECT_GE(Time::now() - begun, 1s);
 }
 
-TEST_P(Contenders, released_lock_goes_to_who_waits) {
-  const auto holder = contender();
-  const auto other = contender();
-  ASSERT_TRUE(holder->acquire());
-  auto waiting = std::async(std::launch::async, [&] { return other->acquire(); });
+TEST_P(Contended, released_lock_goes_to_who_waits) {
+  auto waiting = std::async(std::launch::async, [&] { return other_->acquire(); });
   test::await_waiters(observer_, key(), 1);
-  holder->release();
+  holder_->release();
   EXPECT_TRUE(waiting.get());
-  EXPECT_TRUE(other->held());
+  EXPECT_TRUE(other_->held());
 }
 
 TEST_P(Contenders, destruction_releases) {
@@ -130,33 +131,27 @@ TEST_P(Contenders, close_releases_and_the_contender_can_be_used_again) {
   EXPECT_TRUE(job->acquire());
 }
 
-TEST_P(Contenders, close_ends_a_call_on_another_thread) {
-  const auto holder = contender();
-  const auto other = contender();
-  ASSERT_TRUE(holder->acquire());
+TEST_P(Contended, close_ends_a_call_on_another_thread) {
   auto waiting = std::async(std::launch::async,
-                            [&] { return code_of([&](auto& error) { other->acquire(error); }); });
+                            [&] { return code_of([&](auto& error) { other_->acquire(error); }); });
   test::await_waiters(observer_, key(), 1);
-  other->close();
+  other_->close();
   EXPECT_EQ(waiting.get(), errc::canceled);
   EXPECT_TRUE(eventually([&] { return test::waiters(observer_, key()) == 0; }));
 }
 
-TEST_P(Contenders, close_does_not_queue_behind_who_tries_again_and_again) {
-  const auto holder = contender();
-  const auto other = contender();
-  ASSERT_TRUE(holder->acquire());
+TEST_P(Contended, close_does_not_queue_behind_who_tries_again_and_again) {
   std::atomic<bool> done = false;
   std::thread retrying([&] {
     std::error_code error;
-    while (!done) other->acquire_for(60s, error);
+    while (!done) other_->acquire_for(60s, error);
   });
   test::await_waiters(observer_, key(), 1);
   const auto begun = Time::now();
-  other->close();
+  other_->close();
   EXPECT_LE(Time::now() - begun, within(2s));
   done = true;
-  holder->release();
+  holder_->release();
   retrying.join();
 }
 
@@ -203,60 +198,45 @@ TEST_P(Contenders, enqueue_takes_what_is_free) {
   job->release();
 }
 
-TEST_P(Contenders, enqueue_takes_a_place_that_wait_redeems) {
-  const auto holder = contender();
-  const auto other = contender();
-  ASSERT_TRUE(holder->acquire());
-  ASSERT_EQ(other->enqueue(), EnqueueStatus::kQueued);
-  EXPECT_FALSE(other->held());
+TEST_P(Contended, enqueue_takes_a_place_that_wait_redeems) {
+  ASSERT_EQ(other_->enqueue(), EnqueueStatus::kQueued);
+  EXPECT_FALSE(other_->held());
   EXPECT_EQ(test::waiters(observer_, key()), 1);
-  holder->release();
-  EXPECT_TRUE(other->wait(10s));
-  EXPECT_TRUE(other->held());
-  other->release();
+  holder_->release();
+  EXPECT_TRUE(other_->wait(10s));
+  EXPECT_TRUE(other_->held());
+  other_->release();
 }
 
-TEST_P(Contenders, wait_that_times_out_gives_up_the_place) {
-  const auto holder = contender();
-  const auto other = contender();
-  ASSERT_TRUE(holder->acquire());
+TEST_P(Contended, wait_that_times_out_gives_up_the_place) {
   for (const auto timeout : {0ms, 200ms, 1'000ms}) {
-    ASSERT_EQ(other->enqueue(), EnqueueStatus::kQueued);
-    EXPECT_FALSE(other->wait(timeout));
+    ASSERT_EQ(other_->enqueue(), EnqueueStatus::kQueued);
+    EXPECT_FALSE(other_->wait(timeout));
     EXPECT_TRUE(eventually([&] { return test::waiters(observer_, key()) == 0; }));
-    EXPECT_EQ(code_of([&](auto& error) { other->wait(0ms, error); }), errc::not_enqueued);
+    EXPECT_EQ(code_of([&](auto& error) { other_->wait(0ms, error); }), errc::not_enqueued);
   }
 }
 
-TEST_P(Contenders, release_gives_up_the_place) {
-  const auto holder = contender();
-  const auto other = contender();
-  ASSERT_TRUE(holder->acquire());
-  ASSERT_EQ(other->enqueue(), EnqueueStatus::kQueued);
-  other->release();
+TEST_P(Contended, release_gives_up_the_place) {
+  ASSERT_EQ(other_->enqueue(), EnqueueStatus::kQueued);
+  other_->release();
   EXPECT_EQ(test::waiters(observer_, key()), 0);
-  EXPECT_EQ(code_of([&](auto& error) { other->wait(0ms, error); }), errc::not_enqueued);
+  EXPECT_EQ(code_of([&](auto& error) { other_->wait(0ms, error); }), errc::not_enqueued);
 }
 
-TEST_P(Contenders, release_gives_back_what_was_granted_while_queued) {
-  const auto holder = contender();
-  const auto other = contender();
-  ASSERT_TRUE(holder->acquire());
-  ASSERT_EQ(other->enqueue(), EnqueueStatus::kQueued);
-  holder->release();
-  other->release();
-  EXPECT_TRUE(holder->try_acquire());
+TEST_P(Contended, release_gives_back_what_was_granted_while_queued) {
+  ASSERT_EQ(other_->enqueue(), EnqueueStatus::kQueued);
+  holder_->release();
+  other_->release();
+  EXPECT_TRUE(holder_->try_acquire());
 }
 
-TEST_P(Contenders, enqueueing_twice_is_an_error) {
-  const auto holder = contender();
-  const auto other = contender();
-  ASSERT_TRUE(holder->acquire());
+TEST_P(Contended, enqueueing_twice_is_an_error) {
   EXPECT_EQ(
-      code_of([&](auto& error) { EXPECT_EQ(holder->enqueue(error), EnqueueStatus::kFailed); }),
+      code_of([&](auto& error) { EXPECT_EQ(holder_->enqueue(error), EnqueueStatus::kFailed); }),
       errc::already_enqueued);
-  ASSERT_EQ(other->enqueue(), EnqueueStatus::kQueued);
-  EXPECT_EQ(code_of([&](auto& error) { other->enqueue(error); }), errc::already_enqueued);
+  ASSERT_EQ(other_->enqueue(), EnqueueStatus::kQueued);
+  EXPECT_EQ(code_of([&](auto& error) { other_->enqueue(error); }), errc::already_enqueued);
 }
 
 TEST_P(Contenders, waiting_without_enqueueing_is_an_error) {

@@ -55,12 +55,13 @@ std::string message_of(const Call& call) {
 }
 
 enum class Kind { kLock, kSemaphore };
+using Contending = std::unique_ptr<Contender, void (*)(Contender*)>;
 
 /// A test that runs for a lock and for a semaphore of limit 1.
 class OfEachKind : public testing::TestWithParam<Kind> {
  protected:
   /// Makes a contender of the kind.
-  static std::unique_ptr<Contender, void (*)(Contender*)> make(const LockOptions& options) {
+  static Contending make(const LockOptions& options) {
     if (GetParam() == Kind::kLock) {
       return {new Lock(options), [](Contender* c) { delete static_cast<Lock*>(c); }};
     }

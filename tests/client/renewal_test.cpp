@@ -39,18 +39,30 @@ class Renewals : public OfEachKind {
     return options;
   }
 
+  /// A contender that has acquired.
+  [[nodiscard]] static auto holding(const LockOptions& options) {
+    auto contender = make(options);
+    EXPECT_TRUE(contender->acquire());
+    return contender;
+  }
+
+  /// The one loss that is reported, sooner or later.
+  [[nodiscard]] Error only_loss() {
+    EXPECT_TRUE(eventually([&] { return losses_.count == 1; }));
+    return losses_.errors.at(0);
+  }
+
+  Server server_;
+  test::Client other_{server_};
   Losses losses_;
 };
 FOR_EACH_KIND(Renewals);
 
 TEST_P(Renewals, held_for_longer_than_its_lease) {
-  Server server;
-  test::Client other(server);
-  const auto job = make(options(address_of(server)));
-  ASSERT_TRUE(job->acquire());
+  const auto job = holding(options(address_of(server_)));
   const std::string token = job->token();
   // Another waits for three leases in vain, and the server would grant it at the first one's end.
-  EXPECT_EQ(other.acquire(key(), 3), "timeout");
+  EXPECT_EQ(other_.acquire(key(), 3), "timeout");
   EXPECT_TRUE(job->held());
   EXPECT_EQ(job->token(), token);
   EXPECT_EQ(losses_.count, 0);
@@ -58,53 +70,41 @@ TEST_P(Renewals, held_for_longer_than_its_lease) {
 }
 
 TEST_P(Renewals, ratio_of_zero_never_renews) {
-  Server server;
-  LockOptions never = options(address_of(server));
+  LockOptions never = options(address_of(server_));
   never.renew_ratio = 0;
-  const auto job = make(never);
-  ASSERT_TRUE(job->acquire());
+  const auto job = holding(never);
   EXPECT_TRUE(job->wait_lost());
   EXPECT_FALSE(job->held());
-  ASSERT_TRUE(eventually([&] { return losses_.count == 1; }));
-  EXPECT_EQ(losses_.errors[0].code(), errc::lease_expired);
-  EXPECT_EQ(std::string(losses_.errors[0].what()),
-            address_of(server) + ": cannot keep \"job\": the lease ran out");
+  EXPECT_EQ(only_loss().code(), errc::lease_expired);
+  EXPECT_EQ(std::string(only_loss().what()),
+            address_of(server_) + ": cannot keep \"job\": the lease ran out");
 }
 
 TEST_P(Renewals, released_by_somebody_else_is_lost_at_the_next_renewal) {
-  Server server;
-  test::Client other(server);
-  const auto job = make(options(address_of(server)));
-  ASSERT_TRUE(job->acquire());
-  ASSERT_EQ(other.release(key(), job->token()), "ok");
+  const auto job = holding(options(address_of(server_)));
+  ASSERT_EQ(other_.release(key(), job->token()), "ok");
   EXPECT_TRUE(job->wait_lost());
   EXPECT_FALSE(job->held());
   EXPECT_EQ(job->remaining(), 0ms);
   EXPECT_EQ(job->token().size(), 32U) << "for the log";
-  ASSERT_TRUE(eventually([&] { return losses_.count == 1; }));
-  EXPECT_EQ(losses_.errors[0].code(), errc::not_held);
+  EXPECT_EQ(only_loss().code(), errc::not_held);
   EXPECT_EQ(code_of([&](auto& error) { job->release(error); }), errc::not_held);
   EXPECT_EQ(losses_.count, 1);
 }
 
 TEST_P(Renewals, lost_is_reported_once_and_what_follows_begins_anew) {
-  Server server;
-  test::Client other(server);
-  const auto job = make(options(address_of(server)));
+  const auto job = make(options(address_of(server_)));
   for (int round = 1; round <= 2; ++round) {
     ASSERT_TRUE(job->acquire()) << "without a release in between";
-    ASSERT_EQ(other.release(key(), job->token()), "ok");
+    ASSERT_EQ(other_.release(key(), job->token()), "ok");
     EXPECT_TRUE(job->wait_lost());
     ASSERT_TRUE(eventually([&] { return losses_.count == round; }));
   }
 }
 
 TEST_P(Renewals, what_one_thread_lost_another_gets_after_its_release) {
-  Server server;
-  test::Client other(server);
-  const auto job = make(options(address_of(server)));
-  ASSERT_TRUE(job->acquire());
-  ASSERT_EQ(other.release(key(), job->token()), "ok");
+  const auto job = holding(options(address_of(server_)));
+  ASSERT_EQ(other_.release(key(), job->token()), "ok");
   ASSERT_TRUE(job->wait_lost());
   auto waiting = std::async(std::launch::async, [&] { return job->acquire(); });
   EXPECT_EQ(waiting.wait_for(50ms), std::future_status::timeout);
@@ -116,65 +116,53 @@ TEST_P(Renewals, what_one_thread_lost_another_gets_after_its_release) {
 TEST_P(Renewals, server_killed_and_restarted_under_a_held_lock_is_a_loss) {
   auto first = std::make_unique<Server>();
   Relay relay(first->port());
-  const auto job = make(options(relay.address(), 30s));
-  ASSERT_TRUE(job->acquire());
+  const auto job = holding(options(relay.address(), 30s));
   first->crash();
   EXPECT_TRUE(eventually([&] { return !job->held(); })) << "long before the lease is over";
   Server second;
   relay.lead_to(second.port());
   EXPECT_TRUE(job->wait_lost());
-  ASSERT_TRUE(eventually([&] { return losses_.count == 1; }));
-  EXPECT_EQ(losses_.errors[0].code(), errc::not_held);
+  EXPECT_EQ(only_loss().code(), errc::not_held);
   EXPECT_TRUE(job->acquire()) << "from the new server";
 }
 
 TEST_P(Renewals, server_that_stays_away_is_a_loss_when_the_lease_is_over) {
-  Server server;
-  const auto job = make(options(address_of(server), 2s));
+  const auto job = make(options(address_of(server_), 2s));
   const auto begun = Time::now();
   ASSERT_TRUE(job->acquire());
-  server.crash();
+  server_.crash();
   EXPECT_TRUE(job->wait_lost());
   EXPECT_LE(Time::now() - begun, 2s + within(500ms));
-  ASSERT_TRUE(eventually([&] { return losses_.count == 1; }));
-  EXPECT_EQ(losses_.errors[0].code(), errc::lease_expired);
-  EXPECT_NE(std::string(losses_.errors[0].what()).find("could not be renewed: "),
-            std::string::npos);
+  EXPECT_EQ(only_loss().code(), errc::lease_expired);
+  EXPECT_NE(std::string(only_loss().what()).find("could not be renewed: "), std::string::npos);
 }
 
 TEST_P(Renewals, frozen_server_lets_held_be_false_before_it_grants_to_another) {
-  Server server;
-  test::Client other(server);
-  const auto job = make(options(address_of(server)));
-  ASSERT_TRUE(job->acquire());
-  server.signal(SIGSTOP);
-  other.begin_acquire(key());
+  const auto job = holding(options(address_of(server_)));
+  server_.signal(SIGSTOP);
+  other_.begin_acquire(key());
   ASSERT_TRUE(eventually([&] { return !job->held(); }));
-  server.signal(SIGCONT);
-  other.read_grant();
+  server_.signal(SIGCONT);
+  other_.read_grant();
   EXPECT_FALSE(job->held());
   EXPECT_TRUE(job->wait_lost());
 }
 
 TEST_P(Renewals, server_frozen_for_less_than_the_lease_is_survived) {
-  Server server;
-  const auto job = make(options(address_of(server), 3s));
-  ASSERT_TRUE(job->acquire());
-  server.signal(SIGSTOP);
+  const auto job = holding(options(address_of(server_), 3s));
+  server_.signal(SIGSTOP);
   ASSERT_TRUE(eventually([&] { return job->remaining() < 1'000ms; }));
   EXPECT_TRUE(job->held());
-  server.signal(SIGCONT);
+  server_.signal(SIGCONT);
   EXPECT_TRUE(eventually([&] { return job->remaining() > 1'500ms; }));
   EXPECT_TRUE(job->held());
   EXPECT_EQ(losses_.count, 0);
 }
 
 TEST_P(Renewals, network_that_stands_still_lets_held_be_false_in_time) {
-  Server server;
-  Relay relay(server.port());
-  test::Client other(server);
-  const auto job = make(options(relay.address()));
-  ASSERT_TRUE(job->acquire());
+  Relay relay(server_.port());
+  test::Client other(server_);
+  const auto job = holding(options(relay.address()));
   relay.freeze();
   other.begin_acquire(key());
   other.read_grant();
@@ -184,14 +172,11 @@ TEST_P(Renewals, network_that_stands_still_lets_held_be_false_in_time) {
 }
 
 TEST_P(Renewals, lost_connection_puts_held_in_doubt_and_the_server_decides) {
-  Server server;
-  Relay relay(server.port());
-  const auto job = make(options(relay.address(), 30s));
-  ASSERT_TRUE(job->acquire());
+  Relay relay(server_.port());
+  const auto job = holding(options(relay.address(), 30s));
   relay.reset_all();
   EXPECT_TRUE(job->wait_lost()) << "the server released it when the connection ended";
-  ASSERT_TRUE(eventually([&] { return losses_.count == 1; }));
-  EXPECT_EQ(losses_.errors[0].code(), errc::not_held);
+  EXPECT_EQ(only_loss().code(), errc::not_held);
 }
 
 TEST_P(Renewals, grant_that_outlives_its_connection_stays_held) {
@@ -213,11 +198,9 @@ TEST_P(Renewals, grant_that_outlives_its_connection_stays_held) {
 }
 
 TEST_P(Renewals, renewed_grant_is_not_held_while_the_server_may_yet_miss_its_connection) {
-  Server server;
-  Relay relay(server.port());
-  test::Client other(server);
-  const auto job = make(options(relay.address()));
-  ASSERT_TRUE(job->acquire());
+  Relay relay(server_.port());
+  test::Client other(server_);
+  const auto job = holding(options(relay.address()));
   relay.reset_clients();  // and the server sees nothing of it
   ASSERT_TRUE(eventually([&] { return !job->held(); }));
   EXPECT_EQ(other.acquire(key(), 2), "timeout") << "renewed over a new connection";
@@ -230,8 +213,7 @@ TEST_P(Renewals, renewed_grant_is_not_held_while_the_server_may_yet_miss_its_con
 TEST_P(Renewals, who_acquires_again_while_in_doubt_is_woken_by_the_loss) {
   auto first = std::make_unique<Server>();
   Relay relay(first->port());
-  const auto job = make(options(relay.address(), 30s));
-  ASSERT_TRUE(job->acquire());
+  const auto job = holding(options(relay.address(), 30s));
   relay.refuse(true);
   first->crash();
   ASSERT_TRUE(eventually([&] { return !job->held(); }));
@@ -243,23 +225,21 @@ TEST_P(Renewals, who_acquires_again_while_in_doubt_is_woken_by_the_loss) {
 }
 
 TEST_P(Renewals, overdue_lease_is_reported_even_if_release_notices_it_first) {
-  Server server;
-  test::Client other(server);
   // The thread that renews is kept busy by the handler of another lock.
   std::promise<void> entered;
   std::promise<void> leave;
-  LockOptions blocking = lock_options(address_of(server), "blocking");
+  LockOptions blocking = lock_options(address_of(server_), "blocking");
   blocking.lease_ttl = 1s;
   blocking.on_renew_error = [&](const Error&) {
     entered.set_value();
     leave.get_future().wait();
   };
   Lock blocker(blocking);
-  LockOptions never = options(address_of(server));
+  LockOptions never = options(address_of(server_));
   never.renew_ratio = 0;
   const auto job = make(never);
   ASSERT_TRUE(blocker.acquire());
-  ASSERT_EQ(other.release(test::lock("blocking"), blocker.token()), "ok");
+  ASSERT_EQ(other_.release(test::lock("blocking"), blocker.token()), "ok");
   entered.get_future().wait();
   ASSERT_TRUE(job->acquire());
   ASSERT_TRUE(eventually([&] { return !job->held(); }));
@@ -270,11 +250,9 @@ TEST_P(Renewals, overdue_lease_is_reported_even_if_release_notices_it_first) {
 }
 
 TEST_P(Renewals, connection_of_the_renewals_is_replaced) {
-  Server server;
-  Relay relay(server.port());
-  test::Client other(server);
-  const auto job = make(options(relay.address()));
-  ASSERT_TRUE(job->acquire());
+  Relay relay(server_.port());
+  test::Client other(server_);
+  const auto job = holding(options(relay.address()));
   ASSERT_TRUE(eventually([&] { return relay.accepted() == 2; })) << "for the first renewal";
   relay.refuse(true);  // and then there is one for the lock, and one for its renewals
   EXPECT_EQ(other.acquire(key(), 2), "timeout");
@@ -295,11 +273,9 @@ TEST_P(Renewals, renewals_go_on_when_new_connections_are_refused_for_a_while) {
 }
 
 TEST_P(Renewals, handler_may_ask_and_release_but_not_wait) {
-  Server server;
-  test::Client other(server);
   std::promise<std::error_code> waited;
   std::unique_ptr<Contender, void (*)(Contender*)> job(nullptr, nullptr);
-  LockOptions using_it = options(address_of(server));
+  LockOptions using_it = options(address_of(server_));
   using_it.on_renew_error = [&](const Error&) {
     std::error_code error;
     job->release(error);
@@ -312,21 +288,19 @@ TEST_P(Renewals, handler_may_ask_and_release_but_not_wait) {
   };
   job = make(using_it);
   ASSERT_TRUE(job->acquire());
-  ASSERT_EQ(other.release(key(), job->token()), "ok");
+  ASSERT_EQ(other_.release(key(), job->token()), "ok");
   EXPECT_EQ(waited.get_future().get(), errc::invalid_argument);
 }
 
 TEST_P(Renewals, handler_leaves_alone_what_another_thread_acquires_meanwhile) {
-  Server server;
-  test::Client other(server);
-  test::Client rival(server);
+  test::Client rival(server_);
   std::promise<void> lost;
   std::promise<void> contending;
   std::promise<std::error_code> released_early;
   std::promise<void> acquired;
   std::promise<std::error_code> released_late;
   std::unique_ptr<Contender, void (*)(Contender*)> job(nullptr, nullptr);
-  LockOptions using_it = options(address_of(server));
+  LockOptions using_it = options(address_of(server_));
   using_it.on_renew_error = [&](const Error&) {
     lost.set_value();
     contending.get_future().wait();
@@ -336,12 +310,12 @@ TEST_P(Renewals, handler_leaves_alone_what_another_thread_acquires_meanwhile) {
   };
   job = make(using_it);
   ASSERT_TRUE(job->acquire());
-  ASSERT_EQ(other.release(key(), job->token()), "ok");
+  ASSERT_EQ(other_.release(key(), job->token()), "ok");
   lost.get_future().wait();
   const std::string token = rival.hold(key()).token;
   // The rival gives way once the handler has been refused, which does not wait for the turn.
   std::thread in_between([&] {
-    test::await_waiters(other, key(), 1);
+    test::await_waiters(other_, key(), 1);
     contending.set_value();
     auto refused = released_early.get_future();
     EXPECT_EQ(refused.wait_for(kPatience), std::future_status::ready);
@@ -353,16 +327,14 @@ TEST_P(Renewals, handler_leaves_alone_what_another_thread_acquires_meanwhile) {
   acquired.set_value();
   EXPECT_EQ(released_late.get_future().get(), errc::not_held);
   EXPECT_TRUE(job->held());
-  EXPECT_EQ(other.release(key(), job->token()), "ok");
+  EXPECT_EQ(other_.release(key(), job->token()), "ok");
 }
 
 TEST_P(Renewals, destruction_waits_for_the_handler) {
-  Server server;
-  test::Client other(server);
   std::promise<void> entered;
   std::promise<void> leave;
   std::atomic<bool> left = false;
-  LockOptions slow = options(address_of(server));
+  LockOptions slow = options(address_of(server_));
   slow.on_renew_error = [&](const Error&) {
     entered.set_value();
     leave.get_future().wait();
@@ -370,7 +342,7 @@ TEST_P(Renewals, destruction_waits_for_the_handler) {
   };
   auto job = make(slow);
   ASSERT_TRUE(job->acquire());
-  ASSERT_EQ(other.release(key(), job->token()), "ok");
+  ASSERT_EQ(other_.release(key(), job->token()), "ok");
   entered.get_future().wait();
   std::thread destroyer([&] {
     job.reset();
@@ -381,11 +353,9 @@ TEST_P(Renewals, destruction_waits_for_the_handler) {
 }
 
 TEST_P(Renewals, handler_and_release_at_the_same_time_do_not_wait_for_each_other) {
-  Server server;
-  test::Client other(server);
   std::promise<void> entered;
   std::unique_ptr<Contender, void (*)(Contender*)> job(nullptr, nullptr);
-  LockOptions slow = options(address_of(server));
+  LockOptions slow = options(address_of(server_));
   slow.on_renew_error = [&](const Error&) {
     entered.set_value();
     std::error_code error;
@@ -393,7 +363,7 @@ TEST_P(Renewals, handler_and_release_at_the_same_time_do_not_wait_for_each_other
   };
   job = make(slow);
   ASSERT_TRUE(job->acquire());
-  ASSERT_EQ(other.release(key(), job->token()), "ok");
+  ASSERT_EQ(other_.release(key(), job->token()), "ok");
   entered.get_future().wait();
   std::error_code error;
   job->release(error);
@@ -401,20 +371,18 @@ TEST_P(Renewals, handler_and_release_at_the_same_time_do_not_wait_for_each_other
 }
 
 TEST_P(Renewals, nothing_is_reported_that_was_released) {
-  Server server;
-  const auto job = make(options(address_of(server)));
+  const auto job = make(options(address_of(server_)));
   for (int i = 0; i < 20; ++i) {
     ASSERT_TRUE(job->acquire());
     job->release();
   }
-  server.crash();
+  server_.crash();
   EXPECT_FALSE(job->wait_lost());
   EXPECT_EQ(losses_.count, 0);
 }
 
 TEST_P(Renewals, wait_lost_ends_with_the_release) {
-  Server server;
-  const auto job = make(options(address_of(server), 30s));
+  const auto job = make(options(address_of(server_), 30s));
   EXPECT_FALSE(job->wait_lost()) << "nothing is held";
   ASSERT_TRUE(job->acquire());
   auto waiting = std::async(std::launch::async, [&] { return job->wait_lost(); });
@@ -424,9 +392,7 @@ TEST_P(Renewals, wait_lost_ends_with_the_release) {
 }
 
 TEST_P(Renewals, wait_lost_ends_when_it_is_stopped) {
-  Server server;
-  const auto job = make(options(address_of(server), 30s));
-  ASSERT_TRUE(job->acquire());
+  const auto job = holding(options(address_of(server_), 30s));
   std::stop_source stop;
   auto waiting = std::async(std::launch::async, [&] { return job->wait_lost(stop.get_token()); });
   stop.request_stop();
@@ -435,9 +401,8 @@ TEST_P(Renewals, wait_lost_ends_when_it_is_stopped) {
 }
 
 TEST_P(Renewals, grant_that_comes_after_a_long_wait_is_renewed_before_it_is_believed) {
-  Server server;
-  test::Client holder(server);
-  Relay relay(server.port());
+  test::Client holder(server_);
+  Relay relay(server_.port());
   const auto job = make(options(relay.address()));
   const auto theirs = holder.hold(key());
   auto waiting = std::async(std::launch::async, [&] { return job->acquire(); });

@@ -75,10 +75,11 @@ class FenceFile : public testing::Test {
     EXPECT_TRUE(process.wait_for_log_line(file_)) << process.log();
     EXPECT_FALSE(process.wait_for_log_line("listening")) << process.log();
   }
-  void expect_refusal() const {
-    Launch how = launch();
+  void expect_refusal() const { expect_refusal(on_free_port(launch())); }
+
+  static Launch on_free_port(Launch how) {
     how.flags.insert(how.flags.end(), {"--port", "0"});
-    expect_refusal(how);
+    return how;
   }
 
   TemporaryDirectory directory_;
@@ -106,8 +107,7 @@ TEST_F(FenceFile, fences_increase_across_crashes) {
 TEST_F(FenceFile, fences_increase_across_a_crash_at_start_up) {
   expect_greater_fences();
   for (int crash = 0; crash < 8; ++crash) {
-    Launch how = launch();
-    how.flags.insert(how.flags.end(), {"--port", "0"});
+    Launch how = on_free_port(launch());
     Process process(how);
     std::this_thread::sleep_until(Clock::now() + std::chrono::milliseconds(crash));
     process.signal(SIGKILL);
@@ -245,24 +245,17 @@ TEST_F(FenceFile, is_looked_at_by_the_check_and_left_alone) {
   EXPECT_NE(refused.log().find("--fence-state-file"), std::string::npos) << refused.log();
 }
 
-TEST_F(FenceFile, whose_directory_is_missing_is_refused) {
-  file_ = directory_.file("missing/fence");
-  expect_refusal();
-}
-
-TEST_F(FenceFile, that_is_a_directory_is_refused) {
-  fs::create_directory(file_);
-  expect_refusal();
-}
-
-TEST_F(FenceFile, that_cannot_be_created_is_refused) {
-  file_ = "/proc/fence";
-  expect_refusal();
+TEST_F(FenceFile, that_is_none_or_cannot_be_created_is_refused) {
+  fs::create_directory(directory_.file("directory"));
+  for (const std::string& file : {directory_.file("missing/fence"), directory_.file("directory"),
+                                  std::string("/proc/fence")}) {
+    file_ = file;
+    expect_refusal();
+  }
 }
 
 TEST_F(FenceFile, on_a_full_disk_is_refused_and_started_with_once_there_is_room) {
-  Launch full = launch();
-  full.flags.insert(full.flags.end(), {"--port", "0"});
+  Launch full = on_free_port(launch());
   full.max_file_size = 0;
   expect_refusal(full);
   expect_greater_fences();
@@ -270,8 +263,7 @@ TEST_F(FenceFile, on_a_full_disk_is_refused_and_started_with_once_there_is_room)
 
 TEST_F(FenceFile, on_a_disk_that_filled_up_later_is_refused_and_repeats_no_fence) {
   expect_greater_fences();
-  Launch full = launch();
-  full.flags.insert(full.flags.end(), {"--port", "0"});
+  Launch full = on_free_port(launch());
   full.max_file_size = 0;
   expect_refusal(full);
   expect_greater_fences();
@@ -319,8 +311,7 @@ TEST_F(FaultyFenceFile, fences_survive_a_clock_that_steps_back) {
 
 TEST_F(FaultyFenceFile, failing_sync_at_creation_is_refused) {
   write_file(flag_, "EIO");
-  Launch faulty = faulty_launch();
-  faulty.flags.insert(faulty.flags.end(), {"--port", "0"});
+  Launch faulty = on_free_port(faulty_launch());
   expect_refusal(faulty);
   fs::remove(flag_);
   expect_greater_fences();

@@ -205,24 +205,6 @@ TEST_P(TwoPhases, renewing_the_token_keeps_the_state) {
   EXPECT_EQ(granted(client_.wait(key("job"), 0)).token, grant.token);
 }
 
-TEST_P(TwoPhases, disconnect_clears_the_state_and_frees_the_slot) {
-  acquired(client_.enqueue(key("job")));
-  other_.begin_acquire(key("job"));
-  client_.close();
-  other_.read_grant();
-}
-
-TEST_P(TwoPhases, disconnect_gives_up_the_place_in_the_queue) {
-  Client last(server_);
-  const Grant grant = other_.hold(key("job"));
-  EXPECT_EQ(client_.enqueue(key("job")), "queued");
-  EXPECT_EQ(last.enqueue(key("job")), "queued");
-  client_.close();
-  await_waiters(other_, key("job"), 1);
-  EXPECT_EQ(other_.release(key("job"), grant.token), "ok");
-  granted(last.wait(key("job"), 0));
-}
-
 TEST_P(TwoPhases, slot_granted_to_a_queued_state_passes_on_when_its_connection_ends) {
   Client last(server_);
   const Grant grant = other_.hold(key("job"));
