@@ -23,7 +23,7 @@ int main(int argc, char** argv) {
   options.renew_ratio = 0.5;  // renew after a second
   options.on_renew_error = [&lost](const dflockd::Error& error) {
     std::cerr << "lost the lock: " << error.what() << '\n';
-    lost.request_stop();  // tell the work to stop; no more than that
+    lost.request_stop();  // stop the work; no more than that
   };
 
   try {

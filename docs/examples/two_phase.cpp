@@ -1,4 +1,4 @@
-// Queueing in two phases: take a place first, tell the user, then wait.
+// Queueing in two phases: take a place first, inform the user, then wait.
 //
 //   two_phase [SERVER]
 #include <chrono>

@@ -69,7 +69,7 @@ constexpr std::array kRows{
         "grants, waits and phase-1 places in all; 0 = no cap", "DFLOCKD_MAX_CLAIMS",
         "Over the cap, requests get `error_max_locks`."},
     Row{"fence-state-file", kLockTable, Path{&Settings::fence_state_file},
-        "where fences are reserved, so that no restart repeats one", "DFLOCKD_FENCE_STATE_FILE",
+        "file that reserves fences, so that no restart repeats one", "DFLOCKD_FENCE_STATE_FILE",
         "It is created if it is missing; its directory must be writable. Without a file, fences "
         "start from the wall clock."},
 
@@ -96,7 +96,7 @@ constexpr std::array kRows{
     Row{"http-host", kHttp, Host{.field = &Settings::http_host, .may_be_empty = true},
         "bind address of the HTTP API; none = as --host", "DFLOCKD_HTTP_HOST"},
     Row{"http-session-idle-timeout", kHttp, Seconds{&Settings::http_session_idle_timeout, 1},
-        "time without a request; after twice that a session ends", "DFLOCKD_HTTP_SESSION_IDLE_S",
+        "time between requests; a session idle for twice as long ends", "DFLOCKD_HTTP_SESSION_IDLE_S",
         "A session that ends releases what it holds."},
     Row{"http-max-sessions", kHttp, Count{&Settings::http_max_sessions},
         "sessions at a time; 0 = no cap", "DFLOCKD_HTTP_MAX_SESSIONS"},
@@ -115,11 +115,11 @@ constexpr std::array kRows{
         "requests that may come at once under the limit; 0 = the rate",
         "DFLOCKD_HTTP_RATE_LIMIT_BURST", "It needs --http-rate-limit-per-ip."},
     Row{"http-allowed-hosts", kHttp, Hosts{&Settings::http_allowed_hosts},
-        "names a request's Host header may give, separated by commas", "DFLOCKD_HTTP_ALLOWED_HOSTS",
+        "names that the Host header may give, separated by commas", "DFLOCKD_HTTP_ALLOWED_HOSTS",
         "Names and addresses have no port. The header is checked where no secret is configured; "
         "loopback and the address that the request came to are always allowed."},
     Row{"http-cors-allowed-origins", kHttp, Origins{&Settings::http_cors_allowed_origins},
-        "whose web pages may ask, separated by commas; * = any",
+        "origins whose pages may use the API, by commas; * = any",
         "DFLOCKD_HTTP_CORS_ALLOWED_ORIGINS",
         "An origin is written as browsers send it, such as https://app.example or "
         "http://localhost:8080, without a slash at the end. Without any, CORS is off."},
