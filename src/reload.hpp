@@ -27,8 +27,8 @@ class Reloader {
   Reloader(std::span<const char* const> arguments, config::Config config,
            reactor::Credentials& credentials);
 
-  /// Reads everything again and puts it into force, or keeps everything if something is wrong. Logs
-  /// what came of it. Never throws and never waits for anything.
+  /// Reads everything again and applies it, or keeps everything if something is wrong. Logs the
+  /// result. Never throws and never waits for anything.
   void reload() noexcept;
 
  private:

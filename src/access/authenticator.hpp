@@ -1,9 +1,9 @@
-// Tells whether a client knows the shared secret, in a time that depends on nothing but the length
-// of what the client sent.
+// Checks whether a client knows the shared secret, in a time that depends only on the length of
+// what the client sent.
 //
-// The secret itself is not kept: what is compared are its and the guess's HMAC-SHA-256 (RFC 2104)
-// under a key drawn for this object. So neither how long the secret is nor how much of a guess is
-// right can be timed. For one thread.
+// The secret itself is not kept. Its HMAC-SHA-256 (RFC 2104) under a key drawn for this object is
+// compared with that of the guess. So timing reveals neither the length of the secret nor how much
+// of a guess is right. For one thread.
 #pragma once
 
 #include <array>

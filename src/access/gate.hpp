@@ -1,4 +1,4 @@
-// Lets connections in, or not: the caps on how many there are, in all and from one address. A
+// Admits connections or refuses them, by caps on their number in all and from one address. A
 // listener has one gate; a connection holds its pass for as long as it lives, from before its TLS
 // handshake on.
 //
@@ -24,13 +24,13 @@
 
 namespace dflockd::access {
 
-/// What the process needs of its descriptors for anything but connections: files, timers, what is
-/// opened to be read again, and a connection that is accepted to be closed.
+/// The descriptors that the process needs besides those of connections: files, timers, files that a
+/// reload opens, and a connection that is accepted to be closed.
 inline constexpr std::uint64_t kReservedDescriptors = 32;
 
-/// How many connections a listener may have in a process with so many descriptors, beside one that
-/// may have `others` (0: any number). It is what those leave, or half, lest clients that only
-/// connect here take what belongs to the others; but 64 at the least.
+/// How many connections a listener may have in a process with so many descriptors, beside another
+/// listener that may have `others` (0: any number): what the other leaves, or half, so that clients
+/// of one cannot take the descriptors of the other; 64 at least.
 [[nodiscard]] std::size_t share_of_descriptors(std::uint64_t descriptors, std::uint64_t others);
 
 class Gate {
@@ -70,7 +70,7 @@ class Gate {
   [[nodiscard]] std::optional<Pass> admit(const asio::ip::address& peer,
                                           std::chrono::nanoseconds now);
 
-  /// Logs the refusals that nothing has told of yet, if it is time. To be called once in a while.
+  /// Logs unreported refusals, if it is time. Call it regularly.
   void tick(std::chrono::nanoseconds now);
 
   /// How many connections each cap has refused so far.
@@ -80,7 +80,7 @@ class Gate {
   };
   [[nodiscard]] Refused refused() const { return {over_cap_.count, over_cap_per_ip_.count}; }
 
-  /// How many passes there are.
+  /// The number of passes.
   [[nodiscard]] std::size_t connections() const { return connections_; }
 
   /// From how many addresses; only counted under a cap for each.
@@ -92,7 +92,7 @@ class Gate {
     std::string_view cap;
     std::size_t limit;
     std::size_t ipv6_prefix;  ///< what counts of an IPv6 address
-    asio::ip::address last;   ///< whom it met last
+    asio::ip::address last;   ///< the last peer refused
     logging::RateLimited log{};
     std::uint64_t count = 0;
   };

@@ -34,7 +34,7 @@ class RateLimiter {
   [[nodiscard]] std::optional<std::chrono::nanoseconds> take(const asio::ip::address& peer,
                                                              std::chrono::nanoseconds now);
 
-  /// Forgets some of the buckets that are full. To be called once in a while.
+  /// Forgets some of the full buckets. Call it regularly.
   void tick(std::chrono::nanoseconds now);
 
   /// How many buckets there are.

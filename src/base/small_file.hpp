@@ -1,5 +1,5 @@
-// Reads a small file whole: a configuration, a certificate, a secret. What cannot be read is told
-// in the system's words.
+// Reads a small file whole: a configuration, a certificate, a secret. Failures are reported in the
+// system's words.
 //
 //   try {
 //     const base::SmallFile file = base::read_small_file("token");

@@ -26,7 +26,7 @@ namespace dflockd::base {
 /// "tcp://10.96.3.7:6388": where the service is called dflockd, in variables that look like ours.
 [[nodiscard]] bool is_service_address(std::string_view value);
 
-/// What is said of one.
+/// What a message says about such a value.
 inline constexpr char kServiceAddress[] =
     "tcp:// or udp:// is what a container platform sets for a service";
 

@@ -5,12 +5,12 @@
 //   demand.note(now, grants);              // some times a second
 //   if (left < demand.low_water()) reserver.request(demand.step());
 //
-// Why the numbers will do for 700,000 grants a second and an fsync(2) of 1.5 s: one reservation
+// Why the numbers suffice for 700,000 grants a second and an fsync(2) of 1.5 s: one reservation
 // goes on at a time, so the worst moment for such a load to begin is when a small one has just been
-// asked for, with a little less than `kLeastLowWater` left. That many are used up in 2.2 s;
-// after 1.5 s there are `kStep` more, which suffice until the next reservation has come, 3 s after
-// the beginning, which is as large as the load wants it. From then on there are more than ten
-// seconds ahead.
+// asked for, with a little less than `kLeastLowWater` left. That many are used up in 2.2 s; after
+// 1.5 s there are `kStep` more, which suffice until the next reservation has come, 3 s after the
+// beginning, which is as large as the load wants it. From then on there are more than ten seconds
+// ahead.
 //
 // Not thread-safe.
 #pragma once
@@ -29,11 +29,11 @@ class FenceDemand {
   static constexpr std::uint64_t kStep = std::uint64_t{1} << 20;
   /// How many are left when more are asked for, while few are used.
   static constexpr std::uint64_t kLeastLowWater = kStep + kStep / 2;
-  /// For how long what is left and what is reserved shall last at the rate of the busiest moment of
-  /// late, as far as `FenceSteps::kMost` allows.
+  /// How long the fences left and reserved should last at the rate of the busiest recent moment, as
+  /// far as `FenceSteps::kMost` allows.
   static constexpr std::chrono::seconds kAhead{10};
 
-  /// Takes note that so many fences have been used in all.
+  /// Notes how many fences have been used in all.
   void note(std::chrono::nanoseconds now, std::uint64_t used) {
     const auto elapsed = std::chrono::floor<std::chrono::microseconds>(now - noted_at_);
     if (elapsed < kShortest) return;
@@ -47,9 +47,9 @@ class FenceDemand {
     step_ = std::clamp(ahead, kStep, FenceSteps::kMost);
   }
 
-  /// When fewer are left, more are to be reserved.
+  /// The number of fences left below which more have to be reserved.
   [[nodiscard]] std::uint64_t low_water() const { return low_water_; }
-  /// How many then.
+  /// How many to reserve then.
   [[nodiscard]] std::uint64_t step() const { return step_; }
 
  private:

@@ -21,10 +21,10 @@
 //   - with none, nothing is known, and `open` refuses the file rather than start afresh.
 // Until `open` has raised both slots, it has granted nothing, and what earlier runs granted is
 // bounded by what they wrote: by the slot that it keeps until the other is synced, with the step of
-// that run, which may be another. A reservation that failed may be on the disk all the same, with a
+// that run, which may be another. A failed reservation may be on the disk nevertheless, with a
 // limit above that of the next attempt: nothing was granted from it, and it is within the step of
-// the slot kept. Fences that were reserved and not granted are skipped. That is no loss: there
-// are 2^64.
+// the slot kept. Fences that were reserved and not granted are skipped. That is no loss: there are
+// 2^64.
 //
 // Not thread-safe: one thread at a time.
 #pragma once
@@ -90,7 +90,7 @@ class FenceFile {
   [[nodiscard]] Range range() const { return range_; }
 
   /// Whether `open` found one of the slots damaged, which a power cut may do. It has written both
-  /// anew; fences were passed over, none was lost.
+  /// again; fences were skipped, none was lost.
   [[nodiscard]] bool was_damaged() const { return was_damaged_; }
 
   /// Raises the end of the range durably by `step` (at least 1), or by the most that `open` was

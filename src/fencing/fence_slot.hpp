@@ -1,7 +1,7 @@
 // The layout of a fence state file, and its slots as values and as bytes.
 //
 // The file is two blocks of 4,096 bytes, so that a write to one never touches the other on the
-// disk. Each begins with a slot of 72 bytes; zeros follow, which nobody looks at. Numbers are
+// disk. Each begins with a slot of 72 bytes; zeros follow, which are never read. Numbers are
 // unsigned and little-endian. A slot:
 //
 //   offset  size
@@ -69,7 +69,7 @@ using SlotBytes = std::array<std::byte, kSlotSize>;
 [[nodiscard]] SlotBytes encode(const Slot& slot);
 
 /// The slot in these bytes, or nothing if magic or checksum is wrong: a torn or damaged slot, or
-/// something else. The version is the caller's to check. Throws as `encode` does.
+/// something else. The caller has to check the version. Throws as `encode` does.
 [[nodiscard]] std::optional<Slot> decode(std::span<const std::byte, kSlotSize> bytes);
 
 }  // namespace dflockd::fencing

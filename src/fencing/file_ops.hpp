@@ -1,9 +1,9 @@
-// The system calls that a fence file is made with, in one place where tests can make them fail.
+// The system calls of a fence file, in one place where tests can make them fail.
 //
 // Every function does what the system call of its name does: -1 and `errno` on failure, EINTR and
 // short transfers included; section 2 of the man pages is their contract (mkostemp(3) for one). The
 // class itself calls the system and has no state, so that any number of threads may share it; a
-// test derives from it and overrides what shall go wrong.
+// test derives from it and overrides what should fail.
 #pragma once
 
 #include <cstddef>

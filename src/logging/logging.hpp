@@ -8,10 +8,10 @@
 //   {"time":"2026-11-23T22:12:54.123Z","level":"info","event":"listening",
 //    "address":"127.0.0.1","port":6388}                                      (all on one line)
 //
-// Logging never waits for the log's reader: lines go into a queue of `kQueueSize` that
-// a thread of its own writes out. If standard error stalls, the oldest lines in the queue are
-// dropped; a warning `log_lines_dropped` in their place says how many. So it does for
-// lines that could not be written, once that works again.
+// Logging never waits for the log's reader: lines go into a queue of `kQueueSize` that a thread of
+// its own writes out. If standard error stalls, the oldest lines in the queue are dropped; a
+// warning `log_lines_dropped` in their place says how many. The same goes for lines that could not
+// be written, once writing works again.
 //
 // A line below the current level costs one load and one comparison: fields only refer to what they
 // show. Where a field's value is costly to make, ask `enabled` first.
@@ -50,7 +50,7 @@ using Writer = std::function<bool(std::string_view line)>;
 [[nodiscard]] bool write_to_standard_error(std::string_view line);
 
 /// Starts the log's thread. All signals are blocked in it, so that they go to the other threads.
-/// Throws std::runtime_error with what is wrong if the system gives no thread.
+/// Throws std::runtime_error if the system gives no thread.
 void init(Level level, Format format, Writer writer = write_to_standard_error);
 
 /// Writes what is queued and ends the log's thread. Gives up after a second, leaving the thread

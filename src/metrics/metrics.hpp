@@ -6,8 +6,8 @@
 //   const std::string text = metrics.to_text(gauges, locks);
 //
 // Counting is an addition to a number, at the place where the thing happens. prometheus-cpp's own
-// counters are atomics behind a map of labels, for threads that we do not have; its text serializer
-// writes what is counted here. No label comes from a client, so that none can make them grow.
+// counters are atomics behind a map of labels, for threads that we do not have; only its text
+// serializer is used. No label comes from a client, so that none can make them grow.
 //
 // For the loop's thread only.
 #pragma once

@@ -22,14 +22,14 @@ class InheritedSockets {
  public:
   /// Takes over the sockets that LISTEN_FDS and LISTEN_FDNAMES name, none if LISTEN_PID is not this
   /// process, and sets close-on-exec. Throws `std::runtime_error`, whose text names the descriptor
-  /// and what is wrong with it, if one is not a listening IPv4 or IPv6 stream socket of a name of
-  /// its own, `tcp` or `http`; the descriptors stay open then, for the process is to end.
+  /// and what is wrong with it, if one is not a listening IPv4 or IPv6 stream socket with a name of
+  /// its own, `tcp` or `http`; the descriptors then stay open, since the process is about to end.
   InheritedSockets();
   InheritedSockets(const InheritedSockets&) = delete;
   InheritedSockets& operator=(const InheritedSockets&) = delete;
 
   /// Gives the descriptor of that name away: from now on the caller has to close it. Nothing if
-  /// there is none, or none any more.
+  /// there is none, or if it was taken already.
   [[nodiscard]] std::optional<int> take(std::string_view name);
 
  private:

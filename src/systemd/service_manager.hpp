@@ -15,8 +15,8 @@
 // libsystemd, which only looks at the environment for that.
 //
 // A state that could not be sent is kept and sent by whichever call comes next: a manager that was
-// busy for a moment must not take the daemon for one that never became ready. Only the latest is
-// kept of states that replace each other, so there are never more than two.
+// busy for a moment must not conclude that the daemon never became ready. Only the latest is kept
+// of states that replace each other, so there are never more than two.
 //
 // Every method that sends returns why not all is sent by now, or no error. A full queue is
 // `std::errc::resource_unavailable_try_again`. There is nothing to do about an error but to log it.
@@ -41,7 +41,7 @@ namespace dflockd::systemd {
 class ServiceManager {
  public:
   /// Reads NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID. Throws `std::runtime_error`, whose text
-  /// names the variable, if one holds what it cannot, and `std::system_error` if there is no socket
+  /// names the variable, if a variable is malformed, and `std::system_error` if there is no socket
   /// to send from.
   ServiceManager();
 
@@ -51,15 +51,15 @@ class ServiceManager {
   /// The configuration is being read again. `ready` has to follow, whether that succeeds or not.
   [[nodiscard]] std::error_code reloading();
 
-  /// The daemon is on its way to its end.
+  /// The daemon is about to end.
   [[nodiscard]] std::error_code stopping();
 
-  /// A status for people, in one line without a line end. Sends it only if it is another
-  /// one than was sent last, so it may be called as often as one likes.
+  /// A status for people, in one line without a line end. It is sent only if it differs from the
+  /// last one, so call it as often as you like.
   [[nodiscard]] std::error_code status(std::string_view text);
 
-  /// How often `alive` has to be called: twice in the time after which the manager would give the
-  /// daemon up. Nothing if it does not watch this process.
+  /// How often to call `alive`: twice in the time after which the manager would kill the daemon.
+  /// Nothing if it does not watch this process.
   [[nodiscard]] std::optional<std::chrono::microseconds> watchdog_interval() const {
     return watchdog_interval_;
   }
