@@ -1,241 +1,181 @@
 #include "simulated_history.hpp"
 
-#include <algorithm>
-#include <deque>
+#include <array>
+#include <chrono>
 #include <functional>
 #include <map>
-#include <optional>
-#include <queue>
 #include <random>
-#include <set>
 #include <string>
 #include <utility>
-#include <vector>
+
+#include "locks/lock_table.hpp"
 
 namespace dflockd::history {
 
 namespace {
 
+using locks::Answer;
+using locks::Command;
+using locks::Kind;
+using locks::Outcome;
+using std::chrono::nanoseconds;
+using std::chrono::seconds;
+
 constexpr Time kMillisecond = kSecond / 1000;
-constexpr std::size_t kClients = 8;
+constexpr std::uint32_t kClients = 8;
 constexpr Time kEnd = 60 * kSecond;
 
-class Simulation {
+/// A key in a history's words, and as the table has it.
+struct Name {
+  const char* text;
+  locks::Key key;
+  std::uint32_t limit;
+};
+constexpr std::array<Name, 3> kNames{{{"L:a", {Kind::kLock, "a"}, 1},
+                                      {"L:b", {Kind::kLock, "b"}, 1},
+                                      {"S:c", {Kind::kSemaphore, "c"}, 3}}};
+
+/// A real lock table with clients whose requests and replies take a few milliseconds.
+class Simulation final : private locks::EffectSink {
  public:
-  explicit Simulation(std::uint64_t seed) : random_(seed) {}
+  explicit Simulation(std::uint64_t seed) : random_(seed) {
+    apply(locks::ReserveFences{101, 1'000'000});
+  }
 
   History run() {
-    for (std::size_t client = 0; client < kClients; ++client) {
-      clients_[client].records = "O 0 1 tcp\n";
+    for (std::uint32_t client = 0; client < kClients; ++client) {
+      clients_[client] = {.owner = apply(locks::OpenOwner{}).owner, .records = "O 0 1 tcp\n"};
       at(pick(1, 1000) * kMillisecond, [this, client] { act(client); });
     }
     while (!agenda_.empty()) {
-      const auto next = agenda_.begin();
-      now_ = next->first;
-      const auto action = std::move(next->second);
-      agenda_.erase(next);
-      action();
+      if (const Time due = table_.next_deadline().count(); due <= agenda_.begin()->first) {
+        now_ = due;
+        apply(locks::Advance{});
+        continue;
+      }
+      const auto next = agenda_.extract(agenda_.begin());
+      now_ = next.key();
+      next.mapped()();
     }
     Reader reader;
-    for (std::size_t client = 0; client < kClients; ++client) {
+    for (std::uint32_t client = 0; client < kClients; ++client) {
       reader.add("c" + std::to_string(client) + ".1", clients_[client].records);
     }
     return reader.finish();
   }
 
  private:
+  using Then = std::function<void(const Answer&)>;
   struct Client {
+    locks::OwnerId owner;
     std::string records;
     int ops = 0;
-    std::string key;
-    std::optional<Token> token;
-  };
-  struct Waiter {
-    std::size_t client;
-    int op;
-    Time lease;
-    std::uint64_t serial;
-  };
-  struct Key {
-    std::size_t limit = 1;
-    std::map<std::uint64_t, Time> holders;  ///< until when, by fence
-    std::deque<Waiter> queue;
+    std::function<void(const Answer&)> waits{};  ///< for the end of a request that blocks
   };
 
   Time pick(Time least, Time most) {
     return std::uniform_int_distribution<Time>(least, most)(random_);
   }
   void at(Time time, std::function<void()> action) { agenda_.emplace(time, std::move(action)); }
-  void record(std::size_t client, char kind, const std::string& text) {
+  Time soon() { return now_ + pick(1, 4) * kMillisecond; }
+  Answer apply(const Command& command) { return table_.apply(nanoseconds(now_), command); }
+  void record(std::uint32_t client, char kind, const std::string& text) {
     clients_[client].records +=
         std::string(1, kind) + " " + std::to_string(now_) + " " + text + "\n";
   }
-  Key& key(const std::string& name) {
-    Key& found = keys_[name];
-    found.limit = name[0] == 'S' ? 3 : 1;
-    return found;
+
+  void take(const locks::Effect& effect) noexcept override {
+    if (effect.answer.outcome == Outcome::kLeaseExpired) return;
+    std::exchange(clients_[effect.owner.index].waits, {})(effect.answer);
   }
 
-  /// Sends a request; the server carries it out a little later.
-  int send(std::size_t client, const std::string& request, std::function<void(int)> carry_out) {
+  /// Sends a request, which the server carries out a little later; `then` follows the reply.
+  void ask(std::uint32_t client, const std::string& request, const Command& command, Then then) {
     const int op = ++clients_[client].ops;
     record(client, 'I', std::to_string(op) + " 1 " + request);
-    at(now_ + pick(1, 4) * kMillisecond, [op, carry_out = std::move(carry_out)] { carry_out(op); });
-    return op;
-  }
-  void reply(std::size_t client, int op, const std::string& text, std::function<void()> then) {
-    at(now_ + pick(1, 4) * kMillisecond, [=, this] {
-      record(client, 'R', std::to_string(op) + " " + text);
-      then();
+    at(soon(), [=, this, then = std::move(then)] {
+      const bool enqueues = std::holds_alternative<locks::Enqueue>(command);
+      const auto reply = [=, this](const Answer& answer) {
+        at(soon(), [=, this] {
+          record(client, 'R', std::to_string(op) + " " + words_of(answer, enqueues));
+          then(answer);
+        });
+      };
+      const Answer answer = apply(command);
+      if (answer.outcome != Outcome::kQueued || enqueues) return reply(answer);
+      clients_[client].waits = reply;
+      if (pick(0, 1) == 0) record(client, 'S', std::to_string(op));
     });
+  }
+
+  static std::string words_of(const Answer& answer, bool enqueues) {
+    const std::string lease = " lease=" + std::to_string(answer.lease.count());
+    switch (answer.outcome) {
+      case Outcome::kGranted:
+        return (enqueues ? "acquired token=" : "ok token=") +
+               to_string(Token{answer.token.fence, answer.token.salt}) + lease;
+      case Outcome::kQueued:
+        return "queued";
+      case Outcome::kTimeout:
+        return "timeout";
+      case Outcome::kDone:
+        return answer.lease.count() > 0 ? "ok" + lease : "ok";
+      default:
+        return "error";
+    }
   }
 
   /// A client without a lock asks for one.
-  void act(std::size_t client) {
+  void act(std::uint32_t client) {
     if (now_ > kEnd) return;
-    static constexpr std::array kNames = {"L:a", "L:b", "S:c"};
-    const std::string name = kNames[static_cast<std::size_t>(pick(0, 2))];
-    clients_[client].key = name;
+    const Name& name = kNames[static_cast<std::size_t>(pick(0, 2))];
     const Time timeout = pick(0, 6);
     const Time lease = pick(1, 5);
-    std::string request = name + " lease=" + std::to_string(lease);
-    if (name[0] == 'S') request += " limit=3";
-    if (pick(0, 2) == 0) {
-      send(client, "enqueue " + request, [=, this](int op) { enqueue(client, op, name, lease); });
-    } else {
-      send(client, "acquire " + request + " timeout=" + std::to_string(timeout),
-           [=, this](int op) { acquire(client, op, name, timeout, lease); });
+    std::string request = std::string(name.text) + " lease=" + std::to_string(lease);
+    if (name.limit > 1) request += " limit=" + std::to_string(name.limit);
+    const std::string patience = " timeout=" + std::to_string(timeout);
+    const locks::OwnerId owner = clients_[client].owner;
+    const locks::Request wanted{name.key, name.limit, seconds(lease), random_()};
+    const auto go_on = [=, this, &name](const Answer& answer) {
+      answer.outcome == Outcome::kGranted ? hold(client, name, answer.token, lease) : rest(client);
+    };
+    if (pick(0, 2) > 0) {
+      return ask(client, "acquire " + request + patience,
+                 locks::Acquire{owner, wanted, seconds(timeout)}, go_on);
     }
-  }
-
-  void acquire(std::size_t client, int op, const std::string& name, Time timeout, Time lease) {
-    Key& wanted = key(name);
-    if (wanted.holders.size() < wanted.limit) return grant(client, op, name, lease);
-    if (timeout == 0) return reply(client, op, "timeout", [=, this] { rest(client); });
-    if (pick(0, 1) == 0) record(client, 'S', std::to_string(op));
-    wait(client, op, name, timeout, lease, ++serial_);
-  }
-
-  void wait(std::size_t client, int op, const std::string& name, Time timeout, Time lease,
-            std::uint64_t serial) {
-    key(name).queue.push_back({client, op, lease * kSecond, serial});
-    time_out(client, op, name, timeout, serial);
-  }
-
-  void time_out(std::size_t client, int op, const std::string& name, Time timeout,
-                std::uint64_t serial) {
-    at(now_ + timeout * kSecond, [=, this] {
-      const auto gone = std::erase_if(
-          key(name).queue, [serial](const Waiter& waiter) { return waiter.serial == serial; });
-      if (gone > 0) reply(client, op, "timeout", [=, this] { rest(client); });
-    });
-  }
-
-  /// The second phase follows at once, so that the lease cannot run out between the two.
-  void enqueue(std::size_t client, int op, const std::string& name, Time lease) {
-    Key& wanted = key(name);
-    if (wanted.holders.size() < wanted.limit) {
-      return grant(client, op, name, lease, "acquired");
-    }
-    const std::uint64_t serial = ++serial_;
-    wanted.queue.push_back({client, 0, lease * kSecond, serial});
-    reply(client, op, "queued", [=, this] {
-      const Time timeout = pick(0, 6);
-      send(client, "wait " + name + " timeout=" + std::to_string(timeout), [=, this](int second) {
-        for (Waiter& waiter : key(name).queue) {
-          if (waiter.serial != serial) continue;
-          waiter.op = second;
-          return time_out(client, second, name, timeout, serial);
-        }
-        // Granted meanwhile.
-        const auto early = early_.find(serial);
-        key(name).holders[early->second.fence] = now_ + lease * kSecond;
-        expire(name, early->second.fence);
-        tell(client, second, name, early->second, lease, "ok");
-      });
-    });
-  }
-
-  void grant(std::size_t client, int op, const std::string& name, Time lease,
-             const std::string& word = "ok") {
-    const Token token{++fence_, static_cast<std::uint64_t>(random_())};
-    key(name).holders[token.fence] = now_ + lease * kSecond;
-    expire(name, token.fence);
-    tell(client, op, name, token, lease, word);
-  }
-
-  void tell(std::size_t client, int op, const std::string& name, Token token, Time lease,
-            const std::string& word) {
-    const std::string text =
-        word + " token=" + to_string(token) + " lease=" + std::to_string(lease);
-    reply(client, op, text, [=, this] {
-      clients_[client].token = token;
-      hold(client, name, lease);
-    });
-  }
-
-  void expire(const std::string& name, std::uint64_t fence) {
-    at(key(name).holders[fence], [=, this] {
-      const auto found = key(name).holders.find(fence);
-      if (found == key(name).holders.end() || found->second > now_) return;
-      key(name).holders.erase(found);
-      serve(name);
-    });
-  }
-
-  void serve(const std::string& name) {
-    Key& free = key(name);
-    while (free.holders.size() < free.limit && !free.queue.empty()) {
-      const Waiter next = free.queue.front();
-      free.queue.pop_front();
-      if (next.op != 0) {
-        grant(next.client, next.op, name, next.lease / kSecond);
-        continue;
-      }
-      const Token token{++fence_, static_cast<std::uint64_t>(random_())};
-      early_[next.serial] = token;
-      free.holders[token.fence] = now_ + next.lease;
-      expire(name, token.fence);
-    }
-  }
-
-  void hold(std::size_t client, const std::string& name, Time lease) {
-    at(now_ + pick(10, 1500) * kMillisecond, [=, this] {
-      const std::string token = to_string(*clients_[client].token);
-      const std::uint64_t fence = clients_[client].token->fence;
-      if (pick(0, 3) == 0) {
-        send(client, "renew " + name + " token=" + token + " lease=" + std::to_string(lease),
-             [=, this](int op) {
-               const bool held = key(name).holders.contains(fence);
-               if (held) {
-                 key(name).holders[fence] = now_ + lease * kSecond;
-                 expire(name, fence);
-               }
-               reply(client, op, held ? "ok lease=" + std::to_string(lease) : "error",
-                     [=, this] { held ? hold(client, name, lease) : rest(client); });
-             });
-      } else {
-        send(client, "release " + name + " token=" + token, [=, this](int op) {
-          const bool held = key(name).holders.erase(fence) > 0;
-          reply(client, op, held ? "ok" : "error", [=, this] { rest(client); });
-          if (held) serve(name);
+    // The second phase follows at once, so that the lease cannot run out between the two.
+    ask(client, "enqueue " + request, locks::Enqueue{owner, wanted},
+        [=, this, &name](auto& answer) {
+          if (answer.outcome != Outcome::kQueued) return go_on(answer);
+          ask(client, std::string("wait ") + name.text + patience,
+              locks::Wait{owner, name.key, seconds(timeout)}, go_on);
         });
+  }
+
+  void hold(std::uint32_t client, const Name& name, const locks::Token& token, Time lease) {
+    at(now_ + pick(10, 1500) * kMillisecond, [=, this, &name] {
+      const std::string grant =
+          std::string(name.text) + " token=" + to_string(Token{token.fence, token.salt});
+      if (pick(0, 3) > 0) {
+        return ask(client, "release " + grant, locks::Release{name.key, token},
+                   [=, this](const Answer&) { rest(client); });
       }
+      ask(client, "renew " + grant + " lease=" + std::to_string(lease),
+          locks::Renew{name.key, token, seconds(lease)}, [=, this, &name](const Answer& answer) {
+            answer.outcome == Outcome::kDone ? hold(client, name, token, lease) : rest(client);
+          });
     });
   }
 
-  void rest(std::size_t client) {
+  void rest(std::uint32_t client) {
     at(now_ + pick(1, 600) * kMillisecond, [=, this] { act(client); });
   }
 
   std::mt19937_64 random_;
   Time now_ = 0;
   std::multimap<Time, std::function<void()>> agenda_;
-  std::map<std::size_t, Client> clients_;
-  std::map<std::string, Key> keys_;
-  std::map<std::uint64_t, Token> early_;  ///< granted to waiters before their second phase
-  std::uint64_t fence_ = 100;
-  std::uint64_t serial_ = 0;
+  std::array<Client, kClients> clients_;
+  locks::LockTable table_{{}, *this};
 };
 
 }  // namespace

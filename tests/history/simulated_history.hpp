@@ -1,5 +1,5 @@
-// The history of a lock server that works, simulated: clients with one connection each at a few
-// keys, and replies that take their time.
+// The history of a lock server that works: the real table, and clients with one connection each at
+// a few keys, and replies that take their time.
 #pragma once
 
 #include <cstdint>
