@@ -30,11 +30,20 @@ class Spans {
 }  // namespace
 
 Disturbances::Disturbances(const History& history, Time margin) : margin_(margin) {
+  know_server(history);
+  know_clients(history);
+}
+
+/// When the server was stopped, down, or under pressure, and its lives.
+void Disturbances::know_server(const History& history) {
   Spans stopped;
   Spans down;
   Spans pressure;
-  std::unordered_map<std::string, Spans> clients;
-  std::unordered_map<std::string, Spans> networks;
+  const auto end_life = [&](const Life& life) {
+    if (!lives_.empty() && lives_.back().dead == kNever) return;
+    down.begin(life.end_begins);
+    lives_.push_back(life);
+  };
   for (const Happening& happening : history.happenings) {
     const Time time = happening.time;
     switch (happening.event) {
@@ -46,16 +55,10 @@ Disturbances::Disturbances(const History& history, Time margin) : margin_(margin
         break;
       case Event::kServerKill:
       case Event::kServerTerm:
-        if (lives_.empty() || lives_.back().dead != kNever) {
-          down.begin(time);
-          lives_.push_back({time, kNever, happening.event == Event::kServerTerm});
-        }
+        end_life({time, kNever, happening.event == Event::kServerTerm});
         break;
       case Event::kServerDead:
-        if (lives_.empty() || lives_.back().dead != kNever) {
-          down.begin(time);
-          lives_.push_back({time, time, false});
-        }
+        end_life({time, kNever, false});
         lives_.back().dead = time;
         stopped.end(time, server_);
         break;
@@ -68,18 +71,6 @@ Disturbances::Disturbances(const History& history, Time margin) : margin_(margin
       case Event::kPressureEnd:
         pressure.end(time, server_);
         break;
-      case Event::kClientStop:
-        clients[happening.subject].begin(time);
-        break;
-      case Event::kClientContinue:
-        clients[happening.subject].end(time, clients_[happening.subject]);
-        break;
-      case Event::kNetworkBegin:
-        networks[happening.subject].begin(time);
-        break;
-      case Event::kNetworkEnd:
-        networks[happening.subject].end(time, networks_[happening.subject]);
-        break;
       default:
         break;
     }
@@ -88,6 +79,18 @@ Disturbances::Disturbances(const History& history, Time margin) : margin_(margin
   stopped.finish(server_);
   down.finish(server_);
   pressure.finish(server_);
+}
+
+/// When each client was stopped, or its network disturbed, or the server.
+void Disturbances::know_clients(const History& history) {
+  std::unordered_map<std::string, Spans> clients;
+  std::unordered_map<std::string, Spans> networks;
+  for (const auto& [place, event, time, slot] : history.happenings) {
+    if (event == Event::kClientStop) clients[slot].begin(time);
+    if (event == Event::kClientContinue) clients[slot].end(time, clients_[slot]);
+    if (event == Event::kNetworkBegin) networks[slot].begin(time);
+    if (event == Event::kNetworkEnd) networks[slot].end(time, networks_[slot]);
+  }
   for (auto& [slot, spans] : clients) spans.finish(clients_[slot]);
   for (auto& [slot, spans] : networks) spans.finish(networks_[slot]);
   for (auto& [slot, intervals] : networks_) {

@@ -40,11 +40,12 @@ class Disturbances {
     Time dead = kNever;
     bool drained = false;
   };
-  [[nodiscard]] const std::vector<Life>& lives() const { return lives_; }
   /// The life in which a request that was sent then can have been carried out.
   [[nodiscard]] const Life& life_at(Time time) const;
 
  private:
+  void know_server(const History& history);
+  void know_clients(const History& history);
   void merge(std::vector<Interval>& intervals) const;
   [[nodiscard]] const std::vector<Interval>& of(const std::string& slot) const;
 

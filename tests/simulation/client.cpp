@@ -150,23 +150,10 @@ void Client::ask(Random& random, Neighbourhood& neighbourhood, Act act, std::str
       return send(bytes, 'n', random.pick(held_), lease(random, neighbourhood), random);
     case Act::kUseStale:
     case Act::kUseOthers:
-    case Act::kUseForged: {
-      KnownToken token = act == Act::kUseStale         ? random.pick(stale_)
-                         : !neighbourhood.seen.empty() ? random.pick(neighbourhood.seen)
-                                                       : some_key(random, neighbourhood);
-      if (act == Act::kUseForged) token.token = forged(token.token, random);
-      if (random.one_in(8)) token.key = random.pick(neighbourhood.keys);
-      if (random.one_in(12)) token.semaphore = !token.semaphore;
-      return send(bytes, random.one_in(2) ? 'r' : 'n', token, "", random);
-    }
-    case Act::kTrifle: {
-      constexpr std::array kCommands{"ping", "auth", "L",  "sping",   "x",  "ll",
-                                     "s",    "",     "sx", "RELEASE", "lr", "ping "};
-      asked_.push_back({'?', {}});
-      bytes += std::string(random.pick(kCommands)) + "\n" + (random.one_in(2) ? "_" : "some key") +
-               "\n" + hex_digits(random, random.below(20)) + "\n";
-      return;
-    }
+    case Act::kUseForged:
+      return use_token(random, neighbourhood, act, bytes);
+    case Act::kTrifle:
+      return trifle(random, bytes);
     case Act::kMalformed:
       return malformed(random, neighbourhood, bytes);
     case Act::kGarbage:
@@ -174,44 +161,71 @@ void Client::ask(Random& random, Neighbourhood& neighbourhood, Act act, std::str
         bytes += random.one_in(8) ? '\n' : static_cast<char>(random.below(256));
       }
       return;
-    case Act::kOverlong: {
-      const KnownToken about = some_key(random, neighbourhood);
-      const bool secret = random.one_in(6);
-      const std::size_t most = secret ? 65'536 : 256;
-      const std::size_t length = most - 2 + random.below(5);
-      asked_.push_back({'?', {}});
-      switch (random.below(3)) {
-        case 0:
-          bytes += std::string(length, 'l') + "\n" + about.key + "\n0\n";
-          return;
-        case 1:
-          bytes += (secret ? "auth\n" : "l\n") +
-                   std::string(secret && random.one_in(2) ? 257 : length,
-                               random.one_in(3) ? '\r' : 'k') +
-                   "\n0 1\n";
-          return;
-        default:
-          bytes += (secret ? "auth\n_\n" : "l\n" + about.key + "\n") +
-                   std::string(length, secret ? 's' : '0') + "\n";
-          return;
-      }
-    }
+    case Act::kOverlong:
+      return overlong(random, neighbourhood, bytes);
     case Act::kHalf: {
       std::string whole;
       send(whole, 'l', some_key(random, neighbourhood), "5 1", random);
       bytes += whole.substr(0, random.below(whole.size()));
       return;
     }
-    case Act::kStopReading:  // and goes on asking, for what it has been told of already
-      for (const KnownToken& begun : enqueued_) {
-        const bool told = std::ranges::any_of(held_, [&](const KnownToken& held) {
-          return held.semaphore == begun.semaphore && held.key == begun.key;
-        });
-        if (told) send(bytes, 'w', begun, timeout(random, neighbourhood), random);
-      }
-      return;
+    case Act::kStopReading:
+      return ask_again(random, neighbourhood, bytes);
     default:
       return;
+  }
+}
+
+/// With a token that is not its own any more, or never was.
+void Client::use_token(Random& random, const Neighbourhood& neighbourhood, Act act,
+                       std::string& bytes) {
+  KnownToken token = act == Act::kUseStale         ? random.pick(stale_)
+                     : !neighbourhood.seen.empty() ? random.pick(neighbourhood.seen)
+                                                   : some_key(random, neighbourhood);
+  if (act == Act::kUseForged) token.token = forged(token.token, random);
+  if (random.one_in(8)) token.key = random.pick(neighbourhood.keys);
+  if (random.one_in(12)) token.semaphore = !token.semaphore;
+  send(bytes, random.one_in(2) ? 'r' : 'n', token, "", random);
+}
+
+void Client::trifle(Random& random, std::string& bytes) {
+  constexpr std::array kCommands{"ping", "auth", "L",  "sping",   "x",  "ll",
+                                 "s",    "",     "sx", "RELEASE", "lr", "ping "};
+  asked_.push_back({'?', {}});
+  bytes += std::string(random.pick(kCommands)) + "\n" + (random.one_in(2) ? "_" : "some key") +
+           "\n" + hex_digits(random, random.below(20)) + "\n";
+}
+
+/// With a line that is too long, or just not.
+void Client::overlong(Random& random, const Neighbourhood& neighbourhood, std::string& bytes) {
+  const KnownToken about = some_key(random, neighbourhood);
+  const bool secret = random.one_in(6);
+  const std::size_t most = secret ? 65'536 : 256;
+  const std::size_t length = most - 2 + random.below(5);
+  asked_.push_back({'?', {}});
+  switch (random.below(3)) {
+    case 0:
+      bytes += std::string(length, 'l') + "\n" + about.key + "\n0\n";
+      return;
+    case 1:
+      bytes +=
+          (secret ? "auth\n" : "l\n") +
+          std::string(secret && random.one_in(2) ? 257 : length, random.one_in(3) ? '\r' : 'k') +
+          "\n0 1\n";
+      return;
+    default:
+      bytes += (secret ? "auth\n_\n" : "l\n" + about.key + "\n") +
+               std::string(length, secret ? 's' : '0') + "\n";
+  }
+}
+
+/// For what an answer has named already.
+void Client::ask_again(Random& random, const Neighbourhood& neighbourhood, std::string& bytes) {
+  for (const KnownToken& begun : enqueued_) {
+    const bool held = std::ranges::any_of(held_, [&](const KnownToken& grant) {
+      return grant.semaphore == begun.semaphore && grant.key == begun.key;
+    });
+    if (held) send(bytes, 'w', begun, timeout(random, neighbourhood), random);
   }
 }
 

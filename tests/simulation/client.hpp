@@ -94,6 +94,10 @@ class Client {
   void ask(Random& random, Neighbourhood& neighbourhood, Act act, std::string& bytes);
   void send(std::string& bytes, char letter, const KnownToken& about, const std::string& argument,
             Random& random);
+  void use_token(Random& random, const Neighbourhood& neighbourhood, Act act, std::string& bytes);
+  void trifle(Random& random, std::string& bytes);
+  void overlong(Random& random, const Neighbourhood& neighbourhood, std::string& bytes);
+  void ask_again(Random& random, const Neighbourhood& neighbourhood, std::string& bytes);
   void malformed(Random& random, const Neighbourhood& neighbourhood, std::string& bytes);
   void take(std::string_view line, Neighbourhood& neighbourhood, Random& random);
 

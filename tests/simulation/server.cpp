@@ -7,6 +7,7 @@
 #include "protocol/reply.hpp"
 #include "protocol/request.hpp"
 #include "reactor/commands.hpp"
+#include "recorder.hpp"
 
 namespace dflockd::simulation {
 
@@ -54,6 +55,7 @@ void Server::look(Sight& sight) {
   sight.keys.clear();
   visit_keys(0, SIZE_MAX, [&](const locks::KeyInfo& info) {
     locks::KeyInfo& key = sight.keys.emplace_back(info);
+    key.key = locks::kept(info.key);
     const ConnectionId holder = info.holders > 0 ? this->info(info.owner).connection_id : 0;
     key.owner = {.index = static_cast<std::uint32_t>(holder), .generation = 0};
   });

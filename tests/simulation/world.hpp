@@ -42,6 +42,9 @@ struct Totals {
   Totals& operator+=(const Totals& other);
 };
 
+/// From here on what costs time in proportion to everything there is is done less often.
+inline constexpr std::size_t kLarge = 150;
+
 class World {
  public:
   /// `trace`, if not null, gets a line for each step.
@@ -132,6 +135,8 @@ class World {
   void go_on(ConnectionId id);
   void end(ConnectionId id);
   void expire();
+  void tick();
+  void drain();
   void serve_woken();
   template <class Act, class Judge>
   void take_step(const char* what, std::uint64_t who, Act act, Judge judge);

@@ -1,0 +1,138 @@
+// What a world is drawn from its seed: the server, its clients, and what will go wrong.
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdio>
+#include <span>
+#include <string>
+
+#include "world.hpp"
+
+namespace dflockd::simulation {
+
+using namespace std::chrono_literals;
+
+World::World(std::uint64_t seed, std::FILE* trace)
+    : seed_(seed),
+      trace_(trace),
+      random_(spread(seed + 1)),
+      client_count_(draw_client_count()),
+      rules_(draw_rules()),
+      disk_(spread(~seed)),
+      oracle_(rules_) {
+  draw_faults();
+  make_neighbourhood();
+  make_clients();
+  make_history();
+}
+
+World::~World() = default;
+
+std::size_t World::draw_client_count() {
+  if (random_.one_in(250)) return random_.between(1000, 4000);
+  if (random_.one_in(12)) return random_.between(20, 150);
+  return random_.between(2, 12);
+}
+
+Rules World::draw_rules() {
+  const auto cap = [&](unsigned chance, std::uint64_t most) {
+    return random_.percent(chance) ? static_cast<std::size_t>(random_.between(1, most)) : 0;
+  };
+  return {.max_locks = cap(40, 6),
+          .max_waiters = cap(client_count_ > kLarge ? 10 : 30, 4),
+          .max_claims = random_.percent(20) ? random_.between(1, 2 * client_count_) : 0,
+          .max_lease = random_.percent(20) ? static_cast<std::int64_t>(random_.between(1, 40)) : 0,
+          .default_lease = static_cast<std::int64_t>(random_.between(1, 40)),
+          .release_on_disconnect = !random_.percent(45),
+          .gc_interval = std::chrono::seconds(random_.between(1, 20)),
+          .gc_max_idle = std::chrono::seconds(random_.between(1, 60))};
+}
+
+reactor::ServiceOptions World::options() const {
+  using std::chrono::duration_cast;
+  using std::chrono::seconds;
+  return {.table = {.max_locks = rules_.max_locks,
+                    .max_waiters = rules_.max_waiters,
+                    .max_claims = rules_.max_claims},
+          .default_lease = seconds(rules_.default_lease),
+          .max_lease = seconds(rules_.max_lease),
+          .sweep_interval = 1s,
+          .gc_interval = duration_cast<seconds>(rules_.gc_interval),
+          .gc_max_idle = duration_cast<seconds>(rules_.gc_max_idle),
+          .release_on_disconnect = rules_.release_on_disconnect};
+}
+
+void World::draw_faults() {
+  constexpr std::array kPaces{Time(20ms), Time(300ms), Time(1s),   Time(5s),
+                              Time(60s),  Time(600s),  Time(7200s)};
+  pace_ = random_.pick(kPaces);
+  has_fence_file_ = random_.percent(75);
+  constexpr std::array kSteps{1, 2, 3, 8, 64, 1 << 20};
+  fence_step_ = static_cast<std::uint64_t>(random_.pick(kSteps));
+  wall_clock_ = random_.next() >> random_.between(1, 60);
+  const std::array latencies{Time(10ms), 2 * pace_, 10 * pace_};
+  disk_latency_ = random_.pick(latencies);
+  crashes_ = has_fence_file_ && random_.percent(60);
+  disk_fails_ = has_fence_file_ && random_.percent(40);
+  clock_jumps_ = random_.percent(30);
+  timer_is_late_ = random_.percent(50);
+}
+
+void World::make_neighbourhood() {
+  constexpr std::array kHot{100, 80, 50, 20, 0};
+  constexpr std::array kSemaphores{0, 20, 50, 100};
+  constexpr std::array<std::uint64_t, 5> kLongest{2, 5, 30, 600, 86'400};
+  neighbourhood_.hot = static_cast<unsigned>(random_.pick(kHot));
+  neighbourhood_.semaphores = static_cast<unsigned>(random_.pick(kSemaphores));
+  neighbourhood_.longest_lease = random_.pick(kLongest);
+  neighbourhood_.longest_timeout = random_.pick(kLongest);
+  const std::uint64_t count = random_.one_in(4) ? random_.between(1, 60) : random_.between(1, 8);
+  for (std::uint64_t number = 0; number < count; ++number) {
+    std::string name = "key" + std::to_string(number);
+    if (random_.one_in(20)) name += std::string(256 - name.size(), 'x');
+    if (random_.one_in(20)) name += "\xff\x01\x80";
+    neighbourhood_.keys.push_back(name.substr(0, 256));
+    neighbourhood_.limits.push_back(static_cast<std::uint32_t>(
+        random_.one_in(10) ? random_.between(1, 1'048'576) : random_.between(1, 4)));
+  }
+}
+
+void World::make_clients() {
+  most_steps_ = random_.between(200, 3000) + 3 * client_count_;
+  const std::span<const Temperament> all = temperaments();
+  const bool alike = random_.one_in(5);
+  const std::uint64_t first = random_.below(all.size());
+  for (std::size_t number = 0; number < client_count_; ++number) {
+    clients_.emplace_back(all[alike ? first : random_.below(all.size())]);
+    plan(time_ + span(pace_), What::kAct, number);
+  }
+}
+
+/// What happens to the server.
+void World::make_history() {
+  start_ = time_ = 0s;
+  plan(0s, What::kStart);
+  plan(span(1s), What::kTick);
+  if (crashes_) plan(10 * pace_ + span(60 * pace_), What::kCrash);
+  if (disk_fails_) plan(span(20 * pace_), What::kWeather);
+  if (clock_jumps_) plan(span(20 * pace_), What::kClock);
+  if (random_.percent(40)) plan(span(60 * pace_), What::kDrain);
+}
+
+void World::introduce() const {
+  const auto number = [](auto value) { return static_cast<unsigned long long>(value); };
+  std::fprintf(trace_,
+               "clients %llu, pace %llu ms, max locks %llu, max waiters %llu, max claims %llu, "
+               "default lease %llu s, longest %llu s%s\n",
+               number(client_count_), number(pace_ / 1ms), number(rules_.max_locks),
+               number(rules_.max_waiters), number(rules_.max_claims), number(rules_.default_lease),
+               number(rules_.max_lease),
+               rules_.release_on_disconnect ? "" : ", grants outlive connections");
+  if (has_fence_file_) {
+    std::fprintf(trace_, "fences %llu at a time, the disk takes %llu ms%s%s\n", number(fence_step_),
+                 number(disk_latency_ / 1ms), disk_fails_ ? " or fails" : "",
+                 crashes_ ? ", crashes" : "");
+  }
+}
+
+}  // namespace dflockd::simulation
