@@ -30,6 +30,21 @@ History written(std::initializer_list<std::pair<std::string, std::string>> files
   return reader.finish();
 }
 
+std::string connected(const std::string& records) {
+  return "O 0 1 tcp\n" + records;
+}
+
+std::string holder(const std::string& records) {
+  return connected(R"(
+    I 10 1 1 acquire L:job timeout=0 lease=10
+    R 20 1 ok token=@1 lease=10
+  )" + records);
+}
+
+std::set<std::string_view> violated_by_holder(const std::string& records) {
+  return violated(written({{"a.1", holder(records)}}));
+}
+
 std::set<std::string_view> violated(const History& history, const Bounds& bounds) {
   std::set<std::string_view> rules;
   for (const Violation& violation : check(history, bounds).violations) {

@@ -21,4 +21,11 @@ History written(std::initializer_list<std::pair<std::string, std::string>> files
 /// What is violated in it.
 std::set<std::string_view> violated(const History& history, const Bounds& bounds = {});
 
+/// A client's file that begins with an open connection.
+std::string connected(const std::string& records);
+
+/// `a.1` holds the lock from 20 ms on for 10 s, and does what `records` say.
+std::string holder(const std::string& records = "");
+std::set<std::string_view> violated_by_holder(const std::string& records);
+
 }  // namespace dflockd::history
