@@ -136,13 +136,17 @@ class Stream : public testing::Test {
     });
   }
 
-  void shake_hands() {
-    std::optional<std::error_code> result;
-    start([&]() -> net::Awaitable {
+  void start_handshake(std::optional<std::error_code>& result) {
+    start([this, &result]() -> net::Awaitable {
       std::error_code error;
       co_await stream_->handshake(error);
       result = error;
     });
+  }
+
+  void shake_hands() {
+    std::optional<std::error_code> result;
+    start_handshake(result);
     bool done = false;
     run_until([&] {
       peer_->receive();
@@ -169,6 +173,27 @@ class Stream : public testing::Test {
     poll();
   }
 
+  /// What came of a write.
+  struct Writing {
+    std::error_code error;
+    std::optional<std::size_t> size;
+  };
+  template <std::size_t kBuffers>
+  void start_writing(Writing& writing, const std::array<asio::const_buffer, kBuffers>& buffers) {
+    start([this, &writing, &buffers]() -> net::Awaitable {
+      const std::size_t size = co_await stream_->async_write(buffers, writing.error);
+      writing.size = size;
+    });
+    poll();
+  }
+
+  /// Has the peer take what has arrived, which is in `heard_` then. False at the end.
+  bool hear() {
+    const bool open = peer_->receive();
+    heard_ += peer_->decrypted();
+    return open;
+  }
+
   std::string read_now(std::error_code& error) {
     std::array<char, 256> space{};
     return {space.data(), stream_->read_some(space, error)};
@@ -187,6 +212,7 @@ class Stream : public testing::Test {
   std::optional<TlsContext> context_;
   std::optional<Peer> peer_;
   std::optional<TlsStream> stream_;
+  std::string heard_;
 };
 
 /// A text in which every place is told from its neighbours.
@@ -348,109 +374,70 @@ TEST_F(Stream, writes_what_there_is_room_for_and_goes_on_with_the_same_bytes) {
   std::size_t written = stream_->write_some(text, error);
   EXPECT_EQ(error, asio::error::would_block);
   EXPECT_LT(written, text.size());
-  std::string heard;
   while (written < text.size()) {
-    peer_->receive();
-    heard += peer_->decrypted();
+    hear();
     // From another place in memory, as when a buffer has grown.
     const std::string moved(std::string_view(text).substr(written, 200'000));
     written += stream_->write_some(moved, error);
     ASSERT_TRUE(!error || error == asio::error::would_block) << error.message();
   }
-  run_until([&] {
-    peer_->receive();
-    heard += peer_->decrypted();
-    return heard.size() >= text.size();
-  });
-  EXPECT_TRUE(heard == text);
+  run_until([&] { return hear() && heard_.size() >= text.size(); });
+  EXPECT_TRUE(heard_ == text);
 }
 
 TEST_F(Stream, has_written_exactly_what_the_peer_can_decrypt) {
   shake_hands();
   const std::size_t written = fill(numbers(1'000));
   stream_.reset();
-  std::string heard;
-  run_until([&] {
-    const bool open = peer_->receive();
-    heard += peer_->decrypted();
-    return !open;
-  });
-  EXPECT_EQ(heard.size(), written);
+  run_until([&] { return !hear(); });
+  EXPECT_EQ(heard_.size(), written);
 }
 
 TEST_F(Stream, writes_all_while_the_peer_reads) {
   shake_hands();
   const std::string text = numbers(300'000);
-  std::optional<std::size_t> written;
-  std::error_code error;
   const std::array<asio::const_buffer, 3> buffers{
       asio::buffer(text), asio::buffer(std::string_view()), asio::buffer(text)};
-  start([&]() -> net::Awaitable {
-    const std::size_t size = co_await stream_->async_write(buffers, error);
-    written = size;
-  });
-  std::string heard;
-  run_until([&] {
-    peer_->receive();
-    heard += peer_->decrypted();
-    return written && heard.size() >= 2 * text.size();
-  });
-  EXPECT_FALSE(error) << error.message();
-  EXPECT_EQ(*written, 2 * text.size());
-  EXPECT_TRUE(heard == text + text);
+  Writing writing;
+  start_writing(writing, buffers);
+  run_until([&] { return hear() && writing.size && heard_.size() >= 2 * text.size(); });
+  EXPECT_FALSE(writing.error) << writing.error.message();
+  EXPECT_EQ(*writing.size, 2 * text.size());
+  EXPECT_TRUE(heard_ == text + text);
 }
 
 TEST_F(Stream, reads_while_it_waits_to_write) {
   shake_hands();
   const std::string text = numbers(300'000);
-  std::optional<std::size_t> written;
-  std::error_code error;
   const std::array<asio::const_buffer, 1> buffers{asio::buffer(text)};
-  start([&]() -> net::Awaitable {
-    const std::size_t size = co_await stream_->async_write(buffers, error);
-    written = size;
-  });
-  poll();
+  Writing writing;
+  start_writing(writing, buffers);
   peer_->send(peer_->encrypted("ping"));
   run_until([&] { return stream_->has_unread(); });
   std::error_code reading;
   EXPECT_EQ(read_now(reading), "ping");
-  EXPECT_FALSE(written);
-  std::string heard;
-  run_until([&] {
-    peer_->receive();
-    heard += peer_->decrypted();
-    return written && heard.size() >= text.size();
-  });
-  EXPECT_TRUE(heard == text);
+  EXPECT_FALSE(writing.size);
+  run_until([&] { return hear() && writing.size && heard_.size() >= text.size(); });
+  EXPECT_TRUE(heard_ == text);
 }
 
 TEST_F(Stream, whose_socket_is_closed_while_it_writes_says_how_much_it_has_written) {
   shake_hands();
   const std::string text = numbers(300'000);
-  std::optional<std::size_t> written;
-  std::error_code error;
   const std::array<asio::const_buffer, 1> buffers{asio::buffer(text)};
-  start([&]() -> net::Awaitable {
-    const std::size_t size = co_await stream_->async_write(buffers, error);
-    written = size;
-  });
-  poll();
+  Writing writing;
+  start_writing(writing, buffers);
   stream_->socket().close();
-  run_until([&] { return written.has_value(); });
-  EXPECT_TRUE(error);
-  EXPECT_LT(*written, text.size());
+  run_until([&] { return writing.size.has_value(); });
+  EXPECT_TRUE(writing.error);
+  EXPECT_LT(*writing.size, text.size());
 }
 
 // --- The handshake and the end ---
 
 TEST_F(Stream, handshake_is_interrupted_by_closing) {
   std::optional<std::error_code> result;
-  start([&]() -> net::Awaitable {
-    std::error_code error;
-    co_await stream_->handshake(error);
-    result = error;
-  });
+  start_handshake(result);
   poll();
   EXPECT_FALSE(result);
   stream_->socket().close();
@@ -474,11 +461,7 @@ TEST_F(Stream, handshake_says_why_it_failed) {
     asio::write(client, asio::buffer(std::string_view(sent)));
     client.shutdown(net::Socket::shutdown_send);
     std::optional<std::error_code> result;
-    start([&]() -> net::Awaitable {
-      std::error_code error;
-      co_await stream_->handshake(error);
-      result = error;
-    });
+    start_handshake(result);
     run_until([&] { return result.has_value(); });
     EXPECT_EQ(TlsStream::why(*result), why);
   }
@@ -487,11 +470,7 @@ TEST_F(Stream, handshake_says_why_it_failed) {
 TEST_F(Stream, says_goodbye_when_it_ends_sending) {
   shake_hands();
   stream_->end_sending();
-  run_until([&] {
-    peer_->receive();
-    peer_->decrypted();
-    return peer_->heard_goodbye();
-  });
+  run_until([&] { return hear() && peer_->heard_goodbye(); });
   stream_.reset();  // which says nothing more
   run_until([&] { return !peer_->receive(); });
 }
@@ -500,8 +479,7 @@ TEST_F(Stream, says_goodbye_when_it_is_destroyed) {
   shake_hands();
   stream_.reset();
   run_until([&] {
-    peer_->receive();
-    peer_->decrypted();
+    hear();
     return peer_->heard_goodbye();
   });
 }
@@ -511,11 +489,7 @@ TEST_F(Stream, says_no_goodbye_in_the_middle_of_a_record) {
   shake_hands();
   fill(numbers(1'000));
   stream_.reset();
-  run_until([&] {
-    const bool open = peer_->receive();
-    peer_->decrypted();
-    return !open;
-  });
+  run_until([&] { return !hear(); });
   EXPECT_FALSE(peer_->heard_goodbye());
 }
 
