@@ -23,9 +23,7 @@ namespace dflockd::test {
 namespace {
 
 std::string pings(std::size_t count) {
-  std::string requests;
-  for (std::size_t i = 0; i < count; ++i) requests += request_bytes("ping", "_", "_");
-  return requests;
+  return repeated(count, request_bytes("ping", "_", "_"));
 }
 
 class EndOfFile : public OfEachStream {
@@ -88,14 +86,9 @@ TEST_P(EndOfFile, many_requests_before_it_are_answered) {
 }
 
 TEST_P(EndOfFile, answers_larger_than_the_sockets_buffers_are_sent_to_the_end) {
-  for (int i = 0; i < 2'000; ++i) {
-    stayer_->begin_acquire(lock(std::string(200, 'k') + std::to_string(i)), 0);
-  }
-  for (int i = 0; i < 2'000; ++i) stayer_->read_grant();
+  stayer_->hold_many(std::string(200, 'k'), 2'000);
   const std::unique_ptr<Client> leaving = connect(4'096);
-  std::string requests;
-  for (int i = 0; i < 20; ++i) requests += request_bytes("stats", "_", "_");
-  send_with_end(*leaving, requests + pings(1));
+  send_with_end(*leaving, repeated(20, request_bytes("stats", "_", "_")) + pings(1));
   for (int i = 0; i < 20; ++i) EXPECT_GT(leaving->read_line().size(), 2'000U * 200U);
   EXPECT_EQ(leaving->read_to_end(), "ok\n");
 }
@@ -142,16 +135,19 @@ TEST_P(EndOfFile, in_the_middle_of_a_request_or_record_is_told_as_the_peers) {
   EXPECT_EQ(stats(*stayer_).at("idle_locks"), Json::array());
 }
 
-TEST_P(EndOfFile, garbage_instead_of_a_record_ends_the_connection) {
-  if (!server_.has_tls()) GTEST_SKIP() << "plain text has no records";
-  const std::unique_ptr<Client> broken = connect();
-  auto& tls = dynamic_cast<TlsClient&>(*broken);
-  tls.hold(lock("job"));
-  std::string record = tls.encrypted(pings(1));
+class TlsRecords : public OfEachVersion {};
+FOR_EACH_VERSION(TlsRecords);
+
+TEST_P(TlsRecords, that_are_garbage_end_the_connection) {
+  const TlsServer server;
+  TlsClient observer(server, server.trusting(GetParam()));
+  TlsClient broken(server, server.trusting(GetParam()));
+  broken.hold(lock("job"));
+  std::string record = broken.encrypted(pings(1));
   record.back() = static_cast<char>(record.back() ^ 1);
-  tls.send_raw(record);
-  granted(stayer_->acquire(lock("job"), 60));
-  EXPECT_THROW(tls.read_to_end(), TlsFailure) << "an alert, not an end";
+  broken.send_raw(record);
+  granted(observer.acquire(lock("job"), 60));
+  EXPECT_THROW(broken.read_to_end(), TlsFailure) << "an alert, not an end";
 }
 
 // "... even while a request blocks": also while the replies before it wait for a peer that does not
@@ -337,16 +333,7 @@ TEST_P(AutoReleaseOffUnread, collected_grants_that_the_first_phase_told_of_stay)
 
 // The report is longer than what the system has room for.
 TEST_P(AutoReleaseOffUnread, places_of_the_first_phase_are_given_up_at_once) {
-  constexpr int kLongKeys = 30'000;
-  constexpr int kBatch = 1'000;
-  for (int done = 0; done < kLongKeys; done += kBatch) {
-    std::string requests;
-    for (int i = 0; i < kBatch; ++i) {
-      requests += request_bytes("l", std::string(240, 'k') + std::to_string(done + i), "0 3600");
-    }
-    other_->send(requests);
-    for (int i = 0; i < kBatch; ++i) ASSERT_TRUE(other_->read_line().starts_with("ok "));
-  }
+  other_->hold_many(std::string(240, 'k'), 30'000);
   const Grant grant = other_->hold(key(0));
   EXPECT_EQ(leaving_->enqueue(key(0)), "queued");
   const std::unique_ptr<Client> next = server_.connect();

@@ -169,8 +169,7 @@ TEST_P(Leaving, while_a_request_blocks_is_noticed_within_100_ms) {
   std::vector<std::string> pipelined{"", harmless};
   if (GetParam().door == Door::kLines) {
     pipelined.push_back(harmless + '!');
-    pipelined.emplace_back();
-    while (pipelined.back().size() < 100 * 1'024) pipelined.back() += harmless;
+    pipelined.push_back(repeated(12'000, harmless));
   }
   for (const std::string& behind : pipelined) {
     EXPECT_LE(best_measured(within(100ms), [&] { return time_to_notice(behind); }), within(100ms))
@@ -255,8 +254,7 @@ TEST_P(LeavingOwner, releases_what_the_connection_held_and_no_more) {
 
 // More than the server keeps would hide the end of the stream behind it.
 TEST(LeavingPipeliner, with_4_mib_behind_a_blocked_request_is_not_waited_for) {
-  std::string requests;
-  while (requests.size() < 4U << 20U) requests += request_bytes("ping", "_", "_");
+  const std::string requests = repeated(500'000, request_bytes("ping", "_", "_"));
   for (const Way way : {Way::kClose, Way::kHalfClose, Way::kReset}) {
     SCOPED_TRACE(static_cast<int>(way));
     const StreamServer server(Stream::kPlain);
@@ -301,8 +299,7 @@ TEST(LeavingCrowd, of_a_thousand_keys_is_freed) {
   const Server server({"--max-locks", "1000"});
   Client observer(server);
   Client leaving(server);
-  for (int i = 0; i < 1'000; ++i) leaving.begin_acquire(lock("job-" + std::to_string(i)), 0);
-  for (int i = 0; i < 1'000; ++i) leaving.read_grant();
+  leaving.hold_many("job-", 1'000);
   leaving.reset();
   EXPECT_TRUE(eventually([&] { return stats(observer).at("idle_locks").size() == 1'000; }));
 }

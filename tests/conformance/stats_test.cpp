@@ -173,17 +173,7 @@ class LargeStats : public testing::Test {
  protected:
   static constexpr int kKeys = 50'000;
 
-  LargeStats() {
-    constexpr int kBatch = 2'000;
-    for (int first = 0; first < kKeys; first += kBatch) {
-      std::string requests;
-      for (int i = first; i < first + kBatch; ++i) {
-        requests += request_bytes("l", "job-" + std::to_string(i), "0 3600");
-      }
-      holder_.send(requests);
-      for (int i = 0; i < kBatch; ++i) holder_.read_grant();
-    }
-  }
+  LargeStats() { holder_.hold_many("job-", kKeys); }
 
   // Who is deaf is so for longer than a busy machine lets a test take.
   Server server_{{"--max-locks", std::to_string(kKeys + 1), "--write-timeout", "60"}};

@@ -119,9 +119,7 @@ TEST_P(Tls, many_requests_in_one_record_are_answered_in_order) {
 TEST_P(Tls, twenty_thousand_pipelined_pings_are_answered) {
   TlsClient client = connect();
   constexpr int kPings = 20'000;
-  std::string pings;
-  for (int i = 0; i < kPings; ++i) pings += request_bytes("ping", "_", "_");
-  client.send(pings);
+  client.send(repeated(kPings, request_bytes("ping", "_", "_")));
   for (int i = 0; i < kPings; ++i) ASSERT_EQ(client.read_line(), "ok") << i;
 }
 
@@ -130,9 +128,8 @@ TEST_P(Tls, requests_behind_a_blocked_one_wait_for_it) {
   TlsClient holder = connect();
   TlsClient blocked = connect();
   const Grant grant = holder.hold(lock("job"));
-  std::string requests = request_bytes("l", "job", "60 44");
-  for (int i = 0; i < 5'000; ++i) requests += request_bytes("ping", "_", "_");
-  blocked.send(requests);
+  blocked.send(request_bytes("l", "job", "60 44") +
+               repeated(5'000, request_bytes("ping", "_", "_")));
   await_waiters(holder, lock("job"), 1);
   EXPECT_FALSE(blocked.has_input());
   EXPECT_EQ(holder.release(lock("job"), grant.token), "ok");
@@ -146,18 +143,11 @@ class TlsWithManyLocks : public Tls {
  protected:
   explicit TlsWithManyLocks(const std::string& write_timeout = "60")
       : Tls({"--max-locks", "5000", "--write-timeout", write_timeout}) {
-    std::string requests;
-    for (int i = 0; i < kKeys; ++i) {
-      requests += request_bytes("l", std::string(150, 'k') + std::to_string(i), "0 3600");
-    }
-    holder_.send(requests);
-    for (int i = 0; i < kKeys; ++i) holder_.read_grant();
+    holder_.hold_many(std::string(150, 'k'), kKeys);
   }
 
-  static std::string many_stats(int count) {
-    std::string requests;
-    for (int i = 0; i < count; ++i) requests += request_bytes("stats", "_", "_");
-    return requests;
+  static std::string many_stats(std::size_t count) {
+    return repeated(count, request_bytes("stats", "_", "_"));
   }
 
   static constexpr int kKeys = 3'000;
@@ -229,8 +219,7 @@ TEST_P(TlsWithManyLocksForASecond, peer_that_does_not_read_is_closed_and_frees_w
 /// Has so many pings answered that the system takes in megabytes for this connection.
 void grow_buffers(TlsClient& client) {
   constexpr int kPings = 500'000;
-  std::string pings;
-  for (int i = 0; i < kPings; ++i) pings += request_bytes("ping", "_", "_");
+  const std::string pings = repeated(kPings, request_bytes("ping", "_", "_"));
   std::string_view unsent = pings;
   for (int answered = 0; answered < kPings;) {
     unsent.remove_prefix(client.send_some(unsent, 0ms));
@@ -335,10 +324,8 @@ TEST_P(TlsDrain, answers_all_that_has_arrived_already) {
   constexpr std::size_t kPings = 1800;
   TlsClient client = connect();
   EXPECT_EQ(client.ping(), "ok");
-  std::string requests;
-  for (std::size_t i = 0; i < kPings; ++i) requests += request_bytes("ping", "_", "_");
   server_.signal(SIGSTOP);
-  client.send(requests);
+  client.send(repeated(kPings, request_bytes("ping", "_", "_")));
   server_.signal(SIGTERM);
   server_.signal(SIGCONT);
   EXPECT_EQ(client.read_to_end().size(), kPings * std::string_view("ok\n").size());

@@ -1,5 +1,6 @@
 #include "support/client.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <memory>
@@ -135,6 +136,13 @@ std::string request_bytes(std::string_view command, std::string_view key,
   std::string bytes;
   for (const std::string_view line : {command, key, argument}) bytes.append(line) += '\n';
   return bytes;
+}
+
+std::string repeated(std::size_t count, std::string_view bytes) {
+  std::string all;
+  all.reserve(count * bytes.size());
+  while (count-- > 0) all += bytes;
+  return all;
 }
 
 Client::Client(const Server& server, std::optional<int> receive_buffer)
@@ -283,6 +291,21 @@ std::string Client::wait(const Key& key, std::int64_t timeout) {
 
 Grant Client::hold(const Key& key, std::int64_t lease) {
   return granted(acquire(key, 0, lease));
+}
+
+std::vector<Grant> Client::hold_many(const std::string& name, std::size_t count) {
+  constexpr std::size_t kBatch = 1'000;
+  std::vector<Grant> grants;
+  while (grants.size() < count) {
+    const std::size_t end = std::min(grants.size() + kBatch, count);
+    std::string requests;
+    for (std::size_t i = grants.size(); i < end; ++i) {
+      requests += test::request_bytes("l", name + std::to_string(i), "0 3600");
+    }
+    send(requests);
+    while (grants.size() < end) grants.push_back(read_grant());
+  }
+  return grants;
 }
 
 void Client::begin_acquire(const Key& key, std::int64_t timeout, std::int64_t lease) {

@@ -53,6 +53,9 @@ Grant acquired(const std::string& reply);
 std::string request_bytes(std::string_view command, std::string_view key,
                           std::string_view argument);
 
+/// Bytes that come again and again.
+std::string repeated(std::size_t count, std::string_view bytes);
+
 /// How a client reaches the server, where that matters: addresses of the same family.
 struct Route {
   std::string from{};    ///< the client's address: any of 127.0.0.0/8 is there; empty for any
@@ -103,6 +106,8 @@ class Client {
 
   /// Acquires a free slot.
   Grant hold(const Key& key, std::int64_t lease = 60);
+  /// Acquires locks named `name` and a number from 0 on, for an hour, many requests at a time.
+  std::vector<Grant> hold_many(const std::string& name, std::size_t count);
 
   // --- Requests that block ---
 
