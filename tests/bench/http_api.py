@@ -272,7 +272,7 @@ class Queue:
 
 
 def take_turn(poller):
-    """Releases what was granted. True if the reply told that this is done."""
+    """Releases what was granted. True if the reply confirms it."""
     status, answer = poller.receive()
     if status == 204:
         return True

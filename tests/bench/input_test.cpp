@@ -21,7 +21,7 @@ void receive(Input& input, std::string_view bytes) {
   input.commit(bytes.size());
 }
 
-/// All replies in `bytes`, of which `piece` arrive at a time, as text.
+/// All replies in `bytes` as text; `piece` bytes arrive at a time.
 std::vector<std::string> replies(std::string_view bytes, std::size_t piece, bool is_http) {
   Input input(512, is_http);
   std::vector<std::string> found;

@@ -24,7 +24,7 @@ MOST_CONNECTIONS = 10_000
 
 
 class BenchError(Exception):
-    """Something that makes a comparison impossible, told in one line."""
+    """Makes a comparison impossible; the text is one line."""
 
 
 def raise_descriptor_limit():

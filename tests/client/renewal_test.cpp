@@ -15,7 +15,7 @@
 namespace dflockd::client_test {
 namespace {
 
-/// What `on_renew_error` is told.
+/// What `on_renew_error` gets.
 struct Losses {
   std::mutex mutex;
   std::vector<Error> errors;

@@ -104,7 +104,7 @@ TEST_P(Stops, release_that_is_stopped_ends_the_connection_instead) {
   EXPECT_TRUE(contender(server)->acquire_for(5s)) << "nothing is left behind";
 }
 
-// As a thread does that works until it is told to stop, and then lets go.
+// Like a thread that works until a stop is requested, and then releases the lock.
 TEST_P(Stops, release_with_a_stop_requested_before_lets_go_all_the_same) {
   const Server server;
   const auto job = contender(server);

@@ -48,7 +48,7 @@ def is_stopped(pid):
 
 
 class Proxy:
-    """Passes connections on to a port, until it is told to cut those that there are."""
+    """Passes connections on to a port, until asked to cut them."""
 
     def __init__(self, port):
         self.port_behind = port

@@ -14,7 +14,7 @@
 namespace dflockd::fencing {
 namespace {
 
-/// A source that counts up and misbehaves as told. Sources are plain functions: its state is
+/// A source that counts up and misbehaves on demand. Sources are plain functions: its state is
 /// static.
 struct Source {
   static inline std::size_t longest = 0;  ///< the most bytes it gives at once

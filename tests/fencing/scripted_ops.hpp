@@ -13,7 +13,7 @@
 
 namespace dflockd::fencing {
 
-/// The system's operations. fsync(2) only pretends, to spare the disk of whoever runs the tests.
+/// The system's operations. fsync(2) only pretends, to spare the disk.
 class ScriptedOps : public FileOps {
  public:
   /// Asked before each operation with its name: 0, or the `errno` it shall fail with.

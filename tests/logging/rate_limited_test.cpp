@@ -41,12 +41,12 @@ TEST(RateLimitedTest, events_are_told_when_no_other_follows) {
   RateLimited limited;
   EXPECT_EQ(limited.overdue(seconds(1)), std::nullopt) << "there was none";
   EXPECT_EQ(limited.note(seconds(1)), 1U);
-  EXPECT_EQ(limited.overdue(seconds(9)), std::nullopt) << "told already";
+  EXPECT_EQ(limited.overdue(seconds(9)), std::nullopt) << "reported already";
   EXPECT_EQ(limited.note(seconds(1)), std::nullopt);
   EXPECT_EQ(limited.note(seconds(1)), std::nullopt);
   EXPECT_EQ(limited.overdue(seconds(2) - nanoseconds(1)), std::nullopt);
   EXPECT_EQ(limited.overdue(seconds(2)), 2U);
-  EXPECT_EQ(limited.overdue(seconds(3)), std::nullopt) << "told once only";
+  EXPECT_EQ(limited.overdue(seconds(3)), std::nullopt) << "reported once only";
   EXPECT_EQ(limited.note(seconds(2)), std::nullopt) << "it was a line too";
 }
 

@@ -100,7 +100,7 @@ def check_example(example, dflockd):
 
 
 def bash_completes(script, *words):
-    """What bash offers for the last of the words, of which the first is the program."""
+    """What bash offers for the last of the words; the first is the program."""
     code = ('source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); compopt() { :; }\n'
             'complete -p "$1" >/dev/null\n'
             '"$(complete -p "$1" | sed "s/.*-F \\([^ ]*\\).*/\\1/")"; printf "%s\\n" "${COMPREPLY[@]}"')

@@ -138,7 +138,7 @@ class Root:
         (self / "usr/bin/systemctl").chmod(0o755)
         (self / "run/systemctl.log").write_text("")
 
-    def told_systemd(self):
+    def systemctl_calls(self):
         return (self / "run/systemctl.log").read_text().splitlines()
 
 
@@ -217,10 +217,10 @@ def upgrade_keeps_the_state_and_restarts(root, package):
     expect(root.run("dpkg-query", "-W", "-f", "${Version}", "dflockd").endswith("-999"), "not upgraded")
     expect([(root / name).read_bytes() for name in (FENCES, CONFIGURATION)] == before,
            "the fences or the configuration are not what they were")
-    told = root.told_systemd()
-    expect("--system daemon-reload" in told, told)
-    expect("--quiet --system restart dflockd.service" in told, told)
-    expect(not any(" stop " in f" {line}" for line in told), told)
+    calls = root.systemctl_calls()
+    expect("--system daemon-reload" in calls, calls)
+    expect("--quiet --system restart dflockd.service" in calls, calls)
+    expect(not any(" stop " in f" {line}" for line in calls), calls)
     server = Server(root)
     token = server.ask("l", "key", "0").split()[1]
     server.stop()
@@ -237,7 +237,7 @@ def an_operators_disabling_outlives_an_upgrade(root, package):
 def remove_keeps_the_state(root, _):
     root.play_systemd()
     root.dpkg("--remove", "dflockd")
-    expect("stop dflockd.socket dflockd.service" in root.told_systemd(), root.told_systemd())
+    expect("stop dflockd.socket dflockd.service" in root.systemctl_calls(), root.systemctl_calls())
     left = {name for name in FILES if (root / name).exists()}
     expect(left == {CONFIGURATION}, left)
     expect((root / FENCES).exists(), "the fences are gone")
@@ -246,7 +246,7 @@ def remove_keeps_the_state(root, _):
 def purge_removes_everything(root, package):
     (root / "etc/dflockd/token").write_text("secret\n")
     root.install(package)  # so that what was left is taken up again
-    expect("--quiet --system restart dflockd.service" in root.told_systemd(), root.told_systemd())
+    expect("--quiet --system restart dflockd.service" in root.systemctl_calls(), root.systemctl_calls())
     root.dpkg("--purge", "dflockd")
     left = [str(path) for name in ("etc", "var/lib", "usr/lib", "usr/share", "usr/bin")
             for path in (root / name).rglob("*dflockd*") if "dpkg/info" not in str(path)]

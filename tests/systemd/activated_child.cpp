@@ -83,8 +83,8 @@ std::string run_activated(const std::vector<HandedDown>& sockets,
     place(sockets);
     set_variables(sockets, variables);
     const std::string text = result_of(body);
-    const bool told = ::write(answer, text.data(), text.size()) == std::ssize(text);
-    ::_exit(told ? EXIT_SUCCESS : EXIT_FAILURE);
+    const bool sent = ::write(answer, text.data(), text.size()) == std::ssize(text);
+    ::_exit(sent ? EXIT_SUCCESS : EXIT_FAILURE);
   }
   ::close(result[1]);
   const std::string text = read_to_end(result[0]);

@@ -1,4 +1,4 @@
-// What a service manager is told, and that nobody waits for one that does not listen.
+// What a service manager receives, and that no call waits for one that does not listen.
 #include "systemd/service_manager.hpp"
 
 #include <charconv>
@@ -206,10 +206,10 @@ TEST_F(Notification, finds_a_manager_that_has_bound_its_address_anew) {
   EXPECT_EQ(manager.ready(), kNoError);
   std::filesystem::remove(socket_.path());
   EXPECT_EQ(manager.alive(), std::errc::no_such_file_or_directory);
-  NotifySocket anew;
-  std::filesystem::rename(anew.path(), socket_.path());
+  NotifySocket again;
+  std::filesystem::rename(again.path(), socket_.path());
   EXPECT_EQ(manager.alive(), kNoError);
-  EXPECT_THAT(anew.messages(), ElementsAre("WATCHDOG=1"));
+  EXPECT_THAT(again.messages(), ElementsAre("WATCHDOG=1"));
 }
 
 // --- NOTIFY_SOCKET ---
