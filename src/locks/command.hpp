@@ -1,7 +1,8 @@
 // What the lock table is asked to do, what it answers, and what that does to others.
 //
 // A `Command` is a value: it can be written to a log, replayed, shrunk by a test, sent to another
-// machine. Names and lists in it are views: whoever keeps a command keeps what they point to.
+// machine. Names and lists in it are views: a command that is kept
+// needs what they point to.
 #pragma once
 
 #include <chrono>
@@ -90,15 +91,15 @@ struct GiveUpPlace {
   Key key;
 };
 
-/// Gives a grant back, whoever asks, and the slot goes to the head of the queue: `kDone` or
-/// `kNotHeld`. O(1) expected.
+/// Gives a grant back for any caller with its token, and the slot goes to the head of the queue:
+/// `kDone` or `kNotHeld`. O(1) expected.
 struct Release {
   Key key;
   Token token;
 };
 
-/// Restarts a grant's lease, whoever asks, to end `lease` from now: `kDone` or `kNotHeld`. O(1)
-/// expected, and O(log n) for the deadline.
+/// Restarts a grant's lease for any caller with its token, to end `lease` from now: `kDone` or
+/// `kNotHeld`. O(1) expected, and O(log n) for the deadline.
 struct Renew {
   Key key;
   Token token;

@@ -16,7 +16,7 @@ namespace dflockd::locks {
 /// The place of an element that is in no heap.
 inline constexpr std::uint32_t kNoPlace = UINT32_MAX;
 
-/// A heap of `T`, each of which has a member `std::uint32_t heap_place`, initially `kNoPlace`, that
+/// A heap of `T`, which has a member `std::uint32_t heap_place`, initially `kNoPlace`, that
 /// belongs to the heap. The heap does not own its elements.
 template <class T>
 class DeadlineHeap {

@@ -1,6 +1,6 @@
 // SipHash-1-3 (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012): a hash under a
-// secret key. Whoever may choose the keys of locks, or which grants to keep, cannot choose ones
-// that collide, and so cannot turn a look-up into a search through all of them. Pure and
+// secret key. A client chooses the keys of locks, and which grants to keep, but it cannot choose
+// ones that collide, and so cannot turn a look-up into a search through all of them. Pure and
 // thread-safe.
 #pragma once
 
@@ -59,8 +59,8 @@ struct SipState {
 
 }  // namespace internal
 
-/// Of one number. It has no length to be told from others by, so that the last step of the paper's
-/// function is left out. Not comparable with the hash of a text.
+/// Of one number. All numbers have the same length, so the last step of the paper's function is
+/// left out. Not comparable with the hash of a text.
 [[nodiscard]] inline std::uint64_t sip_hash(const HashKey& key, std::uint64_t number) {
   internal::SipState state(key);
   state.take(number);

@@ -11,9 +11,9 @@
 
 namespace dflockd::locks {
 
-/// A pool of default-constructed `T`, each of which has a member `std::uint32_t slot` that belongs
+/// A pool of default-constructed `T`, with a member `std::uint32_t slot` that belongs
 /// to the pool. A record is not destroyed when it is given back, so that what it has allocated can
-/// serve again; whoever takes one resets it.
+/// serve again; the user resets it.
 template <class T>
 class SlotPool {
  public:

@@ -145,22 +145,22 @@ void Checker::know_limits() {
 
 // --- Replies ---
 
-std::uint32_t Checker::add_grant(std::uint32_t asked_by, std::uint32_t told_by) {
+std::uint32_t Checker::add_grant(std::uint32_t asked_by, std::uint32_t answered_by) {
   const auto index = static_cast<std::uint32_t>(grants_.size());
-  Grant grant{.asked_by = asked_by, .told_by = told_by};
+  Grant grant{.asked_by = asked_by, .answered_by = answered_by};
   grant.was_queued = op(asked_by).reply == Reply::kQueued || op(asked_by).seen != kNever;
-  if (op(told_by).reply_lease != op(asked_by).lease) {
-    violate(Rule::kLease, op(told_by), " was granted another lease than was asked for");
+  if (op(answered_by).reply_lease != op(asked_by).lease) {
+    violate(Rule::kLease, op(answered_by), " was granted another lease than was asked for");
   }
   if (op(asked_by).limit != limits_[op(asked_by).key]) {
     violate(Rule::kReply, op(asked_by), " was granted a limit of ", op(asked_by).limit,
             ", and the key's is ", limits_[op(asked_by).key]);
   }
   grants_.push_back(grant);
-  const auto [earlier, is_new] = by_token_.try_emplace(op(told_by).token, index);
+  const auto [earlier, is_new] = by_token_.try_emplace(op(answered_by).token, index);
   if (!is_new) {
-    violate(Rule::kToken, op(told_by), " was granted ", to_string(op(told_by).token), ", as was ",
-            told(grants_[earlier->second]));
+    violate(Rule::kToken, op(answered_by), " was granted ", to_string(op(answered_by).token),
+            ", as was ", answered(grants_[earlier->second]));
   }
   return index;
 }
@@ -191,7 +191,7 @@ void Checker::look_at_replies() {
           // Had it been granted before, the client would have heard of it.
           occupancies_.push_back({request.key, 1,
                                   std::max(request.invoked, decided(abandoned(request), request)),
-                                  held_untold(request, request.lease)});
+                                  held_undelivered(request, request.lease)});
         }
         break;
       }
@@ -217,7 +217,7 @@ void Checker::look_at_replies() {
     if (request.reply == Reply::kDraining) {
       const Disturbances::Life& life = disturbances_.life_at(request.invoked);
       if (!life.drained || request.completed < life.end_begins) {
-        violate(Rule::kReply, request, " was told that a server drains which does not");
+        violate(Rule::kReply, request, " was answered that the server drains, and it does not");
       }
     }
   }
@@ -241,18 +241,19 @@ void Checker::look_at_enqueue(std::uint32_t index, PhaseOne& state) {
       break;
     case kAlreadyEnqueued:
       if (state.certainty == kAbsent) {
-        violate(Rule::kReply, request, " was told that it is enqueued, and it is not");
+        violate(Rule::kReply, request, " was answered that it is enqueued, and it is not");
       }
       break;
     case kLimitMismatch:
       if (request.limit == limits_[request.key]) {
-        violate(Rule::kReply, request, " was told of another limit, and there is none");
+        violate(Rule::kReply, request, " was answered that the limit is another, and it is not");
       }
       break;
     case kNone:
       end_phase_one(state, kNever);
-      state = {
-          .certainty = kMaybe, .enqueue = index, .told_until = held_untold(request, request.lease)};
+      state = {.certainty = kMaybe,
+               .enqueue = index,
+               .undelivered_until = held_undelivered(request, request.lease)};
       break;
     case kDraining:
     case kGone:
@@ -280,7 +281,7 @@ void Checker::look_at_wait(std::uint32_t index, PhaseOne& state) {
         add_grant(index, index);
       } else if (state.grant != kNobody) {
         const Grant& grant = grants_[state.grant];
-        if (!(told(grant).token == request.token)) {
+        if (!(answered(grant).token == request.token)) {
           impossible(" was granted another token than its enqueue");
         }
         uses_.emplace_back(state.grant, index);
@@ -297,16 +298,16 @@ void Checker::look_at_wait(std::uint32_t index, PhaseOne& state) {
       break;
     case kNotEnqueued:
       if (sure && (queued || !may_be_released(grants_[state.grant], request.completed))) {
-        impossible(" was told that it is not enqueued, and it is");
+        impossible(" was answered that it is not enqueued, and it is");
       }
       end_phase_one(state, request.completed);
       state = {};
       break;
     case kLeaseExpired:
       if (state.certainty == kAbsent) {
-        impossible(" was told of a lease, and had none");
+        impossible(" was answered that its lease is over, and had none");
       } else if (request.completed < later(op(state.enqueue).invoked, op(state.enqueue).lease)) {
-        impossible(" was told too early that its lease is over");
+        impossible(" was answered too early that its lease is over");
       }
       end_phase_one(state, request.completed);
       state = {};
@@ -338,7 +339,8 @@ void Checker::look_at_wait(std::uint32_t index, PhaseOne& state) {
 /// Whether a release that was asked for by then can have ended the grant.
 bool Checker::may_be_released(const Grant& grant, Time by) const {
   return std::ranges::any_of(history_.operations, [&](const Operation& other) {
-    return other.invoked <= by && other.verb == Verb::kRelease && other.token == told(grant).token;
+    return other.invoked <= by && other.verb == Verb::kRelease &&
+           other.token == answered(grant).token;
   });
 }
 
@@ -351,16 +353,16 @@ void Checker::look_at_lost_wait(std::uint32_t index, PhaseOne& state) {
   if (state.certainty == kAbsent) return;
   if (state.certainty == kSure && state.grant != kNobody) uses_.emplace_back(state.grant, index);
   state.certainty = kMaybe;
-  state.told_until = held_untold(request, op(state.enqueue).lease);
+  state.undelivered_until = held_undelivered(request, op(state.enqueue).lease);
 }
 
-/// A place in a queue may have become a grant of which nobody was told.
+/// A place in a queue may have become a grant that no answer named.
 void Checker::end_phase_one(const PhaseOne& state, Time by) {
   if (state.certainty == PhaseOne::Certainty::kAbsent || state.grant != kNobody) return;
   const Operation& request = op(state.enqueue);
-  const Time untold_until = std::min(by, owner_of(request).must_end);
+  const Time unsure_until = std::min(by, owner_of(request).must_end);
   occupancies_.push_back({request.key, 1, std::max(request.invoked, state.not_granted_before),
-                          std::max(untold_until, state.told_until)});
+                          std::max(unsure_until, state.undelivered_until)});
 }
 
 void Checker::abandon_phases() {

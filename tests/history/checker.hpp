@@ -4,7 +4,7 @@
 //   for (const Violation& violation : report.violations) ...
 //
 // It never guesses. What a client knows of the server's state it knows by the times at which it
-// sent and heard: a grant is certainly held from the reply that told of it until the request that
+// sent and heard: a grant is certainly held from the reply that named it until the request that
 // can have ended it, and certainly over after the reply that confirmed the end. Nothing in between
 // is held against the server. Grants, though, come from one counter: a grant with a higher fence
 // was made later. So what is known of one grant's time bounds that of all others, once it is clear

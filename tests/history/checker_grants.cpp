@@ -12,7 +12,7 @@ namespace dflockd::history {
 void Checker::sort_grants() {
   std::vector<std::uint32_t> order(grants_.size());
   for (std::uint32_t i = 0; i < order.size(); ++i) order[i] = i;
-  const auto fence = [this](std::uint32_t i) { return told(grants_[i]).token.fence; };
+  const auto fence = [this](std::uint32_t i) { return answered(grants_[i]).token.fence; };
   std::ranges::stable_sort(order, {}, fence);
   std::vector<std::uint32_t> rank(grants_.size());
   std::vector<Grant> sorted;
@@ -31,8 +31,8 @@ void Checker::look_at_fences() {
   sort_grants();
   bool good = true;
   for (std::size_t i = 1; i < grants_.size(); ++i) {
-    const Operation& one = told(grants_[i - 1]);
-    const Operation& other = told(grants_[i]);
+    const Operation& one = answered(grants_[i - 1]);
+    const Operation& other = answered(grants_[i]);
     if (one.token.fence != other.token.fence) continue;
     good = false;
     if (!(one.token == other.token)) {  // or it has been said already
@@ -40,27 +40,29 @@ void Checker::look_at_fences() {
     }
   }
 
-  // Each grant against the highest fence that was told before it was asked for.
+  // Each grant against the highest fence that was answered before it was asked for.
   std::vector<std::uint32_t> by_asking(grants_.size());
   for (std::uint32_t i = 0; i < by_asking.size(); ++i) by_asking[i] = i;
-  std::vector<std::uint32_t> by_telling = by_asking;
+  std::vector<std::uint32_t> by_answer = by_asking;
   std::ranges::sort(by_asking, {}, [this](std::uint32_t i) { return asked(grants_[i]).invoked; });
-  std::ranges::sort(by_telling, {}, [this](std::uint32_t i) { return told(grants_[i]).completed; });
-  std::size_t told_before = 0;
+  std::ranges::sort(by_answer, {},
+                    [this](std::uint32_t i) { return answered(grants_[i]).completed; });
+  std::size_t answered_before = 0;
   std::uint32_t highest = kNobody;
   for (const std::uint32_t i : by_asking) {
     const Grant& grant = grants_[i];
-    for (; told_before < by_telling.size(); ++told_before) {
-      const std::uint32_t earlier = by_telling[told_before];
-      if (told(grants_[earlier]).completed >= asked(grant).invoked) break;
+    for (; answered_before < by_answer.size(); ++answered_before) {
+      const std::uint32_t earlier = by_answer[answered_before];
+      if (answered(grants_[earlier]).completed >= asked(grant).invoked) break;
       if (highest == kNobody || earlier > highest) highest = earlier;
     }
     if (highest == kNobody) continue;
     ++report_.totals.fence_pairs;
-    if (told(grants_[highest]).token.fence < told(grant).token.fence) continue;
+    if (answered(grants_[highest]).token.fence < answered(grant).token.fence) continue;
     good = false;
-    violate(Rule::kFence, told(grant), " was granted ", to_string(told(grant).token), " after ",
-            told(grants_[highest]), " had been granted ", to_string(told(grants_[highest]).token));
+    violate(Rule::kFence, answered(grant), " was granted ", to_string(answered(grant).token),
+            " after ", answered(grants_[highest]), " had been granted ",
+            to_string(answered(grants_[highest]).token));
   }
 
   Time not_before = 0;
@@ -70,7 +72,7 @@ void Checker::look_at_fences() {
   }
   Time not_after = kNever;
   for (std::size_t i = grants_.size(); i-- > 0;) {
-    const Time completed = told(grants_[i]).completed;
+    const Time completed = answered(grants_[i]).completed;
     not_after = good ? std::min(not_after, completed) : completed;
     grants_[i].not_after = not_after;
   }
@@ -94,13 +96,13 @@ void Checker::follow(Grant& grant, std::span<const std::uint32_t> requests) {
   const Disturbances::Life& life = disturbances_.life_at(asked(grant).invoked);
   const Owner& owner = owner_of(asked(grant));
   const Time lease = asked(grant).lease;
-  const Operation& first = told(grant).verb == Verb::kWait ? told(grant) : asked(grant);
+  const Operation& first = answered(grant).verb == Verb::kWait ? answered(grant) : asked(grant);
   Course course{.grant = grant,
                 .requests = requests,
                 .may_leave = std::min(owner.may_release, life.end_begins),
                 .must_leave = std::min(owner.must_release, life.dead),
                 .lease_from = later(std::max(first.invoked, grant.not_before), lease),
-                .lease_to = later(told(grant).completed, lease)};
+                .lease_to = later(answered(grant).completed, lease)};
   for (const std::uint32_t index : requests) {
     const Operation& request = op(index);
     std::erase_if(course.open, [&](const auto& one) { return one.first < request.invoked; });
@@ -136,7 +138,8 @@ void Checker::follow_consent(Course& course, const Operation& request) {
   const Time over = must_be_over(course);
   if (request.invoked > over || (is_release && course.was_released)) {
     violate(is_release ? Rule::kRelease : Rule::kRenewal, request,
-            " was accepted although the grant of ", told(course.grant), " was over by ", at(over));
+            " was accepted although the grant of ", answered(course.grant), " was over by ",
+            at(over));
   } else if (request.completed < std::min(course.lease_from, course.may_leave)) {
     ++report_.totals.certain_consents;
   }
@@ -167,7 +170,7 @@ void Checker::follow_refusal(Course& course, const Operation& request) {
   });
   if (request.completed < std::min(held, course.released_from) && !may_be_released) {
     violate(request.verb == Verb::kRelease ? Rule::kRelease : Rule::kRenewal, request,
-            " was refused although the grant of ", told(course.grant), " was held until ",
+            " was refused although the grant of ", answered(course.grant), " was held until ",
             at(held));
   } else if (request.invoked > must_be_over(course)) {
     ++report_.totals.certain_refusals;
@@ -209,9 +212,9 @@ void Checker::look_at_holders() {
     while (!held.empty() && held.top().until <= grant.not_after) held.pop();
     ++report_.totals.successions;
     if (held.size() >= limits_[key]) {
-      violate(Rule::kExclusion, told(grant), " was granted by ", at(grant.not_after),
+      violate(Rule::kExclusion, answered(grant), " was granted by ", at(grant.not_after),
               " beside as many holders as the limit allows, ", limits_[key], "; one of them is ",
-              told(grants_[held.top().grant]), ", who held it until ", at(held.top().until));
+              answered(grants_[held.top().grant]), ", who held it until ", at(held.top().until));
     }
     if (grant.held_until > grant.not_after) held.push({grant.held_until, i});
   }
@@ -231,8 +234,8 @@ void Checker::look_at_order() {
   std::vector<Turn> places;
   for (const Grant& grant : grants_) {
     const Operation& first = asked(grant);
-    const Time since = std::min({told(grant).completed, first.completed, first.seen});
-    places.push_back({first.key, since, told(grant).token.fence, 0, grant.asked_by});
+    const Time since = std::min({answered(grant).completed, first.completed, first.seen});
+    places.push_back({first.key, since, answered(grant).token.fence, 0, grant.asked_by});
   }
   for (const auto& [asked_by, waited] : timed_out_) {
     const Operation& first = op(asked_by);
@@ -263,7 +266,7 @@ void Checker::look_at_order() {
       }
     }
     const Ahead& best = ahead[asked(grant).key];
-    if (best.served != nullptr && best.served->fence > told(grant).token.fence) {
+    if (best.served != nullptr && best.served->fence > answered(grant).token.fence) {
       violate(Rule::kOrder, asked(grant), " was granted before ", op(best.served->asked_by),
               ", who had come by ", at(best.served->since));
     }
@@ -288,7 +291,7 @@ void Checker::count_ordered_pairs() {
     const Operation& first = asked(grant);
     changes.push_back({first.invoked, first.key, 0});
     const Time since = std::min(first.completed, first.seen);
-    const Time until = told(grant).completed;
+    const Time until = answered(grant).completed;
     if (!grant.was_queued || since >= until) continue;
     changes.push_back({since, first.key, 1});
     changes.push_back({until, first.key, -1});
@@ -305,7 +308,7 @@ void Checker::count_ordered_pairs() {
 /// Adds the times in which each grant may have been held, and those in which nothing is known.
 void Checker::occupy() {
   for (const Grant& grant : grants_) {
-    const Operation& teller = told(grant);
+    const Operation& teller = answered(grant);
     Time from = std::max(grant.not_before, decided(teller));
     // Of a wait that was answered at once it is not known how long it had been granted.
     const bool waited = decided(teller) > settled(teller.invoked, teller);

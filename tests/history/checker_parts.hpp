@@ -30,9 +30,9 @@ struct Owner {
 };
 
 struct Grant {
-  std::uint32_t asked_by = 0;  ///< the operation that asked for it: acquire or enqueue
-  std::uint32_t told_by = 0;   ///< the operation whose reply told its token
-  Time not_before = 0;         ///< when it was made
+  std::uint32_t asked_by = 0;     ///< the operation that asked for it: acquire or enqueue
+  std::uint32_t answered_by = 0;  ///< the operation whose reply named its token
+  Time not_before = 0;            ///< when it was made
   Time not_after = kNever;
   Time held_until = 0;    ///< certainly
   Time gone_by = kNever;  ///< certainly
@@ -75,8 +75,8 @@ struct PhaseOne {
   std::uint32_t enqueue = kNobody;
   std::uint32_t grant = kNobody;  ///< if it was acquired at once
   Time not_granted_before = 0;
-  /// Until when a grant can be held of which a reply told that did not arrive.
-  Time told_until = 0;
+  /// Until when a grant can be held that a lost reply named.
+  Time undelivered_until = 0;
 };
 
 class Checker {
@@ -91,7 +91,9 @@ class Checker {
     return history_.operations[index];
   }
   [[nodiscard]] const Operation& asked(const Grant& grant) const { return op(grant.asked_by); }
-  [[nodiscard]] const Operation& told(const Grant& grant) const { return op(grant.told_by); }
+  [[nodiscard]] const Operation& answered(const Grant& grant) const {
+    return op(grant.answered_by);
+  }
   [[nodiscard]] const Owner& owner_of(const Operation& request) const {
     return owners_[request.connection];
   }
@@ -105,8 +107,8 @@ class Checker {
   [[nodiscard]] Time abandoned(const Operation& request) const {
     return std::min(request.abandoned, killed_[request.place.file]);
   }
-  /// Until when a grant with this lease can be held of which the reply told, had it arrived.
-  [[nodiscard]] Time held_untold(const Operation& request, Time lease) const {
+  /// Until when a grant with this lease can be held that a lost reply named.
+  [[nodiscard]] Time held_undelivered(const Operation& request, Time lease) const {
     const Time end = std::min(later(request.invoked, request.timeout), abandoned(request));
     return std::min(later(settled(end, request), lease), owner_of(request).must_release);
   }
@@ -128,7 +130,7 @@ class Checker {
   [[nodiscard]] bool may_be_released(const Grant& grant, Time by) const;
   void look_at_time(const Operation& request);
   void look_at_losses();
-  std::uint32_t add_grant(std::uint32_t asked_by, std::uint32_t told_by);
+  std::uint32_t add_grant(std::uint32_t asked_by, std::uint32_t answered_by);
   void end_phase_one(const PhaseOne& state, Time by);
   void abandon_phases();
   void find_tokens();

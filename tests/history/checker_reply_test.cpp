@@ -16,9 +16,9 @@ using testing::ElementsAre;
 using testing::IsEmpty;
 
 TEST(Time, a_timeout_too_early) {
-  const auto history = [](const std::string& told) {
+  const auto history = [](const std::string& answered) {
     return written({{"a.1", holder("X 30000 1 close")},
-                    {"b.1", connected("I 100 1 1 acquire L:job timeout=5 lease=10\nR " + told +
+                    {"b.1", connected("I 100 1 1 acquire L:job timeout=5 lease=10\nR " + answered +
                                       " 1 timeout")}});
   };
   EXPECT_THAT(violated(history("5099")), ElementsAre("early"));
@@ -71,11 +71,11 @@ TEST(Reply, another_token_in_the_second_phase) {
 }
 
 TEST(Reply, a_lease_that_expired_too_early) {
-  const auto history = [](const std::string& told) {
+  const auto history = [](const std::string& answered) {
     return written({{"a.1", connected("I 100 1 1 enqueue L:job lease=10\n"
                                       "R 110 1 acquired token=@1 lease=10\n"
                                       "I 9500 2 1 wait L:job timeout=20\nR " +
-                                      told + " 2 error_lease_expired")}});
+                                      answered + " 2 error_lease_expired")}});
   };
   EXPECT_THAT(violated(history("9600")), Contains("reply"));
   EXPECT_THAT(violated(history("10150")), IsEmpty());

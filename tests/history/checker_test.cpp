@@ -18,11 +18,12 @@ using namespace std::string_literals;
 
 // --- Holding ---
 
-/// `b.1` asks at 1000 ms and is granted at `told`.
-std::string second_holder(const std::string& told) {
+/// `b.1` asks at 1000 ms and is granted at `answered`.
+std::string second_holder(const std::string& answered) {
   return connected(R"(
     I 1000 1 1 acquire L:job timeout=30 lease=10
-    R )" + told + R"( 1 ok token=@2 lease=10
+    R )" + answered +
+                   R"( 1 ok token=@2 lease=10
   )");
 }
 
@@ -58,8 +59,8 @@ TEST(Exclusion, not_after_the_connection_was_closed) {
 const Bounds kKeeping{.auto_release = false};
 
 TEST(Exclusion, after_the_connection_was_closed_where_grants_outlive_it) {
-  const auto history = [](const std::string& told) {
-    return written({{"a.1", holder("X 1990 1 close")}, {"b.1", second_holder(told)}});
+  const auto history = [](const std::string& answered) {
+    return written({{"a.1", holder("X 1990 1 close")}, {"b.1", second_holder(answered)}});
   };
   EXPECT_THAT(violated(history("2000"), kKeeping), Contains("exclusion"));
   EXPECT_THAT(violated(history("10011"), kKeeping), IsEmpty());
@@ -138,7 +139,7 @@ TEST(Exclusion, a_semaphore_over_its_limit) {
 }
 
 TEST(Exclusion, is_seen_through_a_later_grant) {
-  // b's reply comes late, but c was granted after it and told before a let go.
+  // b's reply comes late, but c was granted after it and answered before a let go.
   const auto history = written({{"a.1", holder(R"(
     I 3000 2 1 release L:job token=@1
     R 3010 2 ok
@@ -156,21 +157,22 @@ TEST(Exclusion, is_seen_through_a_later_grant) {
 
 /// a holds; b is queued by 100 ms, c asks at `asked`, and they get these fences.
 History queue_of_two(const std::string& asked, int fence_b, int fence_c) {
-  const int told_b = 3000 + fence_b * 1000;
-  const int told_c = 3000 + fence_c * 1000;
-  const auto granted = [](int told, int fence) {
-    return " ok token=@" + std::to_string(fence) + " lease=10\nI " + std::to_string(told + 500) +
-           " 9 1 release L:job token=@" + std::to_string(fence) + "\nR " +
-           std::to_string(told + 510) + " 9 ok\n";
+  const int answered_b = 3000 + fence_b * 1000;
+  const int answered_c = 3000 + fence_c * 1000;
+  const auto granted = [](int answered, int fence) {
+    return " ok token=@" + std::to_string(fence) + " lease=10\nI " +
+           std::to_string(answered + 500) + " 9 1 release L:job token=@" + std::to_string(fence) +
+           "\nR " + std::to_string(answered + 510) + " 9 ok\n";
   };
-  return written({{"a.1", holder(R"(
+  return written(
+      {{"a.1", holder(R"(
     I 4900 2 1 release L:job token=@1
     R 4910 2 ok)")},
-                  {"b.1", connected("I 50 1 1 enqueue L:job lease=10\nR 100 1 queued\n"
-                                    "I 2000 2 1 wait L:job timeout=30\nR " +
-                                    std::to_string(told_b) + " 2" + granted(told_b, fence_b))},
-                  {"c.1", connected("I " + asked + " 1 1 acquire L:job timeout=30 lease=10\nR " +
-                                    std::to_string(told_c) + " 1" + granted(told_c, fence_c))}});
+       {"b.1", connected("I 50 1 1 enqueue L:job lease=10\nR 100 1 queued\n"
+                         "I 2000 2 1 wait L:job timeout=30\nR " +
+                         std::to_string(answered_b) + " 2" + granted(answered_b, fence_b))},
+       {"c.1", connected("I " + asked + " 1 1 acquire L:job timeout=30 lease=10\nR " +
+                         std::to_string(answered_c) + " 1" + granted(answered_c, fence_c))}});
 }
 
 TEST(Order, a_waiter_that_was_overtaken) {
@@ -345,12 +347,13 @@ TEST(Lease, other_than_asked_for) {
 
 // --- Waiting ---
 
-/// a releases at 1000 ms, but b, who has waited since 100 ms, hears `reply` at `told` ms.
-History waiter(const std::string& reply, const std::string& told, const std::string& driver = "") {
-  return written(
-      {{"a.1", holder("I 1000 2 1 release L:job token=@1\nR 1010 2 ok")},
-       {"b.1", connected("I 100 1 1 acquire L:job timeout=20 lease=10\nR " + told + " 1 " + reply)},
-       {"driver", driver}});
+/// a releases at 1000 ms, but b, who has waited since 100 ms, hears `reply` at `answered` ms.
+History waiter(const std::string& reply, const std::string& answered,
+               const std::string& driver = "") {
+  return written({{"a.1", holder("I 1000 2 1 release L:job token=@1\nR 1010 2 ok")},
+                  {"b.1", connected("I 100 1 1 acquire L:job timeout=20 lease=10\nR " + answered +
+                                    " 1 " + reply)},
+                  {"driver", driver}});
 }
 
 TEST(WakeUp, that_was_lost) {
@@ -382,10 +385,10 @@ TEST(WakeUp, that_was_late_because_of_the_network) {
 
 TEST(WakeUp, is_not_due_while_somebody_may_hold) {
   // c vanished without a reply: it may have been granted, until its lease is over.
-  const auto history = [](const std::string& told) {
+  const auto history = [](const std::string& answered) {
     return written({{"a.1", holder("I 1000 2 1 release L:job token=@1\nR 1010 2 ok")},
                     {"c.1", connected("I 90 1 1 acquire L:job timeout=3 lease=10")},
-                    {"b.1", connected("I 100 1 1 acquire L:job timeout=40 lease=10\nR " + told +
+                    {"b.1", connected("I 100 1 1 acquire L:job timeout=40 lease=10\nR " + answered +
                                       " 1 ok token=@2 lease=10")}});
   };
   EXPECT_THAT(violated(history("13000")), IsEmpty());
@@ -402,7 +405,7 @@ TEST(WakeUp, is_not_due_beside_a_grant_that_outlives_its_owner) {
   EXPECT_THAT(violated(history, kKeeping), IsEmpty());
 }
 
-TEST(WakeUp, is_not_due_while_what_a_lost_answer_told_of_may_be_held) {
+TEST(WakeUp, is_not_due_while_a_grant_of_a_lost_answer_may_be_held) {
   // The answer to the second phase does not arrive. Whether there was one shows the next request.
   const auto history = [](const std::string& next) {
     return written({{"a.1", "O 0 1 http\n" + R"(
@@ -444,7 +447,7 @@ TEST(WakeUp, is_due_while_another_still_waits) {
 
 TEST(WakeUp, of_two_phases_is_due_only_while_it_is_waited_for) {
   // Both slots are free from 210 ms on; b, in the queue since 110 ms, asks for its own at `asked`.
-  const auto history = [](const std::string& asked, const std::string& told) {
+  const auto history = [](const std::string& asked, const std::string& answered) {
     return written(
         {{"a.1", connected(R"(
     I 10 1 1 acquire S:pool timeout=0 lease=20 limit=2
@@ -455,8 +458,9 @@ TEST(WakeUp, of_two_phases_is_due_only_while_it_is_waited_for) {
     R 205 3 ok
     I 206 4 1 release S:pool token=@2
     R 210 4 ok)")},
-         {"b.1", connected("I 100 1 1 enqueue S:pool lease=10 limit=2\nR 110 1 queued\nI " + asked +
-                           " 2 1 wait S:pool timeout=20\nR " + told + " 2 ok token=@3 lease=10")}});
+         {"b.1",
+          connected("I 100 1 1 enqueue S:pool lease=10 limit=2\nR 110 1 queued\nI " + asked +
+                    " 2 1 wait S:pool timeout=20\nR " + answered + " 2 ok token=@3 lease=10")}});
   };
   EXPECT_THAT(violated(history("8000", "8010")), IsEmpty());
   EXPECT_THAT(violated(history("150", "8010")), ElementsAre("wakeup"));

@@ -1,6 +1,6 @@
-// Whoever knows how the table hashes, but not its secret, chooses what to keep so that it collides:
-// the fences of semaphores by releasing every other grant, phase-1 states by the order in which
-// keys and owners come. That must not make look-ups slower.
+// A client that knows how the table hashes, but not its secret, chooses what to keep so that it
+// collides: the fences of semaphores by releasing every other grant, phase-1 states by the order in
+// which keys and owners come. That must not make look-ups slower.
 #include <cstdint>
 #include <string>
 #include <vector>

@@ -1,4 +1,4 @@
-// Draining: who is told, what stays, what still works.
+// Draining: who gets an answer, what stays, what still works.
 #include "test_table.hpp"
 
 namespace dflockd::locks {
@@ -9,7 +9,7 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::UnorderedElementsAre;
 
-TEST(DrainTest, everybody_who_waits_is_told_and_every_queue_is_empty) {
+TEST(DrainTest, every_waiter_gets_an_answer_and_every_queue_is_empty) {
   TestTable t;
   t.hold(kJob);
   t.hold(kPool, {.limit = 1});
@@ -46,7 +46,7 @@ TEST(DrainTest, requests_are_refused) {
   EXPECT_FALSE(t.has(kJob));
 }
 
-TEST(DrainTest, told_grants_stay_and_may_be_renewed_and_released) {
+TEST(DrainTest, delivered_grants_stay_and_may_be_renewed_and_released) {
   TestTable t;
   const OwnerId owner = t.owner();
   const Token held = t.hold(owner, kJob);
@@ -60,7 +60,7 @@ TEST(DrainTest, told_grants_stay_and_may_be_renewed_and_released) {
   EXPECT_EQ(t.table.held(), 0U);
 }
 
-TEST(DrainTest, grants_that_nobody_was_told_of_are_released) {
+TEST(DrainTest, grants_that_no_answer_has_named_are_released) {
   TestTable t;
   const Token token = t.hold(kJob);
   const OwnerId owner = t.owner();

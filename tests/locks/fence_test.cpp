@@ -83,7 +83,7 @@ TEST(FenceTest, lease_that_ends_without_fences_tells_every_waiter) {
   EXPECT_THAT(t.heard(), ElementsAre(Expired(holder, kJob), WaitOver(waiter, Outcome::kNoFence)));
 }
 
-TEST(FenceTest, place_from_phase_one_is_told_at_wait_once) {
+TEST(FenceTest, place_from_phase_one_is_refused_at_wait_once) {
   TestTable t({}, 1);
   const Token token = t.hold(kJob);
   const OwnerId owner = t.owner();

@@ -198,7 +198,7 @@ TEST(MaxClaimsTest, wait_goes_on_with_the_claim_that_enqueue_made) {
   EXPECT_EQ(t.table.counts().claims, 1U);
 }
 
-TEST(MaxClaimsTest, state_that_has_outlived_its_grant_counts_until_wait_has_been_told) {
+TEST(MaxClaimsTest, state_that_has_outlived_its_grant_counts_until_wait_is_answered) {
   TestTable t({.max_claims = 1});
   const OwnerId owner = t.owner();
   t.enqueue(owner, kJob, {.lease = 1s});

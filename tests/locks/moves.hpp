@@ -33,7 +33,7 @@ inline constexpr std::array<Key, 4> kKeys{
 /// The most that the protocol lets a client ask for.
 inline constexpr std::chrono::seconds kLongest{9223372036};
 
-/// A command of which the state decides the rest: an owner's index is modulo the number of open
+/// A command that the state completes: an owner's index is modulo the number of open
 /// owners; tokens, salts and fences are filled in.
 struct Move {
   Step step = Step::kSameTime;

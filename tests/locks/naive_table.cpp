@@ -231,7 +231,7 @@ std::size_t NaiveTable::drop_idle(Instant max_idle, std::size_t budget) {
   }
 }
 
-// A key counts as idle anew when a ended state is taken from it.
+// A key counts as idle from now when an ended state is taken from it.
 void NaiveTable::clear_ended(KeyState& key, OwnerId owner) {
   const auto of_owner = [&](const Claim& claim) { return claim.owner == owner; };
   if (std::erase_if(key.ended, of_owner) > 0 && key.idle_since) key.idle_since = now_;

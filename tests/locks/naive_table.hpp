@@ -21,7 +21,7 @@
 
 namespace dflockd::locks {
 
-/// Goes through all ways to take a number of choices, each of which may depend on those before.
+/// Goes through all ways to take a number of choices, where each may depend on those before.
 class Choices {
  public:
   /// The next choice: less than `options`, which is at least 1.
@@ -75,7 +75,7 @@ class NaiveTable {
   /// True while the owner's number cannot serve again.
   [[nodiscard]] bool remembers(OwnerId owner) const;
 
-  /// True if nothing could ever tell them apart.
+  /// True if no command could show a difference.
   friend bool operator==(const NaiveTable& left, const NaiveTable& right);
 
  private:

@@ -140,7 +140,7 @@ TEST(CloseOwnerTest, index_is_not_reused_while_kept_grants_last) {
   EXPECT_FALSE(t.table.has_claims(successor));
 }
 
-TEST(CloseOwnerTest, keeping_grants_still_releases_one_that_was_never_told) {
+TEST(CloseOwnerTest, keeping_grants_still_releases_one_that_no_answer_has_named) {
   TestTable t;
   const Token token = t.hold(kJob);
   const OwnerId owner = t.owner();
@@ -166,7 +166,7 @@ TEST(CloseOwnerTest, keeping_grants_passes_on_what_the_owner_was_granted_as_it_l
   EXPECT_EQ(t.info(kJob)->waiters, 0U);
 }
 
-TEST(CloseOwnerTest, keeping_grants_keeps_a_phase_one_grant_that_was_told) {
+TEST(CloseOwnerTest, keeping_grants_keeps_a_phase_one_grant_that_was_delivered) {
   TestTable t;
   const OwnerId owner = t.owner();
   const Token token = t.enqueue(owner, kJob).token;
@@ -175,7 +175,7 @@ TEST(CloseOwnerTest, keeping_grants_keeps_a_phase_one_grant_that_was_told) {
   EXPECT_TRUE(t.release(kJob, token));
 }
 
-TEST(CloseOwnerTest, kept_phase_one_grant_ends_with_its_lease_and_nothing_remains_to_be_told) {
+TEST(CloseOwnerTest, kept_phase_one_grant_ends_with_its_lease_and_leaves_nothing) {
   TestTable t;
   const OwnerId owner = t.owner();
   t.enqueue(owner, kJob, {.lease = 10s});
@@ -285,11 +285,11 @@ TEST(CancelWaitTest, does_not_cancel_a_grant_that_was_made_before) {
   EXPECT_EQ(t.info(kJob)->owner, owner);
 }
 
-TEST(CancelWaitsTest, ends_places_of_phase_one_and_passes_on_what_was_not_told) {
+TEST(CancelWaitsTest, ends_places_of_phase_one_and_passes_on_what_no_answer_has_named) {
   TestTable t;
   const OwnerId owner = t.owner();
   const OwnerId behind = t.owner();
-  const Token told = t.hold(owner, kJob);
+  const Token known = t.hold(owner, kJob);
   const Token other = t.hold(kOther);
   t.hold(kThird);
   t.enqueue(owner, kOther);
@@ -299,7 +299,7 @@ TEST(CancelWaitsTest, ends_places_of_phase_one_and_passes_on_what_was_not_told) 
   t.apply(CancelWaits{owner});
   EXPECT_THAT(t.heard(), ElementsAre(Granted(behind)));
   EXPECT_EQ(t.info(kThird)->waiters, 0U);
-  EXPECT_TRUE(t.release(kJob, told));
+  EXPECT_TRUE(t.release(kJob, known));
   EXPECT_FALSE(t.table.has_claims(owner));
 }
 
@@ -329,7 +329,7 @@ TEST(GiveUpPlaceTest, ends_a_place_of_phase_one_for_that_key_only) {
   EXPECT_EQ(t.wait(owner, kJob, 5s).outcome, Outcome::kNotEnqueued);
 }
 
-TEST(GiveUpPlaceTest, passes_on_a_grant_that_was_not_told) {
+TEST(GiveUpPlaceTest, passes_on_a_grant_that_no_answer_has_named) {
   TestTable t;
   const Token token = t.hold(kJob);
   const OwnerId owner = t.owner();
@@ -341,7 +341,7 @@ TEST(GiveUpPlaceTest, passes_on_a_grant_that_was_not_told) {
   EXPECT_THAT(t.heard(), ElementsAre(Granted(behind)));
 }
 
-TEST(GiveUpPlaceTest, keeps_a_grant_that_phase_one_told_of) {
+TEST(GiveUpPlaceTest, keeps_a_grant_that_the_answer_to_enqueue_named) {
   TestTable t;
   const OwnerId owner = t.owner();
   EXPECT_EQ(t.enqueue(owner, kJob).outcome, Outcome::kGranted);
@@ -350,7 +350,7 @@ TEST(GiveUpPlaceTest, keeps_a_grant_that_phase_one_told_of) {
   EXPECT_EQ(t.wait(owner, kJob, 0s).outcome, Outcome::kGranted);
 }
 
-TEST(CloseOwnerTest, keeps_the_grants_that_the_owner_was_told_of_and_no_others) {
+TEST(CloseOwnerTest, keeps_the_grants_that_were_delivered_and_no_others) {
   TestTable t;
   const OwnerId owner = t.owner();
   const Token heard = t.hold(owner, kJob);
@@ -366,7 +366,7 @@ TEST(CloseOwnerTest, keeps_the_grants_that_the_owner_was_told_of_and_no_others) 
 }
 
 // Its fence is as old as the grant: it is the answer to `wait` that did not arrive.
-TEST(CloseOwnerTest, releases_a_phase_one_grant_whose_collection_it_was_not_told_of) {
+TEST(CloseOwnerTest, releases_a_phase_one_grant_whose_answer_to_wait_was_not_delivered) {
   TestTable t;
   const OwnerId owner = t.owner();
   const Token first = t.hold(kJob);
@@ -382,7 +382,7 @@ TEST(CloseOwnerTest, releases_a_phase_one_grant_whose_collection_it_was_not_told
 }
 
 // It knows the token from the answer to `enqueue`, and lives on that lease.
-TEST(CloseOwnerTest, keeps_a_phase_one_grant_that_it_was_told_of_though_not_of_its_collection) {
+TEST(CloseOwnerTest, keeps_a_phase_one_grant_of_which_one_of_two_answers_was_delivered) {
   TestTable t;
   const OwnerId owner = t.owner();
   const Token token = t.enqueue(owner, kJob).token;
@@ -391,7 +391,7 @@ TEST(CloseOwnerTest, keeps_a_phase_one_grant_that_it_was_told_of_though_not_of_i
   EXPECT_TRUE(t.release(kJob, token));
 }
 
-TEST(CloseOwnerTest, releases_a_phase_one_grant_that_neither_answer_told_it_of) {
+TEST(CloseOwnerTest, releases_a_phase_one_grant_of_which_no_answer_was_delivered) {
   TestTable t;
   const OwnerId owner = t.owner();
   const Token token = t.enqueue(owner, kJob).token;

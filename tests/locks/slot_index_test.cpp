@@ -33,7 +33,7 @@ TEST(SlotIndexTest, finds_what_was_inserted_until_it_is_erased) {
   EXPECT_EQ(index.size(), 1U);
 }
 
-TEST(SlotIndexTest, records_of_one_hash_are_told_apart_by_the_caller) {
+TEST(SlotIndexTest, caller_distinguishes_records_of_one_hash) {
   SlotIndex index;
   for (std::uint32_t slot = 0; slot < 20; ++slot) index.insert(7, slot);
   index.erase(7, 5);

@@ -161,7 +161,7 @@ TEST_F(TwoPhaseTest, wait_for_a_place_leaves_room_for_another_phase_one) {
   EXPECT_EQ(t.info(kJob)->waiters, 2U);
 }
 
-TEST_F(TwoPhaseTest, told_grant_whose_lease_ran_out_is_lease_expired_once) {
+TEST_F(TwoPhaseTest, delivered_grant_whose_lease_ran_out_is_lease_expired_once) {
   t.enqueue(owner, kJob, {.lease = 10s});
   t.now = 10s;
   EXPECT_EQ(t.wait(owner, kJob, 5s).outcome, Outcome::kLeaseExpired);
@@ -185,7 +185,7 @@ TEST_F(TwoPhaseTest, wait_just_before_the_lease_runs_out_is_in_time) {
   EXPECT_EQ(t.wait(owner, kJob, 5s).outcome, Outcome::kGranted);
 }
 
-TEST_F(TwoPhaseTest, lease_that_ran_out_lets_the_next_in_and_is_still_told) {
+TEST_F(TwoPhaseTest, lease_that_ran_out_lets_the_next_in_and_is_still_reported) {
   t.enqueue(owner, kJob, {.lease = 10s});
   t.enqueue(holder, kJob);
   t.now = 10s;
@@ -252,7 +252,7 @@ TEST_F(TwoPhaseTest, closing_the_owner_clears_a_state_whose_lease_ran_out) {
   EXPECT_EQ(t.wait(successor, kJob, 5s).outcome, Outcome::kNotEnqueued);
 }
 
-TEST_F(TwoPhaseTest, key_with_a_lease_that_ran_out_is_kept_until_wait_has_been_told) {
+TEST_F(TwoPhaseTest, key_with_a_lease_that_ran_out_is_kept_until_wait_is_answered) {
   t.enqueue(owner, kJob, {.lease = 10s});
   t.advance_to(100s);
   EXPECT_EQ(t.collect_idle(0s, 9), 0U);

@@ -1,5 +1,5 @@
-// simulate: lives through worlds, each made from a seed, and tells which of them the server failed
-// in.
+// simulate: lives through worlds, each made from a seed, and reports which of them the server
+// failed in.
 //
 //   simulate --seeds 1000 [--from 1] [--jobs 4]
 //   simulate --seed 123 [--trace]

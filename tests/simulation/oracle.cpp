@@ -309,7 +309,7 @@ locks::CloseOwner Oracle::close(ConnectionId id, std::string_view unsent, bool r
   return {owner_of(id), !rules_.release_on_disconnect && !release_all, undelivered_};
 }
 
-/// Who must have been told what, in order.
+/// The replies that there must be, in order.
 std::vector<Said> Oracle::replies(const Step& step, const locks::Answer& answer,
                                   const std::vector<locks::Effect>& effects) {
   std::vector<Said> said;
@@ -381,6 +381,7 @@ std::vector<std::pair<ConnectionId, bool>> Oracle::claims() const {
   std::vector<OwnerId> active = models_.front().active_owners();
   std::ranges::sort(active, {}, &OwnerId::index);
   std::vector<std::pair<ConnectionId, bool>> result;
+  result.reserve(streams_.size());
   for (const auto& [id, stream] : streams_) {
     result.emplace_back(
         id, std::ranges::binary_search(active, owner_of(id).index, {}, &OwnerId::index));

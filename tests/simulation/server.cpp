@@ -99,14 +99,14 @@ void Connection::cancel_wait() {
 
 void Connection::close(bool release_all) {
   if (release_all) return server_.release_owner(owner_);
-  std::vector<std::uint64_t> untold;
+  std::vector<std::uint64_t> undelivered;
   if (server_.keeps_grants()) {
     for (const protocol::Token& token : protocol::granted_tokens(unsent)) {
-      untold.push_back(token.fence);
+      undelivered.push_back(token.fence);
     }
-    std::ranges::sort(untold);
+    std::ranges::sort(undelivered);
   }
-  server_.close_owner(owner_, untold);
+  server_.close_owner(owner_, undelivered);
 }
 
 void Connection::wait_over(const locks::Answer& answer) noexcept {

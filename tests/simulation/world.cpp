@@ -208,8 +208,7 @@ void World::connect(Client& client, std::size_t number) {
   oracle_.connected(client.connection);
 }
 
-/// Puts bytes on their way, whole or in pieces, each of which takes its time and none of which
-/// overtakes another.
+/// Puts bytes on their way, whole or in pieces. Each takes its time, and none overtakes another.
 void World::send(Link& link, ConnectionId id, const std::string& bytes, bool in_pieces) {
   for (std::size_t at = 0; at < bytes.size();) {
     std::size_t size = bytes.size() - at;
