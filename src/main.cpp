@@ -242,7 +242,8 @@ std::optional<reactor::HttpOptions> http_options(const config::Config& config,
 int serve(const config::Config& config, std::uint64_t descriptors,
           reactor::Credentials& credentials, Reloader& reloader) {
   asio::io_context context(ASIO_CONCURRENCY_HINT_UNSAFE);
-  reactor::LockService service(context,
+  base::LoopClock clock;
+  reactor::LockService service(context, clock,
                                {.table = {.max_locks = config.max_locks,
                                           .max_waiters = config.max_waiters,
                                           .max_claims = config.max_claims},
@@ -256,7 +257,7 @@ int serve(const config::Config& config, std::uint64_t descriptors,
   systemd::ServiceManager manager;
   systemd::InheritedSockets inherited;
   reactor::Server server(
-      context,
+      context, clock,
       {.address = {.host = config.host, .port = config.port, .descriptor = inherited.take("tcp")},
        .caps = {.max_connections = config.max_connections,
                 .max_connections_per_ip = config.max_connections_per_ip,
@@ -264,6 +265,7 @@ int serve(const config::Config& config, std::uint64_t descriptors,
        .http = http_options(config, descriptors, inherited.take("http")),
        .read_timeout = config.read_timeout,
        .write_timeout = config.write_timeout,
+       .idle_timeout = config.idle_timeout,
        .shutdown_timeout = config.shutdown_timeout},
       credentials, service, manager);
   server.on_reload([&reloader] { reloader.reload(); });

@@ -41,6 +41,7 @@ struct Config {
   std::string host = "127.0.0.1";  ///< IPv4, IPv6 or a name, not resolved yet; never empty
   std::uint16_t port = 6388;       ///< 0 picks a free port
   std::chrono::seconds read_timeout{23};
+  std::chrono::seconds idle_timeout{0};  ///< 0 = no limit
   std::chrono::seconds write_timeout{5};
   std::chrono::seconds shutdown_timeout{30};  ///< 0 waits for ever
   std::size_t max_connections = 0;            ///< 0 = no cap

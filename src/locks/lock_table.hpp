@@ -39,7 +39,7 @@
 
 #include "locks/command.hpp"
 #include "locks/deadline_heap.hpp"
-#include "locks/intrusive_list.hpp"
+#include "base/intrusive_list.hpp"
 #include "locks/records.hpp"
 #include "locks/slot_index.hpp"
 #include "locks/slot_pool.hpp"
@@ -183,8 +183,8 @@ class LockTable {
   DeadlineHeap<Claim> deadlines_;
   /// Keys without holders, longest idle first. Those with an ended phase-1 state, which `Wait` may
   /// still ask for, are kept apart: only the cap on keys drops them.
-  IntrusiveList<KeyRecord, &KeyRecord::in_idle> idle_;
-  IntrusiveList<KeyRecord, &KeyRecord::in_idle> idle_with_ended_;
+  base::IntrusiveList<KeyRecord, &KeyRecord::in_idle> idle_;
+  base::IntrusiveList<KeyRecord, &KeyRecord::in_idle> idle_with_ended_;
   Instant overdue_after_ = kNever;  ///< while keys that have been idle for as long are left over
 };
 

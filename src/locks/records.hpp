@@ -13,7 +13,7 @@
 
 #include "locks/command.hpp"
 #include "locks/deadline_heap.hpp"
-#include "locks/intrusive_list.hpp"
+#include "base/intrusive_list.hpp"
 #include "locks/types.hpp"
 
 namespace dflockd::locks {
@@ -30,8 +30,8 @@ enum class ClaimState : std::uint8_t {
 struct Claim {
   KeyRecord* key = nullptr;
   Owner* owner = nullptr;
-  Links<Claim> in_key;    ///< in one of the key's lists, by state
-  Links<Claim> in_owner;  ///< in the owner's list
+  base::Links<Claim> in_key;    ///< in one of the key's lists, by state
+  base::Links<Claim> in_owner;  ///< in the owner's list
   Token token;            ///< the salt from the start, the fence once held
   std::chrono::seconds lease{0};
   Instant granted_at{0};  ///< when held
@@ -47,10 +47,10 @@ struct Claim {
 struct KeyRecord {
   std::string name;
   std::uint64_t hash = 0;                        ///< of kind and name
-  IntrusiveList<Claim, &Claim::in_key> holders;  ///< oldest grant first
-  IntrusiveList<Claim, &Claim::in_key> waiters;  ///< first come first
-  IntrusiveList<Claim, &Claim::in_key> ended;
-  Links<KeyRecord> in_idle;  ///< in one of the table's idle lists, when idle
+  base::IntrusiveList<Claim, &Claim::in_key> holders;  ///< oldest grant first
+  base::IntrusiveList<Claim, &Claim::in_key> waiters;  ///< first come first
+  base::IntrusiveList<Claim, &Claim::in_key> ended;
+  base::Links<KeyRecord> in_idle;  ///< in one of the table's idle lists, when idle
   Instant idle_since{0};     ///< when idle
   std::uint32_t limit = 1;
   std::uint32_t holder_count = 0;
@@ -62,7 +62,7 @@ struct KeyRecord {
 };
 
 struct Owner {
-  IntrusiveList<Claim, &Claim::in_owner> claims;
+  base::IntrusiveList<Claim, &Claim::in_owner> claims;
   Claim* blocked = nullptr;  ///< the claim whose end the owner waits for
   std::uint64_t hash = 0;    ///< of its slot
   std::uint32_t active = 0;  ///< how many of the claims are waiting or held

@@ -164,8 +164,9 @@ TlsStream::~TlsStream() {
   say_goodbye();
 }
 
-Awaitable TlsStream::handshake(std::error_code& error) {
+Awaitable TlsStream::handshake(std::error_code& error, Turns* turns) {
   for (;;) {
+    if (turns != nullptr) co_await turns->next(kUseAwaitable);
     begin_receiving();
     ERR_clear_error();
     error = outcome(SSL_do_handshake(ssl_.get()));

@@ -24,6 +24,7 @@
 
 #include "net/net.hpp"
 #include "net/tls_context.hpp"
+#include "net/turns.hpp"
 
 namespace dflockd::net {
 
@@ -68,8 +69,9 @@ class TlsStream {
   [[nodiscard]] const Socket& socket() const { return socket_; }
 
   /// Agrees on versions and keys, and checks the client's certificate if one is demanded. After an
-  /// error nothing more can be sent or received. Closing the socket interrupts it.
-  Awaitable handshake(std::error_code& error);
+  /// error nothing more can be sent or received. Closing the socket interrupts it. With `turns`, each step
+  /// waits for one of them: it costs as much as a hundred requests.
+  Awaitable handshake(std::error_code& error, Turns* turns = nullptr);
 
   /// Why a handshake failed, for the log.
   [[nodiscard]] static std::string why(const std::error_code& error);

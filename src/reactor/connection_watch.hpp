@@ -11,7 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "locks/intrusive_list.hpp"
+#include "base/intrusive_list.hpp"
 #include "locks/types.hpp"
 #include "net/net.hpp"
 #include "reactor/hangup_watch.hpp"
@@ -47,8 +47,8 @@ class Watched {
   friend class ConnectionWatch;
 
   locks::Instant active_at_{0};  ///< when something was last received, or sending got stuck
-  locks::Links<Watched> in_watch_;
-  locks::Links<Watched> by_activity_;
+  base::Links<Watched> in_watch_;
+  base::Links<Watched> by_activity_;
   /// Under which timeout it is.
   enum class Timeout : std::uint8_t { kRead, kWrite, kIdle } timeout_ = Timeout::kRead;
 };
@@ -94,7 +94,7 @@ class ConnectionWatch {
   [[nodiscard]] std::size_t size() const { return size_; }
 
  private:
-  using ByActivity = locks::IntrusiveList<Watched, &Watched::by_activity_>;
+  using ByActivity = base::IntrusiveList<Watched, &Watched::by_activity_>;
 
   ByActivity& list_of(const Watched& connection);
   void move(Watched& connection, Watched::Timeout timeout, locks::Instant now);
@@ -102,7 +102,7 @@ class ConnectionWatch {
 
   const Timeouts timeouts_;
   HangupWatch hangups_;
-  locks::IntrusiveList<Watched, &Watched::in_watch_> all_;
+  base::IntrusiveList<Watched, &Watched::in_watch_> all_;
   ByActivity receiving_;  ///< the longest silent first
   ByActivity sending_;    ///< the longest stuck first
   ByActivity idle_;       ///< the longest idle first

@@ -30,9 +30,6 @@ constexpr std::size_t kInputLimit = 2 * http::RequestReader::kMaxHead;
 /// The status that the metrics show for a caller who left before the response.
 constexpr int kClientCanceled = 408;
 
-/// What stands before the JSON in the reply of the line protocol: "ok ".
-constexpr std::size_t kBeforeJson = 3;
-
 Response no_content() {
   return {.status = 204};
 }
@@ -250,8 +247,7 @@ typename HttpConnection<Stream>::Answer HttpConnection<Stream>::answer() {
   if (const auto failure = refuse_foreign(route)) return http::to_response(*failure);
   const bool preflight = is_preflight();
   if (!preflight && (route == nullptr || route->needs_auth) && !is_authorized()) {
-    server_.warn(Server::Complaint::kAuth, info_,
-                 request.authorization ? "wrong_secret" : "no_auth");
+    server_.warn(net::Complaint::kAuth, info_, request.authorization ? "wrong_secret" : "no_auth");
     server_.metrics().auth_failures("http").add();
     return Unauthorized();
   }
@@ -281,7 +277,7 @@ std::optional<Failure> HttpConnection<Stream>::refuse_foreign(const http::Route*
                            .has_secret = server_.authenticator().required(),
                            .is_probe = route != nullptr && route->bucket == http::Bucket::kNone},
                           local_address);
-  if (failure) server_.warn(Server::Complaint::kForeign, info_, failure->code);
+  if (failure) server_.warn(net::Complaint::kForbidden, info_, failure->code);
   return failure;
 }
 
@@ -516,14 +512,15 @@ net::Awaitable HttpConnection<Stream>::send_all(std::string_view bytes) {
   co_await send_slowly(asio::buffer(bytes) + sent);
 }
 
-/// The report of the line protocol, without the status in front of it. It ends with a newline there
-/// too.
 template <class Stream>
 net::Awaitable HttpConnection<Stream>::send_stats() {
-  StatsReporter::Asker asker(server_.stats_reporter());
+  AwaitedReport asker(socket().get_executor());
+  server_.stats_reporter().ask(asker);
   asker_ = &asker;
   suspended_in_ = Suspension::kReporting;
-  const StatsReporter::Report report = co_await asker.report();
+  std::error_code called;
+  co_await asker.called.async_wait(net::into(called));
+  const StatsReporter::Report report = std::move(asker.report);
   suspended_in_ = Suspension::kNone;
   asker_ = nullptr;
   service_.refresh_clock();
@@ -534,7 +531,6 @@ net::Awaitable HttpConnection<Stream>::send_stats() {
   }
   std::size_t size = 0;
   for (const std::string& piece : *report) size += piece.size();
-  size -= kBeforeJson;
   Response head;
   add_cors(head);
   add_keep_alive(head);
@@ -544,7 +540,7 @@ net::Awaitable HttpConnection<Stream>::send_stats() {
   std::vector<asio::const_buffer> pieces{asio::buffer(out)};
   if (reader_.request().method != Method::kHead) {
     for (const std::string& piece : *report) {
-      pieces.push_back(asio::buffer(piece) + (pieces.size() == 1 ? kBeforeJson : 0));
+      pieces.push_back(asio::buffer(piece));
     }
   }
   co_await send_slowly(pieces);
@@ -592,7 +588,7 @@ void HttpConnection<Stream>::on_hangup(bool whole) {
   if (turn_ != nullptr) turn_->caller_left();
   if (asker_ != nullptr && whole) {
     end("connection_lost");
-    asker_->give_up();
+    asker_->called.cancel();
   }
   interrupt();
 }
@@ -604,7 +600,7 @@ void HttpConnection<Stream>::on_drain() {
 
 template <class Stream>
 void HttpConnection<Stream>::on_stop() {
-  if (asker_ != nullptr) asker_->give_up();
+  if (asker_ != nullptr) asker_->called.cancel();
   if (turn_ != nullptr) turn_->give_up();
   if (suspended_in_ != Suspension::kSending) stream_.end_sending();  // else it is cut off
   abandon("stopped");

@@ -15,17 +15,28 @@
 #include "http/message.hpp"
 #include "http/request_reader.hpp"
 #include "http/routes.hpp"
+#include "net/input_buffer.hpp"
 #include "net/net.hpp"
 #include "net/plain_stream.hpp"
 #include "net/tls_stream.hpp"
 #include "reactor/http_api.hpp"
 #include "reactor/http_server.hpp"
 #include "reactor/http_sessions.hpp"
-#include "reactor/input_buffer.hpp"
 #include "reactor/stats_reporter.hpp"
 #include "reactor/stream_connection.hpp"
 
 namespace dflockd::reactor {
+
+struct AwaitedReport final : StatsReporter::Asker {
+  explicit AwaitedReport(const net::Executor& executor)
+      : called(executor, net::Timer::time_point::max()) {}
+  void on_report(const StatsReporter::Report& made) override {
+    report = made;
+    called.cancel();
+  }
+  net::Timer called;
+  StatsReporter::Report report;
+};
 
 template <class Stream>
 class HttpConnection final : public StreamConnection<Stream> {
@@ -111,16 +122,16 @@ class HttpConnection final : public StreamConnection<Stream> {
   HttpServer& http_;
   const OwnerInfo info_;
   const asio::ip::address peer_;
-  InputBuffer input_;
+  net::InputBuffer input_;
   http::RequestReader reader_;
-  std::string_view route_ = "-";           ///< the pattern of the request's route, if it has one
-  locks::Instant began_{0};                ///< when the request was whole
-  HttpTurn* turn_ = nullptr;               ///< while it waits for its turn or for the lock table
-  StatsReporter::Asker* asker_ = nullptr;  ///< while it waits for a report
-  bool arriving_ = false;                  ///< a request has begun to arrive
-  bool had_request_ = false;               ///< one has been whole
-  bool keep_alive_ = true;                 ///< another request may follow
-  bool timed_out_ = false;                 ///< the request was not whole in time
+  std::string_view route_ = "-";    ///< the pattern of the request's route, if it has one
+  locks::Instant began_{0};         ///< when the request was whole
+  HttpTurn* turn_ = nullptr;        ///< while it waits for its turn or for the lock table
+  AwaitedReport* asker_ = nullptr;  ///< while it waits for a report
+  bool arriving_ = false;           ///< a request has begun to arrive
+  bool had_request_ = false;        ///< one has been whole
+  bool keep_alive_ = true;          ///< another request may follow
+  bool timed_out_ = false;          ///< the request was not whole in time
 };
 
 }  // namespace dflockd::reactor

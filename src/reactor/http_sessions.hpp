@@ -25,8 +25,8 @@
 #include <asio/ip/address.hpp>
 
 #include "access/address.hpp"
+#include "base/intrusive_list.hpp"
 #include "fencing/salt_pool.hpp"
-#include "locks/intrusive_list.hpp"
 #include "net/net.hpp"
 #include "reactor/lock_service.hpp"
 
@@ -78,7 +78,7 @@ class HttpTurn {
 
   const std::shared_ptr<HttpSession> session_;
   const For whom_;
-  locks::Links<HttpTurn> links_;
+  base::Links<HttpTurn> links_;
   std::optional<net::Timer> call_;  ///< while it waits
   std::optional<locks::Answer> answer_;
   bool blocked_ = false;  ///< in the lock table
@@ -104,8 +104,8 @@ class HttpSession final : private Waiter {
   const std::string id_;
   const asio::ip::address peer_;
   const locks::OwnerId owner_;
-  locks::IntrusiveList<HttpTurn, &HttpTurn::links_> turns_;  ///< the one that runs first
-  locks::Links<HttpSession> by_activity_;
+  base::IntrusiveList<HttpTurn, &HttpTurn::links_> turns_;  ///< the one that runs first
+  base::Links<HttpSession> by_activity_;
   locks::Instant active_at_{0};
   bool closed_ = false;
 };
@@ -167,7 +167,7 @@ class HttpSessions {
   fencing::SaltPool random_;
   std::unordered_map<std::string_view, std::shared_ptr<HttpSession>> by_id_;
   std::map<asio::ip::address, std::size_t> per_network_;
-  locks::IntrusiveList<HttpSession, &HttpSession::by_activity_> by_activity_;  ///< idlest first
+  base::IntrusiveList<HttpSession, &HttpSession::by_activity_> by_activity_;  ///< idlest first
 };
 
 }  // namespace dflockd::reactor

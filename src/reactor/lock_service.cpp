@@ -7,15 +7,15 @@
 
 namespace dflockd::reactor {
 
-LockService::LockService(asio::io_context& context, const ServiceOptions& options,
-                         FenceSource fences)
-    : ServiceCore(options, base::BootClock::now().time_since_epoch(), fences.first, fences.end,
+LockService::LockService(asio::io_context& context, base::LoopClock& clock,
+                         const ServiceOptions& options, FenceSource fences)
+    : ServiceCore(options, clock, fences.first, fences.end,
                   fences.reserver == nullptr ? Fences::kAreAll : Fences::kCanBeReserved,
                   ::getrandom),
+      clock_(clock),
       timer_(context.get_executor()),
       reserver_(std::move(fences.reserver)),
       reservation_ready_(context.get_executor()) {
-  look_for_suspend();
   net::spawn(context, run_timer());
   if (reserver_ != nullptr) net::spawn(context, collect_reservations());
 }
@@ -30,13 +30,6 @@ void LockService::stop() {
   timer_.cancel();
   std::error_code ignored;
   if (reservation_ready_.is_open()) reservation_ready_.cancel(ignored);
-}
-
-/// Sees how far the two clocks are apart. In this order, so that `awake_now` is never ahead.
-void LockService::look_for_suspend() {
-  const locks::Instant awake = std::chrono::steady_clock::now().time_since_epoch();
-  set_now(base::BootClock::now().time_since_epoch());
-  suspended_ = now() - awake;
 }
 
 void LockService::set_timer(locks::Instant deadline) {

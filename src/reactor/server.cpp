@@ -13,7 +13,6 @@
 #include "net/plain_stream.hpp"
 #include "protocol/reply.hpp"
 #include "protocol/request.hpp"
-#include "reactor/connection.hpp"
 #include "reactor/http_connection.hpp"
 
 namespace dflockd::reactor {
@@ -23,17 +22,13 @@ namespace {
 using asio::ip::tcp;
 
 /// How often timeouts, leases and idle keys are looked after.
-constexpr auto kTick = std::chrono::milliseconds(50);
+constexpr auto kTick = base::LoopClock::kBeat;
 
 /// How long an HTTP connection may be idle between two requests.
 constexpr auto kHttpIdle = std::chrono::seconds(120);
 
-/// What the log calls each `Complaint`.
-constexpr std::array kEvents{"tls_handshake_failed", "auth_failed", "write_timeout",
-                             "request_forbidden"};
-
-/// The longest text of an address and a port, with a zone.
-constexpr std::size_t kLongestPeer = 64;
+/// How long a drain goes on once nothing is held, for what has arrived by then.
+constexpr auto kLastAnswers = std::chrono::seconds(1);
 
 /// How long sessions can be resumed by tickets under one key.
 constexpr auto kTicketKeyLifetime = std::chrono::hours(1);
@@ -49,22 +44,32 @@ void report_failure(std::uint64_t connection_id, const std::exception_ptr& failu
 
 }  // namespace
 
-Server::Server(asio::io_context& context, ServerOptions options, reactor::Credentials& credentials,
-               LockService& service, systemd::ServiceManager& manager)
+Server::Server(asio::io_context& context, base::LoopClock& clock, ServerOptions options,
+               Credentials& credentials, LockService& service, systemd::ServiceManager& manager)
     : context_(context),
       options_(std::move(options)),
       credentials_(credentials),
       service_(service),
       signals_(context.get_executor(), SIGTERM, SIGINT, SIGHUP),
-      watch_(context, {.read = options_.read_timeout, .write = options_.write_timeout}),
+      turns_(context),
+      room_{.context = context, .clock = clock, .turns = turns_, .complaints = complaints_},
+      watch_(context, clock,
+             {.read = options_.read_timeout,
+              .write = options_.write_timeout,
+              .idle = options_.idle_timeout}),
       gate_("tcp", options_.caps),
       listener_(context, "tcp", options_.address, gate_, welcome_to(Protocol::kLines)),
       metrics_(protocol::labels(), protocol::status_names()),
       started_at_(service.now()),
       tick_timer_(context.get_executor()),
       stats_reporter_(context, service, [this] { return clients(); }),
-      supervision_(manager, kTick) {
-  for (Complaints& complaints : complaints_) complaints.last_peer.reserve(kLongestPeer);
+      supervision_(manager, kTick),
+      line_door_{.service = service,
+                 .stats = stats_reporter_,
+                 .authenticator = credentials.authenticator,
+                 .metrics = metrics_,
+                 .complaints = complaints_,
+                 .ends_idle = options_.idle_timeout > std::chrono::seconds::zero()} {
   if (!options_.http) return;
   http_.emplace(
       context, *options_.http,
@@ -101,7 +106,7 @@ metrics::Rejections Server::rejections() const {
 
 std::string Server::metrics_text() const {
   const locks::TableCounts& counts = service_.counts();
-  return metrics_.to_text({.ready = !draining_,
+  return metrics_.to_text({.ready = !room_.draining,
                            .uptime = service_.now() - started_at_,
                            .connections = watch_.size(),
                            .http_sessions = http_ ? http_->sessions().size() : 0,
@@ -144,48 +149,27 @@ void Server::start(typename Stream::Origin origin, const tcp::endpoint& peer,
   const std::uint64_t id = info.connection_id;
   logging::debug("connected", {{"connection", id}, {"peer", info.peer}});
   switch (protocol) {
-    case Protocol::kLines:
-      return serve(std::make_unique<Connection<Stream>>(*this, std::move(info), std::move(pass),
-                                                        std::move(origin)),
-                   watch_, id);
-    case Protocol::kHttp:
-      return serve(std::make_unique<HttpConnection<Stream>>(*http_, std::move(info), peer.address(),
-                                                            std::move(pass), std::move(origin)),
-                   http_->watch(), id);
-  }
-}
-
-template <class Connection>
-void Server::serve(std::unique_ptr<Connection> connection, ConnectionWatch& watch,
-                   std::uint64_t id) {
-  watch.watch_hangup(connection->socket().native_handle(), *connection);
-  asio::co_spawn(context_.get_executor(), Connection::serve(std::move(connection)),
-                 [id](const std::exception_ptr& failure) {
-                   if (failure) report_failure(id, failure);
-                 });
-}
-
-void Server::warn(Complaint complaint, const OwnerInfo& peer, std::string_view reason) {
-  const auto kind = static_cast<std::size_t>(complaint);
-  Complaints& complaints = complaints_[kind];
-  complaints.last_peer.assign(peer.peer, 0, kLongestPeer);
-  if (const auto count = complaints.log.note(service_.now())) {
-    logging::warn(kEvents[kind], {{"connection", peer.connection_id},
-                                  {"peer", peer.peer},
-                                  {"reason", reason},
-                                  {"count", *count}});
-  }
-}
-
-/// Counts the peers that no line has told of, and names the last of them.
-void Server::warn_of_others(locks::Instant now) {
-  for (std::size_t kind = 0; kind < complaints_.size(); ++kind) {
-    if (const auto count = complaints_[kind].log.overdue(now)) {
-      logging::warn(
-          kEvents[kind],
-          {{"peer", complaints_[kind].last_peer}, {"reason", "more_of_them"}, {"count", *count}});
+    case Protocol::kLines: {
+      auto pump = std::make_unique<net::Pump<Stream>>(
+          room_, watch_, std::move(pass), std::move(origin), protocol::LineSession::kMostInput);
+      auto session =
+          std::make_unique<protocol::LineSession>(line_door_, pump->outlet(), std::move(info));
+      return start(net::Pump<Stream>::serve(std::move(pump), std::move(session)), id);
+    }
+    case Protocol::kHttp: {
+      auto connection = std::make_unique<HttpConnection<Stream>>(
+          *http_, std::move(info), peer.address(), std::move(pass), std::move(origin));
+      http_->watch().watch_hangup(connection->socket().native_handle(), *connection);
+      return start(HttpConnection<Stream>::serve(std::move(connection)), id);
     }
   }
+}
+
+void Server::start(net::Awaitable life, std::uint64_t connection_id) {
+  asio::co_spawn(context_.get_executor(), std::move(life),
+                 [connection_id](const std::exception_ptr& failure) {
+                   if (failure) report_failure(connection_id, failure);
+                 });
 }
 
 // --- Time ---
@@ -199,14 +183,14 @@ net::Awaitable Server::tick() {
     service_.refresh_clock();
     metrics_.loop_lag.observe(service_.awake_now() - tick_timer_.expiry().time_since_epoch());
     service_.tick();
-    watch_.tick(service_.awake_now());
+    watch_.tick();
     gate_.tick(service_.now());
     listener_.tick(service_.now());
     if (http_) http_->tick(service_.now());
-    warn_of_others(service_.now());
+    complaints_.tick(service_.now());
     renew_ticket_keys();
     supervision_.tick(service_.now(), {.connections = clients(), .held = service_.held()});
-    if (draining_) continue_draining();
+    if (room_.draining) continue_draining();
   }
 }
 
@@ -227,7 +211,7 @@ net::Awaitable Server::handle_signals() {
     service_.refresh_clock();
     if (signal == SIGHUP) {
       reload();
-    } else if (!draining_) {
+    } else if (!room_.draining) {
       start_draining(signal);
     } else {
       logging::warn("drain_cut_short", {{"signal", signal}, {"held", service_.held()}});
@@ -238,7 +222,7 @@ net::Awaitable Server::handle_signals() {
 }
 
 void Server::reload() {
-  if (draining_) return reload_();  // the manager has been told that this is the end
+  if (room_.draining) return reload_();  // the manager has been told that this is the end
   supervision_.reloading(service_.now());
   reload_();
   supervision_.ready(service_.now());
@@ -250,36 +234,36 @@ void Server::start_draining(int signal) {
                              {"connections", clients()},
                              {"held", service_.held()},
                              {"timeout_s", options_.shutdown_timeout}});
-  draining_ = true;
+  room_.draining = true;
   if (options_.shutdown_timeout > std::chrono::seconds::zero()) {
     drain_deadline_ = locks::later(service_.now(), options_.shutdown_timeout);
   }
-  // The HTTP listener stays open: probes learn there that the server is not ready, and sessions
-  // need a connection to release what they hold.
-  listener_.close();
+  // The listeners stay open: a holder whose connection broke can still renew and release, and
+  // somebody can ask who holds the server up.
   service_.start_draining();
   continue_draining();
 }
 
-/// Ends what has become idle, and the server once nothing is held and every reply is sent.
+/// Ends what has become idle, and the server once nothing is held and every reply is sent, for
+/// which it waits a second at most.
 void Server::continue_draining() {
   if (service_.now() >= drain_deadline_) {
     logging::warn("shutdown_timeout_over", {{"held", service_.held()}});
-    stop();
-    return;
+    return stop();
   }
-  if (!is_drained()) return;
+  const bool lines_busy = watch_.drain();
+  const bool http_busy = http_ && http_->drain();
+  if (service_.held() > 0) return;
+  if (nothing_held_until_ == locks::kNever) nothing_held_until_ = service_.now() + kLastAnswers;
+  if (service_.now() >= nothing_held_until_) return stop();
+  if (lines_busy || http_busy) return;
   // Again when those have had their turn whose reception is over: what they received nobody sees
   // yet.
   asio::post(context_, [this] {
-    if (!stopped_ && is_drained()) stop();
+    if (stopped_) return;
+    const bool busy = watch_.drain() || (http_ && http_->drain());
+    if (service_.held() == 0 && !busy) stop();
   });
-}
-
-bool Server::is_drained() {
-  const bool lines_busy = watch_.drain();
-  const bool http_busy = http_ && http_->drain();
-  return service_.held() == 0 && !lines_busy && !http_busy;
 }
 
 /// Ends everything that keeps the loop running.
@@ -287,7 +271,7 @@ void Server::stop() {
   stopped_ = true;
   gate_.tick(locks::kNever);
   listener_.tick(locks::kNever);
-  warn_of_others(locks::kNever);
+  complaints_.tick(locks::kNever);
   std::error_code ignored;
   listener_.close();
   signals_.cancel(ignored);

@@ -23,10 +23,14 @@
 #include <asio/signal_set.hpp>
 
 #include "access/gate.hpp"
-#include "logging/rate_limited.hpp"
 #include "metrics/metrics.hpp"
+#include "net/complaints.hpp"
 #include "net/listener.hpp"
 #include "net/net.hpp"
+#include "net/pump.hpp"
+#include "net/turns.hpp"
+#include "net/watch.hpp"
+#include "protocol/line_session.hpp"
 #include "reactor/connection_watch.hpp"
 #include "reactor/credentials.hpp"
 #include "reactor/http_server.hpp"
@@ -42,17 +46,17 @@ struct ServerOptions {
   std::optional<HttpOptions> http;  ///< none: no HTTP API
   std::chrono::seconds read_timeout{23};
   std::chrono::seconds write_timeout{5};
+  std::chrono::seconds idle_timeout{0};       ///< of connections that hold nothing; 0: no limit
   std::chrono::seconds shutdown_timeout{30};  ///< 0: no limit
 };
 
 class Server {
  public:
   /// Binds and listens. Throws `std::system_error`, whose text names host and port, if that fails.
-  /// `context`, `credentials`,
-  /// `service` and `manager` must outlive the server; the credentials may change as long as TLS
-  /// stays on or off.
-  Server(asio::io_context& context, ServerOptions options, reactor::Credentials& credentials,
-         LockService& service, systemd::ServiceManager& manager);
+  /// `context`, `clock`, `credentials`, `service` and `manager` must outlive the server; the
+  /// credentials may change as long as TLS stays on or off.
+  Server(asio::io_context& context, base::LoopClock& clock, ServerOptions options,
+         Credentials& credentials, LockService& service, systemd::ServiceManager& manager);
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
@@ -69,15 +73,8 @@ class Server {
   // --- For connections ---
 
   [[nodiscard]] LockService& service() { return service_; }
-  [[nodiscard]] bool draining() const { return draining_; }
-  [[nodiscard]] ConnectionWatch& watch() { return watch_; }
-  /// Where replies are gathered while a batch of requests is carried out; empty in between. Shared
-  /// by all connections, so that one at rest needs none of its own.
-  [[nodiscard]] std::string& replies() { return replies_; }
-  /// The same for the reply to a request that blocked, which may come in the middle of such a
-  /// batch.
-  [[nodiscard]] std::string& late_reply() { return late_reply_; }
-
+  [[nodiscard]] bool draining() const { return room_.draining; }
+  [[nodiscard]] net::Turns& turns() { return turns_; }
   /// The HTTP listener, if there is one.
   [[nodiscard]] const HttpServer* http() const { return http_ ? &*http_ : nullptr; }
   /// How many TCP connections and HTTP sessions there are.
@@ -92,23 +89,12 @@ class Server {
     return credentials_.authenticator;
   }
 
-  /// What a peer can be warned of.
-  enum class Complaint : std::uint8_t {
-    kHandshake,  ///< the TLS handshake failed
-    kAuth,       ///< it did not authenticate
-    kUnread,     ///< it did not read its replies
-    kForeign,    ///< what it asked for is forbidden to browsers
-  };
-  /// Warns of a peer that is dropped or refused, a line a second for each kind at most.
-  void warn(Complaint complaint, const OwnerInfo& peer, std::string_view reason);
+  /// See `net::Complaints::warn`.
+  void warn(net::Complaint complaint, const OwnerInfo& peer, std::string_view reason) {
+    complaints_.warn(complaint, {peer.connection_id, peer.peer}, reason, service_.now());
+  }
 
  private:
-  /// Those of one kind.
-  struct Complaints {
-    logging::RateLimited log{};
-    std::string last_peer{};  ///< with room for any, as a warning must not fail for lack of memory
-  };
-
   enum class Protocol : std::uint8_t { kLines, kHttp };
 
   net::Listener::Welcome welcome_to(Protocol protocol);
@@ -117,25 +103,25 @@ class Server {
   template <class Stream>
   void start(typename Stream::Origin origin, const asio::ip::tcp::endpoint& peer,
              access::Gate::Pass pass, Protocol protocol);
-  template <class Connection>
-  void serve(std::unique_ptr<Connection> connection, ConnectionWatch& watch, std::uint64_t id);
+  void start(net::Awaitable life, std::uint64_t connection_id);
   [[nodiscard]] metrics::Rejections rejections() const;
   net::Awaitable tick();
   net::Awaitable handle_signals();
   void renew_ticket_keys();
   void reload();
-  void warn_of_others(locks::Instant now);
   void start_draining(int signal);
   void continue_draining();
-  [[nodiscard]] bool is_drained();
   void stop();
 
   asio::io_context& context_;
   const ServerOptions options_;
-  reactor::Credentials& credentials_;
+  Credentials& credentials_;
   LockService& service_;
   asio::basic_signal_set<net::Executor> signals_;  ///< caught before anybody is told of the server
-  ConnectionWatch watch_;
+  net::Turns turns_;
+  net::Complaints complaints_;
+  net::PumpRoom room_;
+  net::Watch watch_;
   access::Gate gate_;
   net::Listener listener_;
   std::optional<HttpServer> http_;
@@ -145,18 +131,16 @@ class Server {
   net::Timer tick_timer_;
   StatsReporter stats_reporter_;
   Supervision supervision_;
-  std::string replies_;
-  std::string late_reply_;
+  protocol::LineDoor line_door_;
 
   std::uint64_t last_connection_id_ = 0;
 
   std::function<void()> reload_ = [] {};
-  bool draining_ = false;
   bool stopped_ = false;
   locks::Instant drain_deadline_ = locks::kNever;
+  locks::Instant nothing_held_until_ = locks::kNever;  ///< the drain's last second
   locks::Instant next_ticket_keys_{0};
   int exit_status_ = 0;
-  std::array<Complaints, 4> complaints_;  ///< by `Complaint`
 };
 
 }  // namespace dflockd::reactor

@@ -36,20 +36,21 @@ locks::TableOptions keyed(locks::TableOptions options, fencing::SaltPool& salts)
 
 }  // namespace
 
-ServiceCore::ServiceCore(const ServiceOptions& options, Instant now, std::uint64_t first,
-                         std::uint64_t end, Fences more, fencing::SaltPool::Source salts)
+ServiceCore::ServiceCore(const ServiceOptions& options, const base::LoopClock& clock,
+                         std::uint64_t first, std::uint64_t end, Fences more,
+                         fencing::SaltPool::Source salts)
     : options_(with_bounded_leases(options)),
       salts_(salts),
       table_(keyed(options.table, salts_), *this),
-      now_(now),
-      last_sweep_(now),
-      last_collection_(now),
+      clock_(clock),
+      last_sweep_(clock.now()),
+      last_collection_(clock.now()),
       more_fences_(more) {
-  table_.apply(now, locks::ReserveFences{first, end});
+  table_.apply(clock.now(), locks::ReserveFences{first, end});
 }
 
 OwnerId ServiceCore::open_owner(Waiter& waiter, OwnerInfo info) {
-  const OwnerId owner = table_.apply(now_, locks::OpenOwner{}).owner;
+  const OwnerId owner = table_.apply(now(), locks::OpenOwner{}).owner;
   if (owner.index >= owners_.size()) owners_.resize(owner.index + 1);
   owners_[owner.index] = {std::move(info), &waiter};
   return owner;
@@ -57,35 +58,35 @@ OwnerId ServiceCore::open_owner(Waiter& waiter, OwnerInfo info) {
 
 void ServiceCore::close_owner(OwnerId owner, std::span<const std::uint64_t> undelivered) {
   owners_[owner.index].waiter = nullptr;
-  table_.apply(now_, locks::CloseOwner{owner, keeps_grants(), undelivered});
+  table_.apply(now(), locks::CloseOwner{owner, keeps_grants(), undelivered});
   after_request();
 }
 
 void ServiceCore::release_owner(OwnerId owner) {
   owners_[owner.index].waiter = nullptr;
-  table_.apply(now_, locks::CloseOwner{owner});
+  table_.apply(now(), locks::CloseOwner{owner});
   after_request();
 }
 
 void ServiceCore::cancel_wait(OwnerId owner) {
-  table_.apply(now_, locks::CancelWait{owner});
+  table_.apply(now(), locks::CancelWait{owner});
   after_request();
 }
 
 void ServiceCore::cancel_waits(OwnerId owner) {
-  table_.apply(now_, locks::CancelWaits{owner});
+  table_.apply(now(), locks::CancelWaits{owner});
   after_request();
 }
 
 void ServiceCore::give_up_place(OwnerId owner, const Key& key) {
-  table_.apply(now_, locks::GiveUpPlace{owner, key});
+  table_.apply(now(), locks::GiveUpPlace{owner, key});
   after_request();
 }
 
 Answer ServiceCore::acquire(OwnerId owner, const Key& key, std::uint32_t limit,
                             std::chrono::seconds timeout, std::chrono::seconds lease) {
   const Answer answer =
-      table_.apply(now_, locks::Acquire{owner, request(key, limit, lease), timeout});
+      table_.apply(now(), locks::Acquire{owner, request(key, limit, lease), timeout});
   note(owner, answer);
   after_request();
   return answer;
@@ -93,14 +94,14 @@ Answer ServiceCore::acquire(OwnerId owner, const Key& key, std::uint32_t limit,
 
 Answer ServiceCore::enqueue(OwnerId owner, const Key& key, std::uint32_t limit,
                             std::chrono::seconds lease) {
-  const Answer answer = table_.apply(now_, locks::Enqueue{owner, request(key, limit, lease)});
+  const Answer answer = table_.apply(now(), locks::Enqueue{owner, request(key, limit, lease)});
   if (answer.outcome == locks::Outcome::kNoFence) note_refusal();
   after_request();
   return answer;
 }
 
 Answer ServiceCore::wait(OwnerId owner, const Key& key, std::chrono::seconds timeout) {
-  const Answer answer = table_.apply(now_, locks::Wait{owner, key, timeout});
+  const Answer answer = table_.apply(now(), locks::Wait{owner, key, timeout});
   note(owner, answer);
   after_request();
   return answer;
@@ -111,7 +112,7 @@ void ServiceCore::note(OwnerId owner, const Answer& answer) {
   if (answer.outcome == locks::Outcome::kGranted) {
     metrics_.grant_wait.observe_none();
   } else if (answer.outcome == locks::Outcome::kQueued) {
-    owners_[owner.index].waits_since = now_;
+    owners_[owner.index].waits_since = now();
   } else if (answer.outcome == locks::Outcome::kNoFence) {
     note_refusal();
   }
@@ -120,8 +121,8 @@ void ServiceCore::note(OwnerId owner, const Answer& answer) {
 /// Says that there are no fences left, once until there are some again.
 void ServiceCore::note_refusal() noexcept {
   if (out_of_fences_since_) return;
-  out_of_fences_since_ = now_;
-  const locks::Instant waited = reserving_ ? now_ - reserving_since_ : locks::Instant(0);
+  out_of_fences_since_ = now();
+  const locks::Instant waited = reserving_ ? now() - reserving_since_ : locks::Instant(0);
   logging::error("fences_ran_out",
                  {{"reserving", reserving_},
                   {"reserving_for_s", std::chrono::floor<std::chrono::seconds>(waited)}});
@@ -134,39 +135,39 @@ metrics::LockMetrics ServiceCore::metrics() const {
 }
 
 bool ServiceCore::release(const Key& key, const locks::Token& token) {
-  const Answer answer = table_.apply(now_, locks::Release{key, token});
+  const Answer answer = table_.apply(now(), locks::Release{key, token});
   after_request();
   return answer.outcome == locks::Outcome::kDone;
 }
 
 std::chrono::seconds ServiceCore::renew(const Key& key, const locks::Token& token,
                                         std::chrono::seconds lease) {
-  const Answer answer = table_.apply(now_, locks::Renew{key, token, lease_for(lease)});
+  const Answer answer = table_.apply(now(), locks::Renew{key, token, lease_for(lease)});
   after_request();
   return answer.lease;
 }
 
 void ServiceCore::tick() {
-  if (now_ - last_sweep_ >= options_.sweep_interval) {
-    last_sweep_ = now_;
-    table_.apply(now_, locks::Advance{});
+  if (now() - last_sweep_ >= options_.sweep_interval) {
+    last_sweep_ = now();
+    table_.apply(now(), locks::Advance{});
   }
-  if (now_ - last_collection_ >= options_.gc_interval) {
+  if (now() - last_collection_ >= options_.gc_interval) {
     const locks::CollectIdle collection{options_.gc_max_idle, kCollectAtOnce};
-    const bool full = table_.apply(now_, collection).dropped == kCollectAtOnce;
-    if (!full) last_collection_ = now_;  // a full slice is followed by another at the next tick
+    const bool full = table_.apply(now(), collection).dropped == kCollectAtOnce;
+    if (!full) last_collection_ = now();  // a full slice is followed by another at the next tick
   }
-  fence_demand_.note(now_, table_.grants());
+  fence_demand_.note(now(), table_.grants());
   after_request();
 }
 
 void ServiceCore::start_draining() {
-  table_.apply(now_, locks::StartDraining{});
+  table_.apply(now(), locks::StartDraining{});
   after_request();
 }
 
 void ServiceCore::on_timer() {
-  table_.apply(now_, locks::Advance{});
+  table_.apply(now(), locks::Advance{});
   arm_timer();
   after_request();
 }
@@ -174,15 +175,15 @@ void ServiceCore::on_timer() {
 void ServiceCore::take_reservation(const fencing::FenceReserver::Result& result) {
   reserving_ = false;
   if (!result.error) {
-    table_.apply(now_, locks::ReserveFences{table_.next_fence(), result.end});
+    table_.apply(now(), locks::ReserveFences{table_.next_fence(), result.end});
     if (!out_of_fences_since_) return;
-    const locks::Instant out = now_ - *std::exchange(out_of_fences_since_, std::nullopt);
+    const locks::Instant out = now() - *std::exchange(out_of_fences_since_, std::nullopt);
     logging::info("fences_available",
                   {{"refused_for_s", std::chrono::floor<std::chrono::seconds>(out)}});
     return;
   }
-  next_reservation_ = now_ + kReservationPause;
-  if (const auto count = failed_reservations_.note(now_)) {
+  next_reservation_ = now() + kReservationPause;
+  if (const auto count = failed_reservations_.note(now())) {
     logging::warn("fence_reservation_failed", {{"error", result.error.message()},
                                                {"fences_left", table_.fences_left()},
                                                {"count", *count}});
@@ -194,7 +195,7 @@ void ServiceCore::take(const locks::Effect& effect) noexcept {
   if (outcome == locks::Outcome::kLeaseExpired) return note_expiry(effect);
   const OwnerEntry& entry = owners_[effect.owner.index];
   if (outcome == locks::Outcome::kGranted) {
-    metrics_.grant_wait.observe(now_ - entry.waits_since);
+    metrics_.grant_wait.observe(now() - entry.waits_since);
   } else if (outcome == locks::Outcome::kNoFence) {
     note_refusal();
   }
@@ -226,9 +227,9 @@ locks::Request ServiceCore::request(const Key& key, std::uint32_t limit,
 void ServiceCore::after_request() {
   if (table_.next_deadline() < armed_for_) arm_timer();
   if (table_.fences_left() < fence_demand_.low_water() && !reserving_ &&
-      more_fences_ == Fences::kCanBeReserved && now_ >= next_reservation_) {
+      more_fences_ == Fences::kCanBeReserved && now() >= next_reservation_) {
     reserving_ = true;
-    reserving_since_ = now_;
+    reserving_since_ = now();
     reserve_fences(fence_demand_.step());
   }
 }

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/loop_clock.hpp"
 #include "fencing/fence_demand.hpp"
 #include "fencing/fence_reserver.hpp"
 #include "fencing/salt_pool.hpp"
@@ -57,7 +58,7 @@ class ServiceCore : private locks::EffectSink {
   ServiceCore& operator=(const ServiceCore&) = delete;
 
   /// The time of the current batch.
-  [[nodiscard]] locks::Instant now() const { return now_; }
+  [[nodiscard]] locks::Instant now() const { return clock_.now(); }
 
   /// Makes an owner; `waiter` must live until `close_owner`.
   [[nodiscard]] locks::OwnerId open_owner(Waiter& waiter, OwnerInfo info);
@@ -112,7 +113,7 @@ class ServiceCore : private locks::EffectSink {
   /// `locks::LockTable::visit_keys`.
   template <class Visitor>
   std::optional<std::size_t> visit_keys(std::size_t cursor, std::size_t slots, Visitor&& visit) {
-    table_.apply(now_, locks::Advance{});
+    table_.apply(now(), locks::Advance{});
     return table_.visit_keys(cursor, slots, std::forward<Visitor>(visit));
   }
 
@@ -129,14 +130,11 @@ class ServiceCore : private locks::EffectSink {
   /// Whether there are more fences to be had than those given at the start.
   enum class Fences : std::uint8_t { kAreAll, kCanBeReserved };
 
-  /// A service whose regular work counts from `now`, and whose table grants the fences from `first`
-  /// up to, not including, `end`.
-  ServiceCore(const ServiceOptions& options, locks::Instant now, std::uint64_t first,
+  /// A service whose requests happen at the time of `clock`, which must outlive it, and whose table
+  /// grants the fences from `first` up to, not including, `end`.
+  ServiceCore(const ServiceOptions& options, const base::LoopClock& clock, std::uint64_t first,
               std::uint64_t end, Fences more, fencing::SaltPool::Source salts);
   virtual ~ServiceCore() = default;
-
-  /// Sets the time of the requests to come.
-  void set_now(locks::Instant now) { now_ = now; }
 
   /// The time that the timer was set for has come: ends the leases and waits that are over.
   void on_timer();
@@ -174,7 +172,7 @@ class ServiceCore : private locks::EffectSink {
   fencing::SaltPool salts_;
   locks::LockTable table_;
   std::vector<OwnerEntry> owners_;  ///< by the owner's index
-  locks::Instant now_;
+  const base::LoopClock& clock_;
 
   locks::Instant armed_for_ = locks::kNever;
   locks::Instant last_sweep_;

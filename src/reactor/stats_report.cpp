@@ -28,7 +28,7 @@ double seconds(locks::Instant time) {
 }  // namespace
 
 StatsReport::StatsReport(LockService& service, std::size_t connections) : service_(service) {
-  arrays_[kLocks] = {fmt::format(R"(ok {{"connections":{},"locks":[)", connections)};
+  arrays_[kLocks] = {fmt::format(R"({{"connections":{},"locks":[)", connections)};
   arrays_[kSemaphores] = {R"(],"semaphores":[)"};
   arrays_[kIdleLocks] = {R"(],"idle_locks":[)"};
   arrays_[kIdleSemaphores] = {R"(],"idle_semaphores":[)"};

@@ -30,7 +30,7 @@ class StatsReport {
   /// Reads the next slice. False when there is nothing more to read.
   bool read_slice();
 
-  /// The reply, `ok` and a JSON object and a line end. To be called once, after the last slice.
+  /// The report, a JSON object and a line end. To be called once, after the last slice.
   [[nodiscard]] Text finish();
 
  private:

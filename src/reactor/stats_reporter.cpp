@@ -1,27 +1,10 @@
 #include "reactor/stats_reporter.hpp"
 
-#include <new>
 #include <utility>
 
 #include <asio/post.hpp>
 
 namespace dflockd::reactor {
-
-StatsReporter::Asker::Asker(StatsReporter& reporter)
-    : called_(reporter.executor_, net::Timer::time_point::max()) {
-  move(*this, &reporter.asking_);
-  reporter.idle_.cancel();
-}
-
-StatsReporter::Asker::~Asker() {
-  move(*this, nullptr);
-}
-
-asio::awaitable<StatsReporter::Report, net::Executor> StatsReporter::Asker::report() {
-  std::error_code called;
-  co_await called_.async_wait(net::into(called));
-  co_return std::move(report_);
-}
 
 StatsReporter::StatsReporter(asio::io_context& context, LockService& service,
                              std::function<std::size_t()> connections)
@@ -29,6 +12,11 @@ StatsReporter::StatsReporter(asio::io_context& context, LockService& service,
       service_(service),
       connections_(std::move(connections)),
       idle_(context.get_executor(), net::Timer::time_point::max()) {}
+
+void StatsReporter::ask(Asker& asker) {
+  move(asker, &asking_);
+  idle_.cancel();
+}
 
 net::Awaitable StatsReporter::run() {
   while (!stopped_) {
@@ -49,25 +37,20 @@ void StatsReporter::stop() {
 /// Makes a report for all who are asking now. Stops early if all of them go.
 net::Awaitable StatsReporter::make_report() {
   while (Asker* const asker = asking_.front()) move(*asker, &served_);
-  try {
+  service_.refresh_clock();
+  StatsReport report(service_, connections_());
+  while (report.read_slice()) {
+    co_await asio::post(executor_, net::kUseAwaitable);
+    if (stopped_ || served_.empty()) co_return;
     service_.refresh_clock();
-    StatsReport report(service_, connections_());
-    while (report.read_slice()) {
-      co_await asio::post(executor_, net::kUseAwaitable);
-      if (stopped_ || served_.empty()) co_return;
-      service_.refresh_clock();
-    }
-    hand_out(share(report.finish()));
-  } catch (const std::bad_alloc&) {
-    hand_out(nullptr);
   }
+  hand_out(share(report.finish()));
 }
 
 void StatsReporter::hand_out(const Report& report) {
   while (Asker* const asker = served_.front()) {
     move(*asker, nullptr);
-    asker->report_ = report;
-    asker->called_.cancel();
+    asker->on_report(report);
   }
 }
 

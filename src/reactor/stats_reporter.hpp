@@ -2,8 +2,7 @@
 // served in between, and each for all who had asked when it was begun. However many ask and however
 // slowly they read, there are only a few reports at a time.
 //
-//   StatsReporter::Asker asker(reporter);
-//   const StatsReporter::Report report = co_await asker.report();
+//   reporter.ask(asker);   // and then: asker.on_report(report)
 //
 // For the loop's thread only.
 #pragma once
@@ -12,7 +11,7 @@
 #include <functional>
 #include <memory>
 
-#include "locks/intrusive_list.hpp"
+#include "base/intrusive_list.hpp"
 #include "net/net.hpp"
 #include "reactor/lock_service.hpp"
 #include "reactor/stats_report.hpp"
@@ -21,33 +20,29 @@ namespace dflockd::reactor {
 
 class StatsReporter {
  public:
-  using Report = std::shared_ptr<const StatsReport::Text>;
+  using Report = std::shared_ptr<const StatsReport::Text>;  ///< never null
 
   /// How many reports there may be that are not sent yet. Whoever asks for another waits.
   static constexpr std::size_t kMostReports = 4;
 
-  /// Somebody who waits for a report, from construction on.
+  /// Somebody who waits for a report.
   class Asker {
    public:
-    explicit Asker(StatsReporter& reporter);
+    Asker() = default;
     Asker(const Asker&) = delete;
     Asker& operator=(const Asker&) = delete;
-    ~Asker();
 
-    /// Waits for a report on the table as it is after the asker was made. Null if the asker gave up
-    /// or memory was too short for one.
-    asio::awaitable<Report, net::Executor> report();
+    /// The report on the table as it is after `ask`. Once, unless the asker goes before.
+    virtual void on_report(const Report& report) = 0;
 
-    /// Ends the waiting.
-    void give_up() { called_.cancel(); }
+   protected:
+    ~Asker() { move(*this, nullptr); }
 
    private:
     friend class StatsReporter;
 
-    net::Timer called_;
-    Report report_;
-    locks::Links<Asker> links_;
-    locks::IntrusiveList<Asker, &Asker::links_>* list_ = nullptr;  ///< which it is in, if any
+    base::Links<Asker> links_;
+    base::IntrusiveList<Asker, &Asker::links_>* list_ = nullptr;  ///< which it is in, if any
   };
 
   /// `connections` says how many connections there are. `context` and `service` must outlive the
@@ -55,12 +50,15 @@ class StatsReporter {
   StatsReporter(asio::io_context& context, LockService& service,
                 std::function<std::size_t()> connections);
 
+  /// Has a report made for `asker`, who may go before it is.
+  void ask(Asker& asker);
+
   /// Makes reports until `stop`.
   net::Awaitable run();
   void stop();
 
  private:
-  using Askers = locks::IntrusiveList<Asker, &Asker::links_>;
+  using Askers = base::IntrusiveList<Asker, &Asker::links_>;
 
   net::Awaitable make_report();
   void hand_out(const Report& report);

@@ -61,11 +61,11 @@ class StreamConnection : public Watched {
   net::AwaitableOf<bool> shake_hands() requires Stream::kBeginsWithHandshake {
     std::error_code error;
     suspended_in_ = Suspension::kShakingHands;
-    co_await stream_.handshake(error);
+    co_await stream_.handshake(error, &server_.turns());
     suspended_in_ = Suspension::kNone;
     service_.refresh_clock();
     if (error && !ended_ && stream_.has_heard()) {  // who has said nothing was no client: a probe
-      server_.warn(Server::Complaint::kHandshake, info(), stream_.why(error));
+      server_.warn(net::Complaint::kHandshake, info(), stream_.why(error));
       ending_ = "tls_handshake_failed";
     }
     if (!error) watch_.touch(*this, service_.awake_now());
@@ -74,7 +74,7 @@ class StreamConnection : public Watched {
 
   /// Ends a handshake that is not over in time.
   void end_handshake() {
-    server_.warn(Server::Complaint::kHandshake, info(), "read_timeout");
+    server_.warn(net::Complaint::kHandshake, info(), "read_timeout");
     abandon("tls_handshake_timeout");
   }
 
@@ -139,7 +139,7 @@ class StreamConnection : public Watched {
   /// Ends a connection whose peer does not take what is sent.
   void end_stuck() {
     if (suspended_in_ == Suspension::kSending) {
-      server_.warn(Server::Complaint::kUnread, info(), "replies_not_read");
+      server_.warn(net::Complaint::kUnread, info(), "replies_not_read");
     }
     abandon("write_timeout");
   }

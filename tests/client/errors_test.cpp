@@ -163,7 +163,7 @@ TEST(Errors, place_in_the_queue_is_lost_with_the_connection) {
 }
 
 TEST(Errors, idle_connection_that_the_server_closed_is_replaced_unnoticed) {
-  Server server({"--read-timeout", "1"});
+  Server server({"--idle-timeout", "1"});
   test::Client observer(server);
   Lock job(lock_options(address_of(server)));
   ASSERT_TRUE(job.acquire());

@@ -25,6 +25,7 @@ constexpr std::string_view kDefaults = R"(# Network
 host = "127.0.0.1"
 port = 6388
 read-timeout = 23
+idle-timeout = 0
 write-timeout = 5
 shutdown-timeout = 30
 max-connections = 0

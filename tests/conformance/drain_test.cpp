@@ -1,11 +1,15 @@
 // "After SIGTERM, requests that would acquire or wait are answered error_draining, those already
-// waiting too; release, renew, ping and stats go on working."
-//
-// "Drain: stop accepting, close idle connections that hold nothing, answer error_draining as the
-// protocol says, exit 0 as soon as nothing is held or the shutdown timeout is over."
+// waiting too; release, renew, ping, stat and stats go on working, on old connections and on new
+// ones [...]. The server exits as soon as nothing is held; what has arrived by then is answered,
+// for at most one second more, and no client that holds nothing can put that off. A new connection
+// is closed once it has been answered, or after a second of silence."
 
+#include <atomic>
 #include <csignal>
+#include <exception>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -15,14 +19,6 @@
 namespace dflockd::test {
 
 namespace {
-
-/// Asks the server to drain, and waits until it does.
-void drain(Server& server, int signal = SIGTERM) {
-  server.signal(signal);
-  if (!eventually([&] { return !accepts_connections(server); })) {
-    throw std::runtime_error("the server goes on accepting connections");
-  }
-}
 
 class Drain : public testing::TestWithParam<int> {
  protected:
@@ -178,6 +174,66 @@ TEST_P(Drain, answers_all_that_has_arrived_already) {
     EXPECT_EQ(client.read_to_end(), "");
     EXPECT_EQ(server.wait_for_exit(), 0);
   }
+}
+
+TEST_P(Drain, lets_a_holder_come_back_over_a_new_connection) {
+  Server server({"--auto-release-on-disconnect=false"});
+  Client holder(server);
+  const Grant grant = holder.hold(lock("job"));
+  holder.close();
+  drain(server);
+  EXPECT_EQ(Client(server).renew(lock("job"), grant.token, 44), "ok 44");
+  Client curious(server);
+  EXPECT_EQ(curious.acquire(lock("free"), 0), "error_draining");
+  EXPECT_EQ(curious.read_to_end(), "") << "closed once it has been answered";
+  Client back(server);
+  EXPECT_EQ(back.release(lock("job"), grant.token), "ok");
+  EXPECT_EQ(server.wait_for_exit(), 0);
+}
+
+TEST_P(Drain, closes_a_new_connection_after_a_second_of_silence) {
+  Server server;
+  Client holder(server);
+  holder.hold(lock("job"));
+  drain(server);
+  Client silent(server);
+  const auto start = Clock::now();
+  EXPECT_EQ(silent.read_to_end(), "");
+  EXPECT_GE(Clock::now() - start, 950ms);
+  EXPECT_LT(Clock::now() - start, within(3s));
+  holder.close();
+  EXPECT_EQ(server.wait_for_exit(), 0);
+}
+
+// Clients that hold nothing and never stop asking.
+TEST_P(Drain, is_not_put_off_by_those_who_hold_nothing) {
+  Server server({"--shutdown-timeout", "0"});
+  std::atomic<bool> over = false;
+  std::vector<std::jthread> askers;
+  for (int i = 0; i < 3; ++i) {
+    askers.emplace_back([&server, &over] {
+      std::string pings;
+      for (int ping = 0; ping < 500; ++ping) pings += request_bytes("ping", "_", "_");
+      while (!over) {
+        try {
+          Client client(server);
+          while (!over) {
+            client.send(pings);
+            for (int ping = 0; ping < 500; ++ping) client.read_line();
+          }
+        } catch (const std::exception&) {  // it was closed
+        }
+      }
+    });
+  }
+  Client holder(server);
+  const Grant grant = holder.hold(lock("job"));
+  drain(server);
+  EXPECT_EQ(holder.release(lock("job"), grant.token), "ok");
+  const auto released = Clock::now();
+  EXPECT_EQ(server.wait_for_exit(), 0);
+  EXPECT_LT(Clock::now() - released, within(3s));
+  over = true;
 }
 
 TEST(Hangup, signal_leaves_the_server_and_its_locks_alone) {

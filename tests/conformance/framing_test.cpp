@@ -1,11 +1,14 @@
 // Framing: three lines a request, one line a reply, pipelining, and the longest line.
 
+#include <algorithm>
 #include <string>
 #include <tuple>
+#include <vector>
 
 #include <gtest/gtest.h>
 
 #include "support/client.hpp"
+#include "support/files.hpp"
 #include "support/stats.hpp"
 
 namespace dflockd::test {
@@ -260,6 +263,67 @@ TEST(LongLines, only_the_command_auth_may_have_a_long_argument) {
     client.send(std::string(command) + "\n_\n" + std::string(kMaxLine + 1, 'x'));
     EXPECT_EQ(client.read_to_end(), "error\n") << command;
   }
+}
+
+// "the first line of a connection looks like an HTTP request | closed at once without a line,
+// nothing behind it is read, with a secret or without"
+TEST(HttpRequest, where_lines_are_expected_closes_without_a_line_and_does_nothing) {
+  const TemporaryDirectory directory;
+  const Server open;
+  const Server secret({"--auth-token-file", directory.write("token", "secret")});
+  const std::string body = request_bytes("l", "victim", "0 9223372036");
+  for (const Server* server : {&open, &secret}) {
+    for (const std::string& head :
+         {std::string("POST / HTTP/1.1\r\nHost: x\r\n\r\n"),
+          std::string("GET /v1/stats HTTP/1.0\r\n"), std::string("PROPFIND /a b HTTP/1.1\n"),
+          "GET /" + std::string(300, 'a') + " HTTP/1.1\r\n"}) {
+      Client client(*server);
+      client.send(head + body);
+      EXPECT_EQ(client.read_to_end(), "") << head;
+    }
+    EXPECT_TRUE(server->wait_for_log_line("request_forbidden")) << server->log();
+  }
+  Client client(open);
+  EXPECT_TRUE(client.acquire(lock("victim"), 0).starts_with("ok ")) << "nobody took it";
+}
+
+TEST(HttpRequest, is_looked_for_in_the_first_line_only) {
+  const Server server;
+  Client client(server);
+  EXPECT_EQ(client.ping(), "ok");
+  EXPECT_EQ(client.ask("GET / HTTP/1.1", "_", "_"), "error");
+  EXPECT_EQ(client.ping(), "ok");
+  for (const char* other : {"GET / HTTP", "get / HTTP/1.1", "GET", " / HTTP/1.1", "HELO x"}) {
+    Client another(server);
+    EXPECT_EQ(another.ask(other, "_", "_"), "error") << other;
+    EXPECT_EQ(another.ping(), "ok") << other;
+  }
+}
+
+// --- "However much one connection has sent ahead, one turn of the loop carries out a bounded part"
+
+TEST(SentAhead, does_not_hold_up_others) {
+  const Server server;
+  Client good(server);
+  std::vector<Client> greedy = connect_many(server, 20);
+  std::string requests;
+  while (requests.size() < 1'000'000) requests += request_bytes("l", "busy", "0");
+  Client holder(server);
+  const Grant grant = holder.hold(lock("held"));
+  holder.hold(lock("busy"));
+  for (Client& client : greedy) {
+    client.begin_acquire(lock("held"), 2);
+    client.send(requests);
+  }
+  await_waiters(holder, lock("held"), 20);
+  Duration most{0};
+  for (const auto start = Clock::now(); Clock::now() - start < 3s;) {
+    const Duration before = server.cpu_time();
+    ASSERT_EQ(good.ping(), "ok");
+    most = std::max(most, server.cpu_time() - before);
+  }
+  EXPECT_LT(most, within(20ms)) << "of the server's time while a ping waits";
+  for (Client& client : greedy) EXPECT_EQ(client.read_line(), "timeout");
 }
 
 }  // namespace

@@ -147,8 +147,7 @@ TEST(ReloadWhileDraining, is_done_and_does_not_hold_up_the_drain) {
   TlsServer server;
   TlsClient holder(server, server.trusting());
   const Grant grant = holder.hold(lock("job"));
-  server.signal(SIGTERM);
-  EXPECT_TRUE(eventually([&] { return !accepts_connections(server); }));
+  drain(server);
   static_cast<void>(server.directory.write("server", server.authority.issue({.subject = "next"})));
   EXPECT_EQ(reload(server), "reloaded changed=certificate");
   EXPECT_EQ(holder.renew(lock("job"), grant.token), "ok 33");

@@ -1,6 +1,8 @@
-// Read timeouts, which spare holders and waiters, and write timeouts and back-pressure.
+// Read, idle and write timeouts, and back-pressure.
 
+#include <csignal>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -13,6 +15,11 @@ namespace dflockd::test {
 namespace {
 
 const std::vector<std::string> kShortReadTimeout{"--read-timeout", "1"};
+
+/// Waits for longer than anybody may keep a server with `kShortReadTimeout` waiting.
+void outlast_the_timeout(const Server& server) {
+  EXPECT_EQ(Client(server).read_to_end(), "error\n");
+}
 
 // "nothing arrives for --read-timeout in the middle of a request | error, then closed"
 TEST(ReadTimeouts, silence_in_the_middle_of_a_request_is_an_error_and_closes) {
@@ -31,50 +38,66 @@ TEST(ReadTimeouts, silence_in_the_middle_of_a_request_is_an_error_and_closes) {
   EXPECT_LT(Clock::now() - start, within(4s));
 }
 
-// "nothing arrives for --read-timeout between requests, and the connection holds no token and is
-// queued for none | error, then closed"
-TEST(ReadTimeouts, silence_between_requests_is_an_error_and_closes) {
+// "a connection's first request within it of the accept | error, then closed"
+TEST(ReadTimeouts, connection_that_never_speaks_is_told_error_and_closed) {
   const Server server(kShortReadTimeout);
-  Client never_spoke(server);
+  const auto start = Clock::now();
+  Client silent(server);
+  EXPECT_EQ(silent.read_to_end(), "error\n");
+  EXPECT_GE(Clock::now() - start, 1s);
+  EXPECT_LT(Clock::now() - start, within(3s));
+}
+
+// "nothing arrives between two requests | the connection stays open, whatever it holds"
+TEST(ReadTimeouts, silence_between_requests_is_not_judged) {
+  const Server server(kShortReadTimeout);
+  Client pinged(server);
+  Client holder(server);
+  Client queued(server);
+  Client blocked(server);
+  EXPECT_EQ(pinged.ping(), "ok");
+  const Grant grant = holder.hold(lock("job"));
+  EXPECT_EQ(queued.enqueue(lock("job")), "queued");
+  blocked.begin_acquire(lock("job"));
+  await_waiters(holder, lock("job"), 2);
+  outlast_the_timeout(server);
+  EXPECT_EQ(pinged.ping(), "ok");
+  EXPECT_EQ(queued.ping(), "ok");
+  EXPECT_EQ(holder.release(lock("job"), grant.token), "ok");
+  const Grant next = granted(queued.wait(lock("job"), 60));
+  EXPECT_EQ(queued.release(lock("job"), next.token), "ok");
+  blocked.read_grant();
+}
+
+// "With --idle-timeout set, one that holds nothing and waits for nothing is closed after that long,
+// without a line"
+TEST(IdleTimeout, closes_whoever_holds_and_waits_for_nothing_without_a_line) {
+  const Server server({"--idle-timeout", "1"});
   Client pinged(server);
   Client released(server);
   EXPECT_EQ(pinged.ping(), "ok");
   const Grant grant = released.hold(lock("job"));
   const auto start = Clock::now();
   EXPECT_EQ(released.release(lock("job"), grant.token), "ok");
-  EXPECT_EQ(never_spoke.read_to_end(), "error\n");
-  EXPECT_EQ(pinged.read_to_end(), "error\n");
-  EXPECT_EQ(released.read_to_end(), "error\n");
+  EXPECT_EQ(pinged.read_to_end(), "");
+  EXPECT_EQ(released.read_to_end(), "");
   EXPECT_GE(Clock::now() - start, 1s);
   EXPECT_LT(Clock::now() - start, within(4s));
 }
 
-// "the same, but the connection holds a token or is queued | it stays open: the lease, not the read
-// timeout, bounds a holder"
-TEST(ReadTimeouts, holders_and_waiters_are_spared) {
-  const Server server(kShortReadTimeout);
+TEST(IdleTimeout, spares_holders_and_waiters_until_they_have_nothing) {
+  const Server server({"--idle-timeout", "1"});
   Client holder(server);
-  Client slot_holder(server);
-  Client acquired_in_phase_one(server);
   Client queued(server);
   Client blocked(server);
-  const Grant grant = holder.hold(lock("job"));
-  const Grant slot = slot_holder.hold(semaphore("pool", 2));
-  const Grant phase_one = acquired(acquired_in_phase_one.enqueue(lock("phase-1")));
-  EXPECT_EQ(queued.enqueue(lock("job")), "queued");
-  blocked.begin_acquire(lock("job"));
-  await_waiters(holder, lock("job"), 2);
-
-  Client idle(server);  // its timeout is over after that of the others would be
-  EXPECT_EQ(idle.ping(), "ok");
-  EXPECT_EQ(idle.read_to_end(), "error\n");
-
-  EXPECT_EQ(slot_holder.renew(semaphore("pool", 2), slot.token, 60), "ok 60");
-  EXPECT_EQ(acquired_in_phase_one.wait(lock("phase-1"), 0).substr(3, 32), phase_one.token);
-  EXPECT_EQ(queued.ping(), "ok");
-  EXPECT_EQ(holder.release(lock("job"), grant.token), "ok");
-  const Grant next = granted(queued.wait(lock("job"), 60));
-  EXPECT_EQ(queued.release(lock("job"), next.token), "ok");
+  const auto start = Clock::now();
+  holder.hold(lock("job"), 2);
+  EXPECT_EQ(queued.enqueue(lock("other")).substr(0, 8), "acquired");
+  blocked.begin_acquire(lock("other"));
+  EXPECT_EQ(holder.read_to_end(), "") << "its lease has run out";
+  EXPECT_GE(Clock::now() - start, 2s);
+  EXPECT_EQ(queued.wait(lock("other"), 0).substr(0, 2), "ok");
+  queued.close();
   blocked.read_grant();
 }
 
@@ -87,15 +110,6 @@ TEST(ReadTimeouts, holder_that_falls_silent_in_the_middle_of_a_request_is_not_sp
   EXPECT_EQ(holder.read_to_end(), "error\n");
 }
 
-TEST(ReadTimeouts, holder_whose_lease_ran_out_is_not_spared_any_more) {
-  const Server server(kShortReadTimeout);
-  Client holder(server);
-  const auto start = Clock::now();
-  holder.hold(lock("job"), 2);
-  EXPECT_EQ(holder.read_to_end(), "error\n");
-  EXPECT_GE(Clock::now() - start, 2s);
-}
-
 TEST(ReadTimeouts, waiter_that_timed_out_may_speak_again) {
   const Server server(kShortReadTimeout);
   Client holder(server);
@@ -105,17 +119,40 @@ TEST(ReadTimeouts, waiter_that_timed_out_may_speak_again) {
   EXPECT_EQ(blocked.ping(), "ok") << "the time it was blocked is not silence";
 }
 
-TEST(ReadTimeouts, slow_but_steady_clients_are_spared) {
-  const Server server({"--read-timeout", "2"});
+// "a request is not complete within --read-timeout of its first byte"
+TEST(ReadTimeouts, request_that_trickles_in_is_not_spared) {
+  const Server server(kShortReadTimeout);
   Client trickling(server);
-  Client pinging(server);
-  const std::string request = "ping\n_\n_\n";
-  for (const char byte : request) {
-    trickling.send({&byte, 1});
-    EXPECT_EQ(pinging.ping(), "ok");
-    std::this_thread::sleep_until(Clock::now() + 300ms);
+  EXPECT_EQ(trickling.ping(), "ok");
+  const auto start = Clock::now();
+  trickling.send("ping\n");
+  while (!trickling.has_input()) {
+    trickling.send("_");
+    std::this_thread::sleep_for(100ms);
   }
-  EXPECT_EQ(trickling.read_line(), "ok");
+  EXPECT_EQ(trickling.read_to_end(), "error\n");
+  EXPECT_GE(Clock::now() - start, 1s);
+  EXPECT_LT(Clock::now() - start, within(3s));
+}
+
+// "When the loop was held up [...], what is already in a socket's buffer is read before any timeout
+// of that peer is judged, and the hold-up is not counted against it"
+TEST(LateLoop, judges_nobody_by_the_time_in_which_the_process_was_stopped) {
+  Server server({"--read-timeout", "1", "--idle-timeout", "1"});
+  std::vector<Client> clients = connect_many(server, 50);
+  for (Client& client : clients) EXPECT_EQ(client.ping(), "ok");
+  Client halfway(server);
+  halfway.send("ping\n_\n");
+  Client silent(server);
+  EXPECT_EQ(clients.front().ping(), "ok");
+  server.signal(SIGSTOP);
+  for (Client& client : clients) client.request("ping", "_", "_");
+  halfway.send("_\n");
+  std::this_thread::sleep_for(1500ms);
+  server.signal(SIGCONT);
+  for (Client& client : clients) EXPECT_EQ(client.read_line(), "ok");
+  EXPECT_EQ(halfway.read_line(), "ok");
+  EXPECT_EQ(silent.ping(), "ok") << "which did not speak while the process was stopped";
 }
 
 // --- Clients that do not read ---

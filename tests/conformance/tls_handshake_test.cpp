@@ -308,7 +308,7 @@ TEST(UnfinishedHandshake, one_that_goes_on_with_garbage_is_refused) {
 }
 
 TEST(UnfinishedHandshake, says_in_the_log_why_the_connection_ended) {
-  TlsServer server({"--debug", "--read-timeout", "1"});
+  TlsServer server({"--debug", "--read-timeout", "2"});
   const auto disconnected = [&server](const Client& client) {
     const std::string before = "peer=" + client.local_endpoint() + " reason=";
     std::string reason = "none";

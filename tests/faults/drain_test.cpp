@@ -17,12 +17,6 @@ namespace dflockd::test {
 
 namespace {
 
-/// Asks the server to drain, and waits until it does.
-void drain(Server& server) {
-  server.signal(SIGTERM);
-  if (!server.wait_for_log_line("draining")) throw std::runtime_error("it does not drain");
-}
-
 TEST(DrainInAnyState, half_a_request_of_one_who_holds_nothing_is_cut_off) {
   Server server;
   Client client(server);

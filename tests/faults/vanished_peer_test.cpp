@@ -42,7 +42,7 @@ TEST(VanishedPeer, that_is_granted_what_it_waited_for_is_replaced_when_the_lease
 }
 
 TEST(VanishedPeer, that_holds_nothing_is_closed_after_the_timeouts) {
-  const Server server({"--read-timeout", "1", "--write-timeout", "1"});
+  const Server server({"--idle-timeout", "1", "--write-timeout", "1"});
   Client vanished(server);
   Client observer(server);
   EXPECT_EQ(vanished.ping(), "ok");

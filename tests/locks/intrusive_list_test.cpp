@@ -1,4 +1,4 @@
-#include "locks/intrusive_list.hpp"
+#include "base/intrusive_list.hpp"
 
 #include <array>
 #include <vector>
@@ -15,12 +15,12 @@ using ::testing::IsEmpty;
 
 struct Element {
   int number = 0;
-  Links<Element> links;
-  Links<Element> other_links;
+  base::Links<Element> links;
+  base::Links<Element> other_links;
 };
 
-using List = IntrusiveList<Element, &Element::links>;
-using OtherList = IntrusiveList<Element, &Element::other_links>;
+using List = base::IntrusiveList<Element, &Element::links>;
+using OtherList = base::IntrusiveList<Element, &Element::other_links>;
 
 struct IntrusiveListTest : ::testing::Test {
   std::array<Element, 4> elements{{{1, {}, {}}, {2, {}, {}}, {3, {}, {}}, {4, {}, {}}}};

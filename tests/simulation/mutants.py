@@ -34,7 +34,7 @@ MUTANTS = [
     Mutant("last_come_first_served", TABLE,
            "  claim = &new_claim(owner, *key, request);\n  key->waiters.push_back(*claim);\n",
            "  claim = &new_claim(owner, *key, request);\n"
-           "  IntrusiveList<Claim, &Claim::in_key> others;\n"
+           "  base::IntrusiveList<Claim, &Claim::in_key> others;\n"
            "  while (!key->waiters.empty()) {\n"
            "    Claim& other = *key->waiters.front();\n"
            "    key->waiters.remove(other);\n"
@@ -181,10 +181,10 @@ MUTANTS = [
            "both_intact ? 1 - newest_at : newest_at", "both_intact ? newest_at : newest_at"),
     Mutant("failed_reservation_counts", SERVICE,
            "  if (!result.error) {\n",
-           "  if (result.error) table_.apply(now_, locks::ReserveFences{table_.next_fence(), result.end + 64});\n"
+           "  if (result.error) table_.apply(now(), locks::ReserveFences{table_.next_fence(), result.end + 64});\n"
            "  if (!result.error) {\n"),
     Mutant("asks_for_fences_once", SERVICE,
-           "  next_reservation_ = now_ + kReservationPause;\n", "  next_reservation_ = locks::kNever;\n"),
+           "  next_reservation_ = now() + kReservationPause;\n", "  next_reservation_ = locks::kNever;\n"),
 
     # --- Bytes ---
     Mutant("uppercase_tokens", REQUEST, '"0123456789abcdef"[value]', '"0123456789ABCDEF"[value]'),

@@ -37,7 +37,8 @@ fencing::SaltPool::Source source_of(std::uint64_t stream) {
 }  // namespace
 
 Server::Server(const Setup& setup)
-    : ServiceCore(setup.options, setup.now, setup.first_fence, setup.fences_end,
+    : SimulatedClock{base::LoopClock(setup.now)},
+      ServiceCore(setup.options, clock, setup.first_fence, setup.fences_end,
                   setup.reserves ? Fences::kCanBeReserved : Fences::kAreAll,
                   source_of(setup.salt_stream)) {}
 

@@ -15,8 +15,12 @@
 
 namespace dflockd::simulation {
 
+struct SimulatedClock {
+  base::LoopClock clock;
+};
+
 /// What the service calls for is noted here; the world sees to it.
-class Server final : public reactor::ServiceCore {
+class Server final : private SimulatedClock, public reactor::ServiceCore {
  public:
   struct Setup {
     reactor::ServiceOptions options;
@@ -29,8 +33,9 @@ class Server final : public reactor::ServiceCore {
 
   explicit Server(const Setup& setup);
 
-  using ServiceCore::set_now;
   using ServiceCore::table;
+  /// The time of the requests to come.
+  void set_now(Time now) { clock.set(now); }
 
   /// The timer fires, once.
   void fire();

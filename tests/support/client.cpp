@@ -372,11 +372,9 @@ void allow_many_connections() {
   if (::setrlimit(RLIMIT_NOFILE, &descriptors) != 0) fail("setrlimit");
 }
 
-bool accepts_connections(const Server& server) {
-  const int socket = connected_socket(server, {});
-  if (socket < 0) return false;
-  ::close(socket);
-  return true;
+void drain(Server& server, int signal) {
+  server.signal(signal);
+  if (!server.wait_for_log_line("info draining")) throw std::runtime_error("it does not drain");
 }
 
 }  // namespace dflockd::test

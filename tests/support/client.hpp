@@ -8,6 +8,8 @@
 // connection lost, a grant refused) is a `std::runtime_error`, which fails the test.
 #pragma once
 
+#include <csignal>
+
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -157,7 +159,7 @@ std::vector<Client> connect_many(const Server& server, std::size_t count, const 
 /// Raises this process's limit on descriptors, which servers started later inherit.
 void allow_many_connections();
 
-/// True while the server accepts connections.
-bool accepts_connections(const Server& server);
+/// Asks the server to drain, and waits until it does.
+void drain(Server& server, int signal = SIGTERM);
 
 }  // namespace dflockd::test

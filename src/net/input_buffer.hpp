@@ -12,7 +12,7 @@
 
 #include <string.h>
 
-namespace dflockd::reactor {
+namespace dflockd::net {
 
 class InputBuffer {
  public:
@@ -90,4 +90,4 @@ class InputBuffer {
   bool wants_more_ = false;  ///< the last reception filled the buffer: there may be a lot more
 };
 
-}  // namespace dflockd::reactor
+}  // namespace dflockd::net

@@ -4,7 +4,7 @@
 
 #include <cassert>
 
-namespace dflockd::locks {
+namespace dflockd::base {
 
 /// The links of an element. An element has one `Links` for each list it can be in.
 template <class T>
@@ -48,4 +48,4 @@ class IntrusiveList {
   T* last_ = nullptr;
 };
 
-}  // namespace dflockd::locks
+}  // namespace dflockd::base

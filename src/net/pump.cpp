@@ -1,0 +1,391 @@
+#include "net/pump.hpp"
+
+#include <algorithm>
+#include <span>
+#include <system_error>
+
+#include <asio/error.hpp>
+
+namespace dflockd::net {
+
+template <class Stream>
+Pump<Stream>::Pump(PumpRoom& room, Watch& watch, access::Gate::Pass pass,
+                   typename Stream::Origin origin, std::size_t most_input)
+    : room_(room),
+      watch_(watch),
+      pass_(std::move(pass)),
+      stream_(std::move(origin)),
+      input_(most_input) {
+  watch_.add(*this, stream_.socket().native_handle());
+}
+
+template <class Stream>
+Pump<Stream>::~Pump() {
+  watch_.remove(*this);
+}
+
+template <class Stream>
+Awaitable Pump<Stream>::serve(std::unique_ptr<Pump> self, std::unique_ptr<Session> session) {
+  self->session_ = std::move(session);
+  if constexpr (Stream::kBeginsWithHandshake) {
+    const bool agreed = co_await self->shake_hands();  // GCC 12 miscompiles it in a condition
+    if (!agreed) self->end("tls_handshake_failed");
+  }
+  Want want = Want::kInput;
+  while (!self->ended_) {
+    want = self->advance();
+    if (!self->unsent_.empty() || self->text_ != nullptr) co_await self->send_rest();
+    if (self->ended_ || want == Want::kClose || want == Want::kDrop) break;
+    if (want == Want::kTurn) {
+      co_await self->wait_for_turn();
+      continue;
+    }
+    if (want == Want::kPause) {
+      co_await self->pause();
+      continue;
+    }
+    if (self->woken_) continue;
+    if (want == Want::kPark || self->input_.full()) {
+      co_await self->park();
+      continue;
+    }
+    // Not a coroutine of its own: most connections are here most of the time, and it takes memory.
+    const std::span<char> space = self->input_.space();
+    std::error_code error;
+    std::size_t size = 0;
+    if (self->expects_nothing(want)) {
+      co_await self->wait_for_turn();
+      size = self->stream_.read_some(space, error);
+      if (error == asio::error::would_block) self->end(self->hung_up_ ? "peer_left" : "draining");
+    } else {
+      self->at_ = At::kReception;
+      size = co_await self->stream_.async_read_some(space, error);
+      self->at_ = At::kNothing;
+    }
+    self->take_reception(error, size);
+  }
+  // Thousands of connections may end at one instant.
+  if (want != Want::kClose) co_await self->wait_for_turn();
+  self->leave();
+  if (self->ended_) co_return;
+  if (want == Want::kClose) co_await self->linger();
+  self->stream_.end_sending();
+  self->discard_input();
+}
+
+/// The TLS handshake, which must be over within the read timeout. False if it failed. A peer that
+/// leaves before its first byte, such as a load balancer's probe, just leaves.
+template <class Stream>
+AwaitableOf<bool> Pump<Stream>::shake_hands() requires Stream::kBeginsWithHandshake {
+  std::error_code error;
+  at_ = At::kHandshake;
+  co_await stream_.handshake(error, &room_.turns);
+  at_ = At::kNothing;
+  room_.clock.refresh();
+  if (error && !ended_ && stream_.has_heard()) {  // who has said nothing was no client: a probe
+    room_.complaints.warn(Complaint::kHandshake, session_->peer(), stream_.why(error),
+                          room_.clock.now());
+  } else if (error) {
+    end("peer_left");
+  }
+  co_return !error;
+}
+
+/// Has the session advance, and sends what it says as far as the socket takes it.
+template <class Stream>
+Want Pump<Stream>::advance() {
+  woken_ = false;
+  std::string& bytes = room_.output;
+  bytes.clear();
+  Output output{bytes};
+  const std::size_t before = input_.unread().size();
+  Want want = session_->advance(input_, output);
+  const bool progressed = input_.unread().size() != before;
+  if (overdue_ && want == Want::kInput && !progressed) want = session_->on_silence(input_, output);
+  overdue_ = false;
+  send_now(bytes);
+  text_ = std::move(output.text);
+  set_deadline(want, progressed);
+  return want;
+}
+
+/// Which timeout the peer is under. A request has its time from its first byte on.
+template <class Stream>
+void Pump<Stream>::set_deadline(Want want, bool progressed) {
+  Deadline next = Deadline::kNone;
+  if (want == Want::kTurn) return;
+  if (want == Want::kInput) {
+    constexpr std::array kDeadlines{Deadline::kNone, Deadline::kRead, Deadline::kIdle};
+    next = kDeadlines[static_cast<std::size_t>(session_->patience(input_))];
+  }
+  if (next != deadline() || (progressed && next != Deadline::kNone)) watch_.expect(*this, next);
+}
+
+// --- Receiving and waiting ---
+
+/// Whether what has arrived already is all that the connection is there for.
+template <class Stream>
+bool Pump<Stream>::expects_nothing(Want want) const {
+  return want == Want::kInput && (hung_up_ || (room_.draining && session_->is_spare(input_)));
+}
+
+template <class Stream>
+void Pump<Stream>::take_reception(std::error_code error, std::size_t size) {
+  room_.clock.refresh();
+  if (size > 0) {
+    input_.received(size);
+  } else if (error == asio::error::eof) {
+    end("peer_left");
+  } else if (error && error != asio::error::operation_aborted &&
+             error != asio::error::would_block) {
+    end("connection_lost");  // not an interruption
+  }
+}
+
+template <class Stream>
+Awaitable Pump<Stream>::wait_for_turn() {
+  at_ = At::kTurn;
+  co_await room_.turns.next(kUseAwaitable);
+  at_ = At::kNothing;
+  room_.clock.refresh();
+}
+
+template <class Stream>
+Awaitable Pump<Stream>::pause() {
+  Timer timer(stream_.socket().get_executor(), kPause);
+  std::error_code ignored;
+  at_ = At::kPausing;
+  co_await timer.async_wait(into(ignored));
+  at_ = At::kNothing;
+  room_.clock.refresh();
+}
+
+/// Waits until the session wakes up, and receives nothing meanwhile.
+template <class Stream>
+Awaitable Pump<Stream>::park() {
+  input_.release();
+  Timer timer(stream_.socket().get_executor(), Timer::time_point::max());
+  std::error_code ignored;
+  parked_ = &timer;
+  at_ = At::kParked;
+  co_await timer.async_wait(into(ignored));
+  at_ = At::kNothing;
+  parked_ = nullptr;
+  room_.clock.refresh();
+}
+
+template <class Stream>
+void Pump<Stream>::wake() noexcept {
+  woken_ = true;
+  interrupt();
+}
+
+template <class Stream>
+void Pump<Stream>::answer() noexcept {
+  if (at_ != At::kReception || !input_.empty() || hung_up_) return wake();
+  std::string& bytes = room_.answer;
+  bytes.clear();
+  Output output{bytes};
+  const Want want = session_->advance(input_, output);
+  send_now(bytes);
+  if (want != Want::kInput || ended_ || !unsent_.empty()) return wake();
+  set_deadline(want, true);
+}
+
+template <class Stream>
+bool Pump<Stream>::peer_gone() noexcept {
+  pollfd descriptor{.fd = stream_.socket().native_handle(), .events = POLLRDHUP, .revents = 0};
+  if (::poll(&descriptor, 1, 0) <= 0) return false;
+  hung_up_ = true;
+  return true;
+}
+
+/// Wakes the coroutine up if it receives or waits, so that it looks at what has changed.
+template <class Stream>
+void Pump<Stream>::interrupt() noexcept {
+  std::error_code ignored;
+  if (at_ == At::kReception || at_ == At::kLingering) stream_.socket().cancel(ignored);
+  if (parked_ != nullptr) parked_->cancel();
+}
+
+// --- Sending ---
+
+/// Sends bytes as far as the socket takes them, and keeps the rest in `unsent_`.
+template <class Stream>
+void Pump<Stream>::send_now(const std::string& bytes) {
+  if (bytes.empty()) return;
+  std::error_code error;
+  std::size_t sent = 0;
+  if (unsent_.empty()) sent = stream_.write_some(bytes, error);
+  if (sent == bytes.size()) return;
+  if (error && error != asio::error::would_block) end("connection_lost");
+  // From the start of the line that was cut, if one was.
+  const std::size_t whole = sent == 0 ? 0 : bytes.rfind('\n', sent - 1) + 1;
+  if (unsent_.empty()) sent_ = sent - whole;
+  unsent_.append(bytes, whole);
+}
+
+template <class Stream>
+Awaitable Pump<Stream>::send_rest() {
+  note_sending_to_nobody();
+  if (!ended_ && sent_ < unsent_.size())
+    sent_ += co_await send_slowly(asio::buffer(unsent_) + sent_);
+  if (sent_ < unsent_.size()) co_return;
+  unsent_ = {};
+  sent_ = 0;
+  const SharedText text = std::exchange(text_, nullptr);
+  if (text == nullptr || ended_) co_return;
+  std::vector<asio::const_buffer> pieces;
+  for (const std::string& piece : *text) pieces.push_back(asio::buffer(piece));
+  co_await send_slowly(pieces);
+}
+
+/// Sends all of `buffers` under the write timeout. Returns how much was sent.
+template <class Stream>
+template <class Buffers>
+AwaitableOf<std::size_t> Pump<Stream>::send_slowly(const Buffers& buffers) {
+  const Deadline before = deadline();
+  watch_.expect(*this, Deadline::kWrite);
+  at_ = At::kSending;
+  std::error_code error;
+  const std::size_t sent = co_await stream_.async_write(buffers, error);
+  at_ = At::kNothing;
+  room_.clock.refresh();
+  watch_.expect(*this, before);
+  if (error) end("connection_lost");
+  co_return sent;
+}
+
+template <class Stream>
+void Pump<Stream>::note_sending_to_nobody() {
+  if (!hung_up_ || ended_) return;
+  room_.clock.refresh();
+  session_->on_sending_to_nobody(input_.empty() && !stream_.has_unread());
+}
+
+// --- The end ---
+
+/// The session is over: what it held and waited for goes to others now.
+template <class Stream>
+void Pump<Stream>::leave() {
+  const std::size_t whole = sent_ == 0 ? 0 : unsent_.rfind('\n', sent_ - 1) + 1;
+  session_->on_end(std::string_view(unsent_).substr(whole), why_);
+}
+
+/// Gives the peer time to read what was sent last, and throws away what it still sends: closing
+/// with unread input would reset the connection, and the last reply could be lost.
+template <class Stream>
+Awaitable Pump<Stream>::linger() {
+  input_.consume(input_.unread().size());
+  stream_.end_sending();
+  watch_.expect(*this, Deadline::kWrite);
+  at_ = At::kLingering;
+  std::error_code error;
+  const std::span<char> space = input_.space();
+  const asio::mutable_buffer rest(space.data(), space.size());
+  for (std::size_t discarded = 0; !error && !hung_up_ && discarded < kLingerLimit;) {
+    discarded += co_await stream_.socket().async_read_some(rest, into(error));
+  }
+}
+
+template <class Stream>
+void Pump<Stream>::discard_input() {
+  std::error_code error;
+  std::array<char, kDiscardedAtOnce> rest;
+  for (std::size_t discarded = 0; !error && discarded < kLingerLimit;) {
+    discarded += stream_.socket().read_some(asio::buffer(rest), error);
+  }
+}
+
+/// Nothing more is to be received or sent. The first reason given counts.
+template <class Stream>
+void Pump<Stream>::end(const char* why) {
+  if (!std::exchange(ended_, true)) why_ = why;
+}
+
+/// Ends the connection whatever its coroutine waits for, which cancelling would not do between two
+/// writes.
+template <class Stream>
+void Pump<Stream>::abandon(const char* why) {
+  end(why);
+  std::error_code ignored;
+  stream_.socket().close(ignored);
+  interrupt();
+}
+
+// --- What the watch says ---
+
+/// Judges nobody by what lies unread in the socket.
+template <class Stream>
+void Pump<Stream>::on_deadline(Deadline deadline) {
+  if (deadline == Deadline::kWrite) {
+    if (at_ == At::kSending) {
+      room_.complaints.warn(Complaint::kUnread, session_->peer(), "replies_not_read",
+                            room_.clock.now());
+    }
+    return abandon("write_timeout");
+  }
+  if (stream_.has_arrivals()) return;
+  if (at_ == At::kHandshake) {
+    room_.complaints.warn(Complaint::kHandshake, session_->peer(), "read_timeout",
+                          room_.clock.now());
+    return abandon("tls_handshake_timeout");
+  }
+  if (at_ != At::kReception) return;
+  overdue_ = true;
+  interrupt();
+}
+
+template <class Stream>
+void Pump<Stream>::on_hangup(bool whole) {
+  hung_up_ = true;
+  if (session_ != nullptr) session_->on_hangup(whole);
+  if (at_ == At::kSending || at_ == At::kParked) note_sending_to_nobody();
+  interrupt();
+}
+
+/// What is between two requests ends, and what has been silent since it began.
+template <class Stream>
+void Pump<Stream>::on_drain() {
+  const bool is_silent = room_.clock.awake_now() - watched_since() >= kSilentInDrain;
+  if (at_ == At::kHandshake && is_silent) return abandon("draining");
+  if (at_ != At::kReception) return;
+  if (session_->is_new() && is_silent && !stream_.has_arrivals()) end("draining");
+  if (ended_ || session_->is_spare(input_)) interrupt();
+}
+
+template <class Stream>
+void Pump<Stream>::on_stop() {
+  if (at_ != At::kSending) stream_.end_sending();  // else it is cut off
+  abandon("stopped");
+}
+
+template <class Stream>
+bool Pump<Stream>::is_busy() const {
+  switch (at_) {
+    case At::kReception:
+      return !unsent_.empty() || stream_.has_arrivals();
+    case At::kHandshake:
+    case At::kPausing:
+    case At::kLingering:
+      return false;
+    case At::kNothing:
+    case At::kTurn:
+    case At::kParked:
+    case At::kSending:
+      return true;
+  }
+  return true;
+}
+
+template <class Stream>
+std::string Pump<Stream>::local_address() const {
+  std::error_code error;
+  const asio::ip::tcp::endpoint local = stream_.socket().local_endpoint(error);
+  return error ? std::string() : local.address().to_string();
+}
+
+template class Pump<PlainStream>;
+template class Pump<TlsStream>;
+
+}  // namespace dflockd::net

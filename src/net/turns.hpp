@@ -1,0 +1,61 @@
+// Turns of the loop, for whoever has more to do than is fair at a time: handshakes, requests sent
+// ahead, the end of a connection. They are given in the order in which they were asked for, a few
+// milliseconds' worth at a time, with everybody else served in between.
+//
+//   co_await turns.next(net::kUseAwaitable);
+//
+// For the loop's thread only.
+#pragma once
+
+#include <chrono>
+#include <deque>
+#include <memory>
+#include <utility>
+
+#include <asio/async_result.hpp>
+
+#include "net/net.hpp"
+
+namespace dflockd::net {
+
+class Turns {
+ public:
+  /// For how long turns are given before everybody else is served: the last one ends later.
+  static constexpr std::chrono::milliseconds kSlice{4};
+
+  /// `context` must outlive the turns.
+  explicit Turns(asio::io_context& context) : context_(context) {}
+
+  /// Ends when it is the caller's turn; never at once.
+  template <class Token>
+  auto next(Token&& token) {
+    return asio::async_initiate<Token, void()>(
+        [this](auto handler) {
+          using Handler = decltype(handler);
+          waiting_.push_back(std::make_unique<WaitingFor<Handler>>(std::move(handler)));
+          if (waiting_.size() == 1 && !giving_) give_later();
+        },
+        token);
+  }
+
+ private:
+  struct Waiting {
+    virtual ~Waiting() = default;
+    virtual void resume() = 0;
+  };
+  template <class Handler>
+  struct WaitingFor final : Waiting {
+    explicit WaitingFor(Handler&& to_resume) : handler(std::move(to_resume)) {}
+    void resume() override { std::move(handler)(); }
+    Handler handler;
+  };
+
+  void give_later();
+  void give();
+
+  asio::io_context& context_;
+  std::deque<std::unique_ptr<Waiting>> waiting_;
+  bool giving_ = false;
+};
+
+}  // namespace dflockd::net

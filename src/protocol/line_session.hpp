@@ -1,0 +1,128 @@
+// The line protocol on one connection: reads requests, has them carried out in order, and says the
+// replies. A state machine over bytes; see `net::Session`.
+//
+// | phase     | it is                     | advance            | silent too long  | peer hangs up
+// | a drain            |
+// |-----------|---------------------------|--------------------|------------------|----------------------|--------------------|
+// | new       | before its first request  | carries out what   | `error`, closes  | what it sent is
+// | ends it after a    | |           |                           | is complete        | | carried
+// out, then end| second of silence  | | open      | between requests          | the same | a
+// request that   | the same             | ends it if it      | |           | |                    |
+// began: `error`,  |                      | holds nothing      | |           | | | closes; else it
+// |                      |                    | |           |                           | | ends if
+// it holds |                      |                    | |           |                           |
+// | nothing          |                      |                    | | waiting   | a request blocks
+// | waits on; `error`  | -                | ends at once: the    | the table answers  | | | | if
+// too much is     |                  | place is given up    | `error_draining`   | |           | |
+// sent ahead         |                  |                      |                    | | answered  |
+// and its answer is there   | says it, goes on   | -                | ends at once: a grant| - | |
+// |                           |                    |                  | goes to the next     | | |
+// reporting | `stats` is being made     | waits on           | -                | ends if nobody
+// reads | -                  | | reported  | and it is there           | says it, goes on   | - |
+// the same             | -                  | | denied    | `error_auth` is said      | drops it |
+// -                | -                    | -                  | | closing   | the last reply is
+// said    | closes             | -                | -                    | -                  | |
+// dropped   | nobody is to hear more    | drops it           | -                | - | - |
+//
+// Whoever leaves with replies unsent has not heard of the grants in them: where grants outlive
+// connections, those end with this one.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "access/authenticator.hpp"
+#include "net/complaints.hpp"
+#include "net/session.hpp"
+#include "protocol/framer.hpp"
+#include "protocol/reply.hpp"
+#include "reactor/service_core.hpp"
+#include "reactor/stats_reporter.hpp"
+
+namespace dflockd::protocol {
+
+/// What all sessions of the line protocol share. Everything it refers to must outlive them; the
+/// secret may be replaced meanwhile.
+struct LineDoor {
+  reactor::ServiceCore& service;
+  reactor::StatsReporter& stats;
+  const access::Authenticator& authenticator;
+  metrics::Metrics& metrics;
+  net::Complaints& complaints;
+  bool ends_idle = false;  ///< there is a limit to how long a connection may be idle
+};
+
+class LineSession final : public net::Session, private reactor::Waiter {
+ public:
+  /// How much a client may send ahead while a request of its blocks. It holds any one request. Not
+  /// reading any further instead of refusing would hide the end of the stream behind the rest.
+  static constexpr std::size_t kMostInput = 1024UL * 1024;
+  static_assert(kMostInput > kMaxFrame);
+
+  /// How many requests are carried out in one turn, about a tenth of a millisecond's work.
+  static constexpr int kRequestsATurn = 64;
+
+  /// `door` and `outlet` must outlive the session.
+  LineSession(LineDoor& door, net::Outlet& outlet, reactor::OwnerInfo info);
+  ~LineSession() override;
+
+  net::Want advance(net::InputBuffer& input, net::Output& output) override;
+  [[nodiscard]] net::Patience patience(const net::InputBuffer& input) const override;
+  net::Want on_silence(const net::InputBuffer& input, net::Output& output) override;
+  void on_hangup(bool gone) override;
+  void on_sending_to_nobody(bool all_carried_out) override;
+  [[nodiscard]] bool is_spare(const net::InputBuffer& input) const override;
+  [[nodiscard]] bool is_new() const override { return phase_ == Phase::kNew; }
+  void on_end(std::string_view unsent, std::string_view why) override;
+  [[nodiscard]] net::Peer peer() const override;
+
+ private:
+  enum class Phase : std::uint8_t {
+    kNew,
+    kOpen,
+    kWaiting,
+    kAnswered,
+    kReporting,
+    kReported,
+    kDenied,
+    kClosing,
+    kDropped,
+  };
+
+  void wait_over(const locks::Answer& answer) noexcept override;
+
+  net::Want carry_out(net::InputBuffer& input, std::string& replies);
+  net::Want carry_out(const Frame& frame, net::InputBuffer& input, std::string& replies);
+  [[nodiscard]] bool must_authenticate(const Request& request) const;
+  [[nodiscard]] bool authenticate(const Request& request, std::string_view argument,
+                                  std::string& replies);
+  net::Want refuse(std::string_view why, std::string& replies);
+  net::Want deny(std::string_view why, std::string& replies);
+  net::Want drop(std::string_view why);
+  void take_answer(std::string& replies);
+  void take_report(net::Output& output);
+  void leave(std::string_view unsent);
+  [[nodiscard]] std::vector<std::uint64_t> undelivered(std::string_view unsent) const;
+  void count(std::size_t label, Status status);
+  void log_request(const Lines& lines, std::string_view reply) const;
+
+  LineDoor& door_;
+  net::Outlet& outlet_;
+  const locks::OwnerId owner_;
+  Framer framer_;
+  locks::Answer answer_;                   ///< to the request that blocked, until it is said
+  struct Question;                         ///< for a report
+  std::unique_ptr<Question> question_;     ///< in phases `kReporting` and `kReported`
+  std::string_view ending_ = "peer_left";  ///< why the connection ends, for the log; a literal
+  Phase phase_ = Phase::kNew;
+  std::uint8_t blocked_label_ = 0;  ///< of the request that waits, for the metrics
+  bool authenticated_;              ///< or need not
+  bool hung_up_ = false;            ///< the peer sends no more
+  bool left_ = false;               ///< its owner is closed
+};
+
+}  // namespace dflockd::protocol
