@@ -39,6 +39,9 @@ target_include_directories(dflockd_asio SYSTEM INTERFACE ${DFLOCKD_ASIO})
 # disagree on how to free memory; so none of them uses it.
 target_compile_definitions(dflockd_asio INTERFACE ASIO_STANDALONE ASIO_NO_DEPRECATED
                                                   ASIO_DISABLE_STD_ALIGNED_ALLOC)
+# asio 1.22 does not know that clang has coroutines; the fuzz targets are built with it.
+target_compile_definitions(dflockd_asio INTERFACE
+  $<$<CXX_COMPILER_ID:Clang>:ASIO_HAS_CO_AWAIT> $<$<CXX_COMPILER_ID:Clang>:ASIO_HAS_STD_COROUTINE>)
 target_link_libraries(dflockd_asio INTERFACE Threads::Threads)
 
 # dflockd_room(NAME SOURCES... ) declares one room of src/ as a static library.

@@ -221,15 +221,15 @@ std::optional<reactor::HttpOptions> http_options(const config::Config& config,
       .caps = {.max_connections = http_connections(config, descriptors),
                .max_connections_per_ip = config.http_max_connections_per_ip,
                .ipv6_prefix = config.ipv6_prefix},
-      .rate = {.per_second = rate,
-               .burst = burst == 0 ? rate : burst,
-               .ipv6_prefix = config.ipv6_prefix},
-      .sessions = {.idle_timeout = config.http_session_idle_timeout,
-                   .max_sessions = config.http_max_sessions,
-                   .max_sessions_per_ip = config.http_max_sessions_per_ip,
-                   .ipv6_prefix = config.ipv6_prefix},
-      .allowed_hosts = config.http_allowed_hosts,
-      .allowed_origins = config.http_cors_allowed_origins};
+      .door = {.rate = {.per_second = rate,
+                        .burst = burst == 0 ? rate : burst,
+                        .ipv6_prefix = config.ipv6_prefix},
+               .sessions = {.idle_timeout = config.http_session_idle_timeout,
+                            .max_sessions = config.http_max_sessions,
+                            .max_sessions_per_ip = config.http_max_sessions_per_ip,
+                            .ipv6_prefix = config.ipv6_prefix},
+               .allowed_hosts = config.http_allowed_hosts,
+               .allowed_origins = config.http_cors_allowed_origins}};
 }
 
 /// Ends the process without the destructors.

@@ -20,11 +20,12 @@ class LoopClock {
   static constexpr Instant kBeat = std::chrono::milliseconds(50);
 
   LoopClock() { compare_clocks(); }
-  /// A clock that stands still at `now`, for simulated time: `set` moves it.
-  explicit LoopClock(Instant now) : now_(now) {}
+  /// A clock for simulated time: it stands still at `now`, and only `set` moves it.
+  explicit LoopClock(Instant now) : now_(now), simulated_(true) {}
 
   /// Reads the clock for the requests to come.
   void refresh() {
+    if (simulated_) return;
     const Instant last = now_;
     now_ = BootClock::now().time_since_epoch();
     if (now_ - last >= kPause) after_pause(last);
@@ -62,6 +63,7 @@ class LoopClock {
   }
 
   Instant now_{0};
+  bool simulated_ = false;
   Instant suspended_{0};  ///< how long the machine was, since it started
   Instant held_up_{0};    ///< how long the loop was
 };

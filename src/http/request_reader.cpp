@@ -269,6 +269,7 @@ bool RequestReader::end_head() {
   if (chunked_ && (request_.http_1_0 || has_length_)) {
     return refuse("chunked together with a length or HTTP/1.0");
   }
+  if (request_.http_1_0) expects_continue_ = false;  // RFC 9110, 10.1.1
   request_.keep_alive = !says_close_ && (!request_.http_1_0 || says_keep_alive_);
   state_ = State::kHead;
   return true;
@@ -290,6 +291,7 @@ void RequestReader::begin_body(bool keep) {
 /// Reads what has come of the body or the chunk.
 std::size_t RequestReader::read_content(std::string_view unread) {
   const std::string_view content = unread.substr(0, static_cast<std::size_t>(left_));
+  if (!content.empty()) expects_continue_ = false;
   if (keeps_body_) request_.body += content;
   left_ -= content.size();
   if (left_ > 0) return content.size();
@@ -326,8 +328,7 @@ std::size_t RequestReader::read_chunk_end(std::string_view unread) {
 
 bool RequestReader::take_expectation() {
   const bool in_body = part_ != Part::kRequestLine && part_ != Part::kFields;
-  const bool waits = state_ == State::kPartial && in_body && keeps_body_ && request_.body.empty();
-  return waits && !request_.http_1_0 && std::exchange(expects_continue_, false);
+  return state_ == State::kPartial && in_body && std::exchange(expects_continue_, false);
 }
 
 // --- Refusing ---

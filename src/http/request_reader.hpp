@@ -56,7 +56,10 @@ class RequestReader {
   /// The same, but the body is not put into `request`.
   void skip_body() { begin_body(false); }
 
-  /// Whether the client waits for `100 Continue` before it sends the body. True once for a request.
+  /// Whether the client may be waiting for `100 Continue`: it asked for that, and nothing of the
+  /// body has come.
+  [[nodiscard]] bool expects_continue() const { return expects_continue_; }
+  /// The same while the body is being read. True once for a request: the client is to be answered.
   [[nodiscard]] bool take_expectation();
 
   /// Goes on to the next request: `state` must be `kComplete`.

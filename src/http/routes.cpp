@@ -84,6 +84,32 @@ std::optional<std::string> percent_decoded(std::string_view text) {
 
 }  // namespace
 
+bool changes_locks(Operation operation) {
+  switch (operation) {
+    case Operation::kAcquire:
+    case Operation::kRelease:
+    case Operation::kRenew:
+    case Operation::kEnqueue:
+    case Operation::kWait:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool names_session(Operation operation) {
+  return operation == Operation::kDeleteSession || operation == Operation::kPingSession;
+}
+
+bool takes_body(Operation operation) {
+  return changes_locks(operation) || names_session(operation) ||
+         operation == Operation::kCreateSession;
+}
+
+bool needs_caller(Operation operation) {
+  return operation == Operation::kAcquire || operation == Operation::kWait;
+}
+
 std::span<const Route> routes() {
   return kRoutes;
 }

@@ -28,6 +28,15 @@ enum class Operation : std::uint8_t {
   kOpenApi,
 };
 
+/// Whether an operation runs in its turn on the session that the header names.
+[[nodiscard]] bool changes_locks(Operation operation);
+/// Whether it is one on the session that the path names.
+[[nodiscard]] bool names_session(Operation operation);
+/// Whether its body is looked at.
+[[nodiscard]] bool takes_body(Operation operation);
+/// Whether it may block, and is of no use once its caller has left.
+[[nodiscard]] bool needs_caller(Operation operation);
+
 /// What a request draws on where the requests of each address are limited.
 enum class Bucket : std::uint8_t {
   kCommon,
@@ -63,5 +72,9 @@ struct NoMatch {
 /// Finds the route of a request; a Failure if the path's percent-encoding is broken.
 [[nodiscard]] std::variant<Match, NoMatch, Failure> find_route(Method method,
                                                                std::string_view path);
+
+/// The description of all this, an OpenAPI 3.1 document: docs/openapi.json, embedded when the
+/// program is built. Lives for ever.
+[[nodiscard]] std::string_view openapi_document();
 
 }  // namespace dflockd::http

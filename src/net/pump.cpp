@@ -98,27 +98,27 @@ Want Pump<Stream>::advance() {
   std::string& bytes = room_.output;
   bytes.clear();
   Output output{bytes};
-  const std::size_t before = input_.unread().size();
   Want want = session_->advance(input_, output);
-  const bool progressed = input_.unread().size() != before;
-  if (overdue_ && want == Want::kInput && !progressed) want = session_->on_silence(input_, output);
+  if (overdue_ && want == Want::kInput && !output.served) {
+    want = session_->on_silence(input_, output);
+  }
   overdue_ = false;
   send_now(bytes);
   text_ = std::move(output.text);
-  set_deadline(want, progressed);
+  set_deadline(want, output.served);
   return want;
 }
 
 /// Which timeout the peer is under. A request has its time from its first byte on.
 template <class Stream>
-void Pump<Stream>::set_deadline(Want want, bool progressed) {
+void Pump<Stream>::set_deadline(Want want, bool served) {
   Deadline next = Deadline::kNone;
   if (want == Want::kTurn) return;
   if (want == Want::kInput) {
     constexpr std::array kDeadlines{Deadline::kNone, Deadline::kRead, Deadline::kIdle};
     next = kDeadlines[static_cast<std::size_t>(session_->patience(input_))];
   }
-  if (next != deadline() || (progressed && next != Deadline::kNone)) watch_.expect(*this, next);
+  if (next != deadline() || (served && next != Deadline::kNone)) watch_.expect(*this, next);
 }
 
 // --- Receiving and waiting ---
@@ -366,11 +366,11 @@ bool Pump<Stream>::is_busy() const {
     case At::kReception:
       return !unsent_.empty() || stream_.has_arrivals();
     case At::kHandshake:
-    case At::kPausing:
     case At::kLingering:
       return false;
     case At::kNothing:
     case At::kTurn:
+    case At::kPausing:  // HTTP says what is wrong only then
     case At::kParked:
     case At::kSending:
       return true;

@@ -99,7 +99,7 @@ class Pump final : public Watched, public Outlet {
   Awaitable send_rest();
   template <class Buffers>
   AwaitableOf<std::size_t> send_slowly(const Buffers& buffers);
-  void set_deadline(Want want, bool progressed);
+  void set_deadline(Want want, bool served);
   [[nodiscard]] bool expects_nothing(Want want) const;
   void take_reception(std::error_code error, std::size_t size);
   Awaitable wait_for_turn();

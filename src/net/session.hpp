@@ -49,6 +49,8 @@ using SharedText = std::shared_ptr<const std::vector<std::string>>;
 struct Output {
   std::string& bytes;  ///< appended to; shared by all sessions and empty between two of them
   SharedText text{};   ///< to be sent behind the bytes
+  /// A request has been taken whole: the time for the next one begins.
+  bool served = false;
 };
 
 /// Who is at the other end, for the log.

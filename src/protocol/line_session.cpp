@@ -108,7 +108,10 @@ net::Want LineSession::advance(net::InputBuffer& input, net::Output& output) {
     case Phase::kOpen:
       break;
   }
-  return carry_out(input, output.bytes);
+  const std::size_t before = input.unread().size();
+  const Want want = carry_out(input, output.bytes);
+  output.served = input.unread().size() != before;
+  return want;
 }
 
 /// Carries out requests that are complete, up to one that blocks, and gathers the replies.

@@ -9,11 +9,11 @@
 #include <asio/post.hpp>
 
 #include "access/address.hpp"
+#include "http/http_session.hpp"
 #include "logging/logging.hpp"
 #include "net/plain_stream.hpp"
 #include "protocol/reply.hpp"
 #include "protocol/request.hpp"
-#include "reactor/http_connection.hpp"
 
 namespace dflockd::reactor {
 
@@ -73,9 +73,18 @@ Server::Server(asio::io_context& context, base::LoopClock& clock, ServerOptions 
   if (!options_.http) return;
   http_.emplace(
       context, *options_.http,
-      ConnectionWatch::Timeouts{
+      net::Watch::Timeouts{
           .read = options_.read_timeout, .write = options_.write_timeout, .idle = kHttpIdle},
-      *this, welcome_to(Protocol::kHttp));
+      http::Surroundings{.service = service,
+                         .clock = clock,
+                         .stats = stats_reporter_,
+                         .authenticator = credentials.authenticator,
+                         .metrics = metrics_,
+                         .complaints = complaints_,
+                         .metrics_text = [this] { return metrics_text(); },
+                         .last_connection_id = last_connection_id_,
+                         .draining = room_.draining},
+      welcome_to(Protocol::kHttp));
 }
 
 int Server::run() {
@@ -109,7 +118,7 @@ std::string Server::metrics_text() const {
   return metrics_.to_text({.ready = !room_.draining,
                            .uptime = service_.now() - started_at_,
                            .connections = watch_.size(),
-                           .http_sessions = http_ ? http_->sessions().size() : 0,
+                           .http_sessions = http_ ? http_->callers().size() : 0,
                            .locks_held = counts.locks_held,
                            .lock_waiters = counts.lock_waiters,
                            .semaphore_holders = counts.semaphore_holders,
@@ -120,7 +129,7 @@ std::string Server::metrics_text() const {
 }
 
 std::size_t Server::clients() const {
-  return watch_.size() + (http_ ? http_->sessions().size() : 0);
+  return watch_.size() + (http_ ? http_->callers().size() : 0);
 }
 
 // --- Connections ---
@@ -157,10 +166,18 @@ void Server::start(typename Stream::Origin origin, const tcp::endpoint& peer,
       return start(net::Pump<Stream>::serve(std::move(pump), std::move(session)), id);
     }
     case Protocol::kHttp: {
-      auto connection = std::make_unique<HttpConnection<Stream>>(
-          *http_, std::move(info), peer.address(), std::move(pass), std::move(origin));
-      http_->watch().watch_hangup(connection->socket().native_handle(), *connection);
-      return start(HttpConnection<Stream>::serve(std::move(connection)), id);
+      auto pump = std::make_unique<net::Pump<Stream>>(
+          room_, http_->watch(), std::move(pass), std::move(origin), http::HttpSession::kMostInput);
+      const bool any_host = credentials_.authenticator.required();
+      auto session = std::make_unique<http::HttpSession>(
+          http_->door(), pump->outlet(),
+          http::HttpSession::Origin{
+              .connection_id = id,
+              .peer_text = std::move(info.peer),
+              .peer = peer.address(),
+              .local_address = any_host ? std::string() : pump->local_address(),
+              .tls = Stream::kBeginsWithHandshake});
+      return start(net::Pump<Stream>::serve(std::move(pump), std::move(session)), id);
     }
   }
 }
@@ -186,7 +203,7 @@ net::Awaitable Server::tick() {
     watch_.tick();
     gate_.tick(service_.now());
     listener_.tick(service_.now());
-    if (http_) http_->tick(service_.now());
+    if (http_) http_->tick();
     complaints_.tick(service_.now());
     renew_ticket_keys();
     supervision_.tick(service_.now(), {.connections = clients(), .held = service_.held()});

@@ -31,7 +31,6 @@
 #include "net/turns.hpp"
 #include "net/watch.hpp"
 #include "protocol/line_session.hpp"
-#include "reactor/connection_watch.hpp"
 #include "reactor/credentials.hpp"
 #include "reactor/http_server.hpp"
 #include "reactor/lock_service.hpp"

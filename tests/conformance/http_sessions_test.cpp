@@ -360,7 +360,7 @@ TEST_P(HttpDrain, answers_those_who_wait_and_lets_holders_release) {
   const auto fresh = [&] { return HttpClient(server); };
   EXPECT_EQ(fresh().get("/ready").summary(), "503 draining");
   EXPECT_EQ(fresh().get("/health").summary(), "200 ok");
-  EXPECT_EQ(fresh().post("/v1/sessions").summary(), "503 draining");
+  EXPECT_EQ(fresh().ping_session(fresh().open_session()).summary(), "204");
   EXPECT_EQ(fresh().acquire(session, lock("free"), 0).summary(), "503 draining");
   EXPECT_EQ(fresh().enqueue(session, lock("free")).summary(), "503 draining");
   EXPECT_EQ(fresh().renew(session, lock("own"), grant.token).status, 200);
@@ -423,6 +423,17 @@ TEST(HttpOverTls, gives_up_the_place_of_a_caller_that_leaves) {
   await_waiters(holder, lock("job"), 0);
   EXPECT_EQ(holder.release(lock("job"), grant.token), "ok");
   holder.hold(lock("job"));
+}
+
+TEST(HttpOverTls, gives_up_the_place_of_a_caller_that_says_only_goodbye) {
+  const TlsServer server({}, {}, Http::kOn);
+  TlsClient holder(server, server.trusting());
+  holder.hold(lock("job"));
+  HttpClient leaving(server, server.trusting());
+  leaving.begin_acquire(leaving.open_session(), lock("job"));
+  await_waiters(holder, lock("job"), 1);
+  dynamic_cast<TlsClient&>(leaving.connection()).say_goodbye();
+  await_waiters(holder, lock("job"), 0);
 }
 
 TEST(HttpWithASecret, serves_those_who_know_it) {

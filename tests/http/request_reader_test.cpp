@@ -630,7 +630,6 @@ TEST(request_reader, head_is_there_before_any_of_the_body_is_read) {
     EXPECT_EQ(reader.state(), State::kHead);
     EXPECT_EQ(reader.request().path, "/v1/locks/k");
     EXPECT_EQ(reader.request().session, "a");
-    EXPECT_FALSE(reader.take_expectation());
     EXPECT_EQ(reader.read(bytes.substr(head_size)), 0U) << "the body is not asked for";
     reader.keep_body();
     EXPECT_EQ(reader.read(bytes.substr(head_size)), bytes.size() - head_size);
@@ -656,8 +655,8 @@ TEST(request_reader, skipped_body_is_read_but_not_kept) {
     RequestReader reader;
     std::size_t consumed = reader.read(bytes);
     reader.skip_body();
+    EXPECT_TRUE(reader.take_expectation());
     for (std::size_t end = consumed; end <= bytes.size(); ++end) {
-      EXPECT_FALSE(reader.take_expectation()) << "what is skipped is not asked for";
       consumed += reader.read(std::string_view(bytes).substr(consumed, end - consumed));
     }
     EXPECT_EQ(consumed, bytes.size());

@@ -1,5 +1,5 @@
 // docs/openapi.json, as it is embedded, against the table of routes and against itself.
-#include "http/openapi.hpp"
+#include "http/routes.hpp"
 
 #include <algorithm>
 #include <cctype>
@@ -12,7 +12,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "http/routes.hpp"
 
 namespace dflockd::http {
 namespace {

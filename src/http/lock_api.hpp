@@ -1,0 +1,57 @@
+// The operations of the HTTP API on locks and semaphores: a request becomes a call of the lock
+// service, and its outcome a response.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+
+#include "http/message.hpp"
+#include "http/routes.hpp"
+#include "locks/command.hpp"
+#include "protocol/reply.hpp"
+#include "reactor/service_core.hpp"
+
+namespace dflockd::http {
+
+/// A request that has been read and checked, ready for its turn.
+struct LockOperation {
+  Operation operation = Operation::kAcquire;
+  bool semaphore = false;
+  std::string key;
+  std::chrono::seconds timeout{0};
+  std::chrono::seconds lease{0};  ///< 0: the server's default
+  std::uint32_t limit = 1;
+  locks::Token token{};
+};
+
+[[nodiscard]] inline locks::Key key_of(const LockOperation& operation) {
+  return {operation.semaphore ? locks::Kind::kSemaphore : locks::Kind::kLock, operation.key};
+}
+
+/// Reads the operation of a route on locks or semaphores, with its `key` decoded. Pure.
+[[nodiscard]] std::variant<LockOperation, Failure> read_operation(const Route& route,
+                                                                  std::string key,
+                                                                  std::string_view body);
+
+/// What came of an operation: a response, or the answer of the lock table, of which `kQueued` is
+/// still to come for an acquire or a wait.
+using OperationResult = std::variant<Response, locks::Answer>;
+
+/// Carries an operation out for `owner`.
+[[nodiscard]] OperationResult carry_out(const LockOperation& operation,
+                                        reactor::ServiceCore& service, locks::OwnerId owner);
+
+/// As what metrics count an operation: the command of the line protocol that does the same, by its
+/// `protocol::label`, and what that would have replied.
+[[nodiscard]] std::size_t label_of(const LockOperation& operation);
+[[nodiscard]] protocol::Status status_of(const LockOperation& operation,
+                                         const OperationResult& result);
+
+/// The response that tells of an answer.
+[[nodiscard]] Response to_response(const LockOperation& operation, const locks::Answer& answer);
+
+}  // namespace dflockd::http
