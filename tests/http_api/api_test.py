@@ -3,50 +3,42 @@
 
 Every answer that a test reads is checked against docs/openapi.json.
 
-Usage: api_test.py [TEST_CLASS[.test]]..., with DFLOCKD_TEST_BINARY naming the server,
+Usage: api_test.py [TEST_CLASS[.test]]..., with DFLOCKD_BINARY naming the server,
 DFLOCKD_TEST_OPENAPI the document, and DFLOCKD_TEST_PROMTOOL promtool if it isn't in the PATH.
 """
 
 import calendar
-import ctypes
 import json
 import os
 import re
-import resource
 import select
 import shutil
-import signal
 import socket
 import ssl
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
+from pathlib import Path
 
-BINARY = os.environ.get("DFLOCKD_TEST_BINARY", "")
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+import server as support  # noqa: E402
+from server import PATIENCE, SLOW, family_of  # noqa: E402
+
 PROMTOOL = shutil.which("promtool") or shutil.which(os.environ.get("DFLOCKD_TEST_PROMTOOL", ""))
-# Under the sanitizers, and where every line is counted, all takes its time.
-SLOW = not os.environ.keys().isdisjoint(("DFLOCKD_SANITIZED", "DFLOCKD_TEST_SLOW"))
-PATIENCE = 60 if SLOW else 15  # seconds that a test waits for what must happen
 MAX_BODY = 1024 * 1024
-MAX_HEAD = 64 * 1024
 GET_ROUTES = ("/v1/stats", "/health", "/ready", "/metrics", "/v1/openapi.json")
-FIRST_INHERITED = 3  # sd_listen_fds(3)
 
 with open(os.environ["DFLOCKD_TEST_OPENAPI"], encoding="utf-8") as file:
     OPENAPI = json.load(file)
 
-# Kept open, so that no pipe of subprocess gets the number at which the child expects its socket.
-os.dup2(os.open(os.devnull, os.O_RDWR), FIRST_INHERITED)
 
-
-def eventually(condition, patience=PATIENCE):
+def eventually(condition):
     """Waits until `condition` returns something true, and returns that."""
-    deadline = time.monotonic() + patience
-    while not (result := condition()):
-        if time.monotonic() > deadline:
-            raise AssertionError("it did not happen in time")
-        time.sleep(0.002)
+    result = support.eventually(condition)
+    if not result:
+        raise AssertionError("it did not happen in time")
     return result
 
 
@@ -152,68 +144,13 @@ def check_answer(response, method, path):
 
 # --- The server and its clients ---
 
-def family_of(address):
-    return socket.AF_INET6 if ":" in address else socket.AF_INET
+class Server(support.Server):
+    """The real server, with an HTTP socket."""
 
-
-class Server:
-    """The real server, with an HTTP socket that is handed down to it."""
-
-    def __init__(self, *flags, host="127.0.0.1", files=None):
-        listener = socket.create_server((host, 0), family=family_of(host), backlog=256)
-        self.http_port = listener.getsockname()[1]
-        environment = {name: value for name, value in os.environ.items()
-                       if not name.startswith(("DFLOCKD_", "LISTEN_", "NOTIFY_"))}
-        environment |= {"LISTEN_FDS": "1", "LISTEN_FDNAMES": "http"}
-        self.log_file = tempfile.TemporaryFile()
+    def __init__(self, *flags, **options):
         if "--shutdown-timeout" not in flags:
             flags += ("--shutdown-timeout", "1")
-        libc = ctypes.CDLL(None)
-
-        def hand_down():
-            libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: dies with the test
-            os.dup2(listener.fileno(), FIRST_INHERITED)
-            if files:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-
-        with listener:
-            self.process = subprocess.Popen(
-                ["/bin/sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh", BINARY, "--port", "0",
-                 *flags],
-                env=environment, stdin=subprocess.DEVNULL, stdout=self.log_file,
-                stderr=self.log_file, pass_fds=(FIRST_INHERITED,), preexec_fn=hand_down)
-        try:
-            line = self.wait_for_log(r".*listening listener=tcp.*")
-            self.wait_for_log(rf".*listening listener=http.* port={self.http_port}")
-            self.port = int(re.search(r"port=(\d+)", line)[1])
-        except BaseException:
-            self.process.kill()
-            self.process.wait()
-            raise
-
-    def log(self):
-        return os.pread(self.log_file.fileno(), 1 << 26, 0).decode()
-
-    def wait_for_log(self, pattern):
-        """The first whole line of the log that matches."""
-        def look():
-            found = re.search(rf"^(?:{pattern})\n", self.log(), re.MULTILINE)
-            if not found and self.process.poll() is not None:
-                raise AssertionError("the server has exited:\n" + self.log())
-            return found
-        return eventually(look).group().rstrip("\n")
-
-    def stop(self):
-        """Ends it as a service manager would. Returns the exit status."""
-        self.process.terminate()
-        try:
-            return self.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            raise
-        finally:
-            self.log_file.close()
+        super().__init__(*flags, http=True, **options)
 
 
 class Response:
@@ -445,47 +382,6 @@ class Samples:
 # --- The tests ---
 
 class Connections(ApiTest):
-    def test_a_connection_serves_many_requests(self):
-        client = self.client()
-        for _ in range(20):
-            response = client.ask("GET", "/health")
-            self.assertEqual((response.status, response.json()), (200, {"status": "ok"}))
-            self.assertIsNone(response.header("Connection"))
-
-    def test_pipelined_requests_are_answered_in_order(self):
-        session = self.session()
-        client = self.client()
-        paths = [("POST", f"/v1/locks/pipelined-{i}", {"acquire_timeout_s": 0}) for i in range(50)]
-        paths += [("GET", "/health", None), ("GET", "/nowhere", None), ("GET", "/v1/stats", None)]
-        client.send(b"".join(request(*one, session) for one in paths))
-        fences = []
-        for method, path, body in paths:
-            response = client.answer(method, path)
-            if body:
-                fences.append(response.json()["token"])
-        self.assertEqual(fences, sorted(fences))
-        self.assertEqual(len(set(fences)), 50)
-        self.assertLessEqual({f"pipelined-{i}" for i in range(50)},
-                             {lock["key"] for lock in response.json()["locks"]})
-
-    def test_what_is_sent_behind_a_blocked_request_waits_for_it(self):
-        holder, waiter = self.session(), self.session()
-        client, other = self.client(), self.client()
-        token = other.ask("POST", "/v1/locks/busy", {"acquire_timeout_s": 0}, holder).json()["token"]
-        client.send(request("POST", "/v1/locks/busy", {"acquire_timeout_s": 30}, waiter) +
-                    request("GET", "/health"))
-        eventually(lambda: other.ask("GET", "/v1/stats").json()["locks"][0]["waiters"] == 1)
-        self.assertEqual(select.select([client.socket], [], [], 0)[0], [])
-        other.ask("POST", "/v1/locks/busy/release", {"token": token}, holder)
-        self.assertEqual(client.answer("POST", "/v1/locks/busy").json()["status"], "ok")
-        self.assertEqual(client.answer("GET", "/health").json(), {"status": "ok"})
-
-    def test_a_request_may_come_byte_by_byte(self):
-        session = self.session()
-        client = self.client()
-        for byte in request("POST", "/v1/locks/bytes", {"acquire_timeout_s": 0}, session):
-            client.send(bytes([byte]))
-        self.assertEqual(client.answer("POST", "/v1/locks/bytes").json()["status"], "ok")
 
     def test_connection_close_is_obeyed(self):
         for path in GET_ROUTES:
@@ -504,32 +400,12 @@ class Connections(ApiTest):
                 self.assertEqual(client.answer("GET", path).status, 200)
                 self.assert_closes(client)
 
-    def test_http_1_0_with_keep_alive_goes_on(self):
-        for path in GET_ROUTES:
-            with self.subTest(path):
-                client = self.client()
-                for _ in range(2):
-                    client.send(request("GET", path, headers={"Connection": "keep-alive"},
-                                        version="HTTP/1.0"))
-                    response = client.answer("GET", path)
-                    self.assertEqual(response.header("Connection"), "keep-alive")
-
-    def test_http_1_0_needs_no_host(self):
-        client = self.client()
-        client.send("GET /health HTTP/1.0\r\n\r\n")
-        self.assertEqual(client.answer("GET", "/health").status, 200)
-
     def test_a_client_may_close_its_side_behind_a_request(self):
         client = self.client()
         client.send(request("GET", "/health"))
         client.socket.shutdown(socket.SHUT_WR)
         self.assertEqual(client.answer("GET", "/health").status, 200)
         self.assert_closes(client)
-
-    def test_empty_lines_in_front_of_a_request_are_ignored(self):
-        client = self.client()
-        client.send(b"\r\n\r\n" + request("GET", "/health"))
-        self.assertEqual(client.answer("GET", "/health").status, 200)
 
     def test_every_route_has_its_content_type(self):
         client = self.client()
@@ -570,61 +446,6 @@ class Heads(ApiTest):
         self.assertEqual(client.ask("HEAD", "/v1/locks/a").status, 405)
         self.assertEqual(client.ask("GET", "/health").status, 200)
 
-    def test_head_that_is_refused_has_no_body(self):
-        client = self.client()
-        client.send("HEAD /health HTTP/1.1\r\nHost: a b\r\n\r\n")
-        self.assertEqual(client.answer("HEAD").status, 400)
-        self.assert_closes(client)
-
-    def test_a_head_of_64_kib_is_taken_and_one_more_byte_is_not(self):
-        bare = len(request("GET", "/health", headers={"X": ""}))
-        client = self.client()
-        whole = request("GET", "/health", headers={"X": "x" * (MAX_HEAD - bare)})
-        self.assertEqual(len(whole), MAX_HEAD)
-        client.send(whole)
-        self.assertEqual(client.answer("GET", "/health").status, 200)
-        client.send_to_the_deaf(whole.replace(b"X: ", b"X: x"))
-        self.assert_refused(client, 431, "headers_too_large")
-
-    def test_a_head_without_end_is_refused(self):
-        client = self.client()
-        client.send_to_the_deaf(b"GET /health HTTP/1.1\r\nX: " + b"x" * MAX_HEAD)
-        self.assert_refused(client, 431, "headers_too_large")
-
-    def test_100_fields_are_taken_and_101_are_not(self):
-        client = self.client()
-        fields = {f"X-{i}": i for i in range(99)}  # and Host
-        self.assertEqual(client.ask("GET", "/health", headers=fields).status, 200)
-        client.send(request("GET", "/health", headers=fields | {"X-99": 99}))
-        self.assert_refused(client, 431, "headers_too_large")
-
-    def test_a_host_is_a_name_or_an_address(self):
-        client = self.client()
-        for host in ("", "a", "a:80", "a.example.", "127.0.0.1:6389", "[::1]", "[::1]:6389"):
-            client.send(f"GET /health HTTP/1.1\r\nHost: {host}\r\n\r\n")
-            self.assertEqual(client.answer("GET", "/health").status, 200, host)
-        for host in ("a b", "a@b", "a/b", "http://a", "a:b", "a:80:80", "::1", "[::1", "a?", "a#", "\xe4",
-                     "a\x01", "a\x7f", "a, b", "%zz", "<a>"):
-            with self.subTest(host):
-                client = self.client()
-                client.send(f"GET /health HTTP/1.1\r\nHost: {host}\r\n\r\n")
-                self.assert_refused(client, 400, "bad_request")
-
-    def test_what_is_not_http_is_refused(self):
-        for text in ("nonsense\r\n\r\n", "GET /health\r\n\r\n", "GET  /health HTTP/1.1\r\nHost: a\r\n\r\n",
-                     "GET /health HTTP/2.0\r\nHost: a\r\n\r\n", "GET /health HTTP/1.1\r\n\r\n",
-                     "GET /health HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
-                     "GET /health HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n",
-                     "GET /health HTTP/1.1\r\nHost: a\r\n: nameless\r\n\r\n",
-                     "GET /health HTTP/1.1\r\nHost: a\r\nX: \0\r\n\r\n",
-                     "GET /health HTTP/1.1\r\nHost: a\r\nExpect: wonders\r\n\r\n",
-                     "G(T /health HTTP/1.1\r\nHost: a\r\n\r\n", "G@T /health HTTP/1.1\r\nHost: a\r\n\r\n",
-                     " /health HTTP/1.1\r\nHost: a\r\n\r\n"):
-            with self.subTest(text):
-                client = self.client()
-                client.send(text)
-                self.assert_refused(client, 400, "bad_request")
-
 
 class Bodies(ApiTest):
     PATH = "/v1/locks/bodies"
@@ -634,13 +455,6 @@ class Bodies(ApiTest):
 
     def head(self, **more):
         return request("POST", self.PATH, headers=self.field | more)
-
-    def test_a_chunked_body_is_put_together(self):
-        client = self.client()
-        for body in (chunked(b'{"acquire_', b'timeout_s"', b":0}"), b'00001 ; a="b"\r\n{\r\n' +
-                     chunked(b'"acquire_timeout_s":0}')[:-2] + b"X-Trailer: known to nobody\r\n\r\n"):
-            client.send(self.head(**{"Transfer-Encoding": "Chunked"}) + body)
-            self.assertEqual(client.answer("POST", self.PATH).status, 200, body)
 
     def test_a_body_that_is_expected_is_asked_for(self):
         client = self.client()
@@ -652,12 +466,26 @@ class Bodies(ApiTest):
             client.send(data)
             self.assertEqual(client.answer("POST", self.PATH).status, 200)
 
-    def test_a_body_that_is_there_is_not_asked_for(self):
+    def test_no_body_is_asked_for_whose_head_is_wrong(self):
+        gone = {"X-Dflockd-Session": "0" * 32}
+        for path, fields, status in (("/nowhere", {}, 404), ("/health", {}, 405), (self.PATH, {}, 400),
+                                     (self.PATH, gone, 410),
+                                     (self.PATH, {"Origin": "https://a.example"}, 403)):
+            fields = fields | {"Expect": "100-continue", "Content-Length": 10}
+            client = self.client()
+            client.send(request("POST", path, headers=fields))
+            response = client.answer("POST", path)
+            self.assertEqual(response.status, status, path)
+            self.assertEqual(response.header("Connection"), "close", "the body may follow or not")
+            self.assert_closes(client)
+
+    def test_a_wrong_head_is_answered_before_its_body_which_is_thrown_away(self):
         client = self.client()
-        client.send(request("POST", self.PATH, {"acquire_timeout_s": 0},
-                            self.field | {"Expect": "100-continue"}))
-        self.assertEqual(client.answer("POST", self.PATH).status, 200)
-        self.assertEqual(client.ask("GET", "/health").status, 200)
+        for path, status in (("/nowhere", 404), (self.PATH, 400)):
+            client.send(request("POST", path, headers={"Content-Length": 10}))
+            self.assertEqual(client.answer("POST", path).status, status)
+            client.send(b"0123456789" + request("GET", "/health"))
+            self.assertEqual(client.answer("GET", "/health").status, 200)
 
     def test_no_body_is_asked_for_that_is_too_large(self):
         client = self.client()
@@ -670,72 +498,6 @@ class Bodies(ApiTest):
         self.assertEqual(client.ask("POST", self.PATH, body, self.field).status, 200)
         client.send_to_the_deaf(request("POST", self.PATH, body + b" ", self.field))
         self.assert_refused(client, 413, "body_too_large")
-
-    def test_the_same_for_a_chunked_one(self):
-        body = b'{"acquire_timeout_s":0}'.ljust(MAX_BODY)
-        pieces = [body[start:start + 100_000] for start in range(0, MAX_BODY, 100_000)]
-        head = self.head(**{"Transfer-Encoding": "chunked"})
-        client = self.client()
-        client.send(head + chunked(*pieces))
-        self.assertEqual(client.answer("POST", self.PATH).status, 200)
-        client.send_to_the_deaf(head + chunked(*pieces, b" "))
-        self.assert_refused(client, 413, "body_too_large")
-
-    def test_trailers_are_limited_together_with_the_head(self):
-        end = chunked(b'{"acquire_timeout_s":0}')[:-2]
-        client = self.client()
-        bare = len(self.head(**{"Transfer-Encoding": "chunked", "X": ""}))
-        longest = self.head(**{"Transfer-Encoding": "chunked", "X": "x" * (MAX_HEAD - bare)})
-        client.send(longest + end + b"\r\n")
-        self.assertEqual(client.answer("POST", self.PATH).status, 200)
-        fields = {f"X-{i}": i for i in range(96)}  # and Host, X-Dflockd-Session, Transfer-Encoding
-        most = self.head(**fields, **{"Transfer-Encoding": "chunked"})
-        client.send(most + end + b"X-Trailer: 1\r\n\r\n")
-        self.assertEqual(client.answer("POST", self.PATH).status, 200)
-        for text in (longest + end + b"T:\r\n\r\n", most + end + b"T: 1\r\nT: 2\r\n\r\n",
-                     self.head(**{"Transfer-Encoding": "chunked"}) + end + b"T: 1\r\n" * 100):
-            client = self.client()
-            client.send_to_the_deaf(text)
-            self.assert_refused(client, 431, "headers_too_large")
-
-    def test_lengths_beyond_all_bounds_are_refused(self):
-        for length in (1 << 32, 1 << 48, 1 << 60, (1 << 64) - 1, 1 << 64, 10 ** 1000):
-            with self.subTest(length):
-                client = self.client()
-                client.send(self.head(**{"Content-Length": length}))
-                self.assert_refused(client, 413, "body_too_large")
-        for size in (1 << 32, (1 << 64) - 1, 1 << 64, 1 << 400):
-            with self.subTest(size):
-                client = self.client()
-                client.send(self.head(**{"Transfer-Encoding": "chunked"}) + b"%x\r\n" % size)
-                self.assert_refused(client, 413, "body_too_large")
-
-    def test_bad_json_is_refused_and_the_connection_goes_on(self):
-        client = self.client()
-        for body in (
-                "", " ", "null", "1", '"text"', "[]", "[{}]", "{", "{}}", "{}", '{"acquire_timeout_s"}',
-                '{"acquire_timeout_s":"0"}', '{"acquire_timeout_s":null}', '{"acquire_timeout_s":true}',
-                '{"acquire_timeout_s":[0]}', '{"acquire_timeout_s":{}}', '{"acquire_timeout_s":0.0}',
-                '{"acquire_timeout_s":1.5}', '{"acquire_timeout_s":1e1}', '{"acquire_timeout_s":-1}',
-                '{"acquire_timeout_s":-0}', '{"acquire_timeout_s":00}', '{"acquire_timeout_s":+1}',
-                '{"acquire_timeout_s":0x1}', '{"acquire_timeout_s":NaN}', '{"acquire_timeout_s":9223372037}',
-                '{"acquire_timeout_s":18446744073709551615}', '{"acquire_timeout_s":18446744073709551616}',
-                '{"acquire_timeout_s":' + "9" * 5000 + "}", '{"acquire_timeout_s":1e999}',
-                '{"acquire_timeout_s":0,}', '{"acquire_timeout_s":0} x', '{"acquire_timeout_s":0}{}',
-                '{"acquire_timeout_s":0}\0', '{"acquire_timeout_s":0,"acquire_timeout_s":0}',
-                '{"acquire_timeout_s":0,"lease_ttl_s":1,"lease_ttl_s":1}',
-                '{"acquire_timeout_s":0,"limit":1}', '{"acquire_timeout_s":0,"":1}',
-                '{"Acquire_timeout_s":0}', '{"acquire_timeout_s":0,"lease_ttl_s":-1}',
-                '{"acquire_timeout_s":0,"lease_ttl_s":null,"lease_ttl_s":1}', "{'acquire_timeout_s':0}",
-                '{"acquire_timeout_s":0}//', b'{"acquire_timeout_s":0,"\xff":1}', b'{"\xc0\x80":0}',
-                b'{"\xed\xa0\x80":0}', '{"\\ud800":0}', '{"acquire_timeout_s":' + "[" * 100_000,
-                "[" * 100_000, '{"a":' * 100_000, '{"acquire_timeout_s":{"a":' + "[{" * 100_000):
-            with self.subTest(body[:60]):
-                response = client.ask("POST", self.PATH, body, self.field)
-                self.assertEqual((response.status, response.error), (400, "bad_request"))
-                self.assertIsNone(response.header("Connection"))
-        self.assertEqual(client.ask("POST", self.PATH, ' {"acquire_timeout_\\u0073" : 0 }\n',
-                                    self.field).status, 200)
 
     def test_null_is_as_if_the_field_were_absent(self):
         client = self.client()
@@ -755,103 +517,6 @@ class Bodies(ApiTest):
                                   ("/v1/semaphores/null/enqueue", {"limit": None}, "limit")):
             response = client.ask("POST", path, body, self.field)
             self.assertEqual((response.status, response.json()["detail"]), (400, f"{field}: missing"))
-
-    def test_every_field_has_its_range(self):
-        client = self.client()
-        token = "0" * 32
-        for path, body in (
-                ("/v1/locks/a/wait", {}), ("/v1/locks/a/wait", {"timeout_s": -1}),
-                ("/v1/locks/a/release", {}), ("/v1/locks/a/release", {"token": 1}),
-                ("/v1/locks/a/release", {"token": ""}), ("/v1/locks/a/release", {"token": "g" * 32}),
-                ("/v1/locks/a/release", {"token": "A" * 32}), ("/v1/locks/a/release", {"token": "0" * 33}),
-                ("/v1/locks/a/renew", {"token": token, "lease_ttl_s": 9223372037}),
-                ("/v1/locks/a/enqueue", {"limit": 1}), ("/v1/semaphores/a/enqueue", {}),
-                ("/v1/semaphores/a", {"acquire_timeout_s": 0}),
-                ("/v1/semaphores/a", {"acquire_timeout_s": 0, "limit": 0}),
-                ("/v1/semaphores/a", {"acquire_timeout_s": 0, "limit": 1048577}),
-                ("/v1/semaphores/a", {"acquire_timeout_s": 0, "limit": 4294967297}),
-                ("/v1/sessions", {"idle": 1})):
-            with self.subTest(path=path, body=body):
-                response = client.ask("POST", path, body, self.field)
-                self.assertEqual((response.status, response.error), (400, "bad_request"))
-        response = client.ask("POST", "/v1/locks/a/release", {"token": token}, self.field)
-        self.assertEqual((response.status, response.error), (404, "not_held"))
-
-    def test_a_request_names_its_session(self):
-        client = self.client()
-        body = {"acquire_timeout_s": 0}
-        self.assertEqual(client.ask("POST", self.PATH, body).error, "bad_request")
-        for name in ("0" * 32, "x", "x" * 1000):
-            response = client.ask("POST", self.PATH, body, {"X-Dflockd-Session": name})
-            self.assertEqual((response.status, response.error), (410, "session_gone"))
-
-
-class Paths(ApiTest):
-    def setUp(self):
-        self.field = self.session()
-
-    def acquire(self, path):
-        return self.client().ask("POST", path, {"acquire_timeout_s": 0}, self.field)
-
-    def test_bad_keys_are_refused(self):
-        for key in ("%zz", "%", "%2", "a%2", "%00%zz", "%0a", "%0d", "%09", "%20", "a%20b", "", "x" * 257,
-                    "%78" * 257):
-            with self.subTest(key[:20]):
-                response = self.acquire(f"/v1/locks/{key}")
-                self.assertEqual((response.status, response.error), (400, "bad_request"))
-
-    def test_keys_are_percent_decoded(self):
-        for sent, key in (("a%2Fb", "a/b"), ("a%2fc", "a/c"), ("%25zz", "%zz"), ("a+b", "a+b"),
-                          ("%C3%A9", "é"), ("x" * 256, "x" * 256), ("%79" * 256, "y" * 256),
-                          ("..", ".."), ("a%3Fb", "a?b"), ("q?x=1", "q"), ("%00", "\0")):
-            with self.subTest(sent[:20]):
-                response = self.acquire(f"/v1/locks/{sent}")
-                self.assertEqual(response.status, 200, response.body)
-                stats = self.client().ask("GET", "/v1/stats").json()
-                self.assertIn(key, [lock["key"] for lock in stats["locks"]])
-
-    def test_unknown_paths_are_not_found(self):
-        for path in ("/", "/v1", "/v1/", "/v1/locks", "/v2/locks/a", "/health/", "//health", "/HEALTH",
-                     "/v1/locks/a/", "/v1/locks/a/steal", "/v1/locks/a/b/release", "/v1/locks/../stats"):
-            for method in ("GET", "POST", "DELETE", "PUT"):
-                response = self.client().ask(method, path)
-                self.assertEqual((response.status, response.error), (404, "not_found"), path)
-
-    def test_other_methods_are_told_what_is_allowed(self):
-        for path, allowed in ([(path, {"GET", "HEAD"}) for path in GET_ROUTES] +
-                              [("/v1/sessions", {"POST"}), ("/v1/sessions/a", {"DELETE"}),
-                               ("/v1/sessions/a/ping", {"POST"}), ("/v1/locks/a", {"POST"}),
-                               ("/v1/semaphores/a/renew", {"POST"})]):
-            for method in {"GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"} - allowed:
-                with self.subTest(path=path, method=method):
-                    response = self.client().ask(method, path)
-                    self.assertEqual(response.status, 405)
-                    self.assertEqual(set(response.header("Allow").split(", ")), allowed)
-
-    def test_methods_that_nobody_knows_are_like_those_that_are_not_allowed(self):
-        def counted(path, status):
-            return self.metrics().of("dflockd_http_requests_total", method="OTHER", path=path,
-                                     status=status)
-        methods = ("BREW", "GETX", "GE", "get", "a", "!#$%&'*+-.^_`|~", "X" * 32)
-        not_found, not_allowed = counted("-", "404"), counted("/v1/locks/{key}", "405")
-        client = self.client()
-        for method in methods:
-            with self.subTest(method):
-                for path, allowed in (("/health", {"GET", "HEAD"}), ("/v1/locks/a", {"POST"})):
-                    response = client.ask(method, path, b'{"tea":1}')
-                    self.assertEqual((response.status, response.error), (405, "method_not_allowed"))
-                    self.assertEqual(set(response.header("Allow").split(", ")), allowed)
-                    self.assertIsNone(response.header("Connection"))
-                self.assertEqual(client.ask(method, "/nowhere").status, 404)
-        client.send(request("BREW", "/v1/stats", headers={"Transfer-Encoding": "chunked"}) +
-                    chunked(b"tea") + request("GET", "/health"))
-        self.assertEqual(client.answer("BREW", "/v1/stats").status, 405)
-        self.assertEqual(client.answer("GET", "/health").status, 200)
-        self.assertEqual(counted("-", "404"), not_found + len(methods))
-        self.assertEqual(counted("/v1/locks/{key}", "405"), not_allowed + len(methods))
-
-    def test_a_whole_url_is_a_target_too(self):
-        self.assertEqual(self.client().ask("GET", "http://localhost/health").status, 200)
 
 
 class Smuggling(ApiTest):
@@ -959,26 +624,39 @@ class Timeouts(ApiTest):
         self.assert_a_second(time.monotonic() - began)
         self.assert_closes(client)
 
+    def test_a_connection_whose_first_request_does_not_come_is_closed(self):
+        client = self.client()
+        began = time.monotonic()
+        self.assert_closes(client)
+        self.assert_a_second(time.monotonic() - began)
+
+    def test_the_time_of_the_first_request_begins_with_the_connection(self):
+        client = self.client()
+        began = time.monotonic()
+        # The pace of the client, not a wait.
+        self.assertEqual(select.select([client.socket], [], [], 0.7)[0], [])
+        client.send(b"GET /hea")
+        self.assert_refused(client, 400, "bad_request")
+        self.assert_a_second(time.monotonic() - began)
+
     def test_an_idle_connection_outlives_the_read_timeout(self):
-        fresh, used = self.client(), self.client()
-        used.ask("GET", "/health")
-        self.assertEqual(select.select([fresh.socket, used.socket], [], [], 1.6)[0], [])
-        self.assertEqual(used.ask("GET", "/health").status, 200)
-        self.assertEqual(fresh.ask("GET", "/health").status, 200)
+        client = self.client()
+        client.ask("GET", "/health")
+        self.assertEqual(select.select([client.socket], [], [], 1.6)[0], [])
+        self.assertEqual(client.ask("GET", "/health").status, 200)
 
     def test_an_empty_line_in_front_of_a_request_begins_none(self):
-        half, whole, used = self.client(), self.client(), self.client()
-        used.ask("GET", "/health")
-        for client in (half, whole, used):
+        half, whole = self.client(), self.client()
+        for client in (half, whole):
+            client.ask("GET", "/health")
             client.send(b"\r")
         # That nothing happens can only be waited for; and the server reads the two halves apart.
-        self.assertEqual(select.select([half.socket, whole.socket, used.socket], [], [], 0.2)[0], [])
-        for client in (whole, used):
-            client.send(b"\n")
-        self.assertEqual(select.select([half.socket, whole.socket, used.socket], [], [], 1.6)[0], [],
+        self.assertEqual(select.select([half.socket, whole.socket], [], [], 0.2)[0], [])
+        whole.send(b"\n")
+        self.assertEqual(select.select([half.socket, whole.socket], [], [], 1.6)[0], [],
                          "it was taken for a request")
         half.send(b"\n")
-        for client in (half, whole, used):
+        for client in (half, whole):
             self.assertEqual(client.ask("GET", "/health").status, 200)
 
     def test_a_long_poll_outlives_the_read_timeout(self):
@@ -1102,6 +780,13 @@ class Auth(ApiTest):
         self.assertEqual(after.of("dflockd_http_sessions"), before.of("dflockd_http_sessions"))
         self.assertEqual(after.of("dflockd_auth_failures_total", transport="http"),
                          before.of("dflockd_auth_failures_total", transport="http") + 1)
+
+    def test_no_body_is_asked_for_without_them(self):
+        for fields in ({"Content-Length": 10}, {"Content-Length": MAX_BODY + 1},
+                       {"Transfer-Encoding": "chunked"}):
+            client = self.client()
+            client.send(request("POST", "/v1/sessions", headers=fields | {"Expect": "100-continue"}))
+            self.assert_refused(client, 401, "unauthorized")
 
     def test_wrong_secrets_do_not_delay_the_right_one(self):
         def measured():
@@ -1287,14 +972,14 @@ class ConnectionShare(unittest.TestCase):
 
     @unittest.skipIf(SLOW, "the sanitizers need descriptors themselves")
     def test_it_is_what_the_cap_of_the_line_port_leaves(self):
-        server = self.serve("--max-connections", "100", files=220)
+        server = self.serve("--max-connections", "100", open_files=220)
         self.assert_http_connections(server, 220 - 32 - 100)
         self.assert_line_connections(server, 100)
         self.assertNotIn("too_few_descriptors", server.log())
 
     @unittest.skipIf(SLOW, "the sanitizers need descriptors themselves")
     def test_it_is_half_if_the_line_port_has_no_cap(self):
-        server = self.serve(files=200)
+        server = self.serve(open_files=200)
         self.assert_http_connections(server, (200 - 32) // 2)
         self.assert_line_connections(server, (200 - 32) // 2)
 
@@ -1302,7 +987,7 @@ class ConnectionShare(unittest.TestCase):
         self.assert_http_connections(self.serve("--http-max-connections", "5"), 5)
 
     def test_it_is_told_that_there_are_too_few_descriptors_for_the_caps(self):
-        server = self.serve("--max-connections", "200", files=256)
+        server = self.serve("--max-connections", "200", open_files=256)
         server.wait_for_log(r".* warn too_few_descriptors descriptors=256 needed=296")
 
 
@@ -1391,7 +1076,6 @@ class Browsers(ApiTest):
     """Pages that somebody else wrote, and names that lead here though they are not ours."""
 
     SECRET = "a secret of some length"
-    EXEMPT = ("/health", "/ready")
 
     def own(self, **fields):
         port = self.server.http_port
@@ -1429,12 +1113,6 @@ class Browsers(ApiTest):
                                              status="403"), 0)
         self.server.wait_for_log(r".* warn request_forbidden .*reason=forbidden_host.*")
 
-    def test_names_and_addresses_of_the_loopback_interface_are_this_server(self):
-        client = self.client()
-        for host in ("localhost", "LOCALHOST:1", "localhost.", "a.localhost", "127.0.0.1", "127.9.9.9:80", "[::1]",
-                     "[::1%lo]:6389", "[::ffff:127.0.0.1]"):
-            self.assertEqual(client.ask("GET", "/v1/stats", headers={"Host": host}).status, 200, host)
-
     def test_the_address_that_the_connection_came_to_is_this_server(self):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:
@@ -1457,12 +1135,6 @@ class Browsers(ApiTest):
             for host in ("a.locks.example", "10.0.0.6", "attacker.example"):
                 self.assert_forbidden(client.ask("GET", "/v1/stats", headers={"Host": host}), "forbidden_host")
 
-    def test_probes_may_use_any_host(self):
-        client = self.client()
-        for path in self.EXEMPT:
-            self.assertEqual(client.ask("GET", path, headers={"Host": "my_lock_server:6389"}).status, 200)
-            self.assertEqual(client.ask("POST", path, headers={"Host": "my_lock_server:6389"}).status, 405)
-
     def test_with_a_secret_any_host_will_do(self):
         server = self.other_server("--auth-token-file", self.secret_file())
         secret = {"Authorization": f"Bearer {self.SECRET}"}
@@ -1474,32 +1146,6 @@ class Browsers(ApiTest):
             self.assert_forbidden(client.ask("POST", "/v1/sessions", headers=fields), "forbidden_origin")
             self.assert_forbidden(client.ask("POST", "/v1/sessions", headers=secret | fields), "forbidden_origin")
             self.assertLess(time.monotonic() - began, PATIENCE if SLOW else 0.1, "before the secret is looked at")
-
-    def test_http_1_0_may_leave_the_host_out(self):
-        for fields, status in (("", 200), ("Host: attacker.example\r\n", 403), ("Host: localhost\r\n", 200),
-                               ("Origin: http://localhost\r\n", 403)):
-            client = self.client()
-            client.send(f"GET /v1/stats HTTP/1.0\r\n{fields}\r\n")
-            self.assertEqual(client.answer("GET", "/v1/stats").status, status, fields)
-
-    def test_an_absolute_target_counts_as_its_host(self):
-        client = self.client()
-        for target, host, status in (("http://localhost/v1/stats", "attacker.example", 200),
-                                     ("http://attacker.example/v1/stats", "localhost", 403),
-                                     ("http://attacker.example/health", "localhost", 200)):
-            response = client.ask("GET", target, headers={"Host": host})
-            self.assertEqual(response.status, status, (target, host))
-        client.send("GET http://attacker.example/v1/stats HTTP/1.0\r\n\r\n")
-        self.assert_refused(client, 403, "forbidden_host")
-
-    def test_what_is_no_host_is_refused(self):
-        for target, host in (("/v1/stats", "localhost\0.attacker.example"), ("/v1/stats", "localhost%00"),
-                             ("/v1/stats", "localhost@attacker.example"), ("http://localhost@attacker.example/", "a"),
-                             ("http://localhost:80:80/", "localhost"), ("/v1/stats", "[::1%\0]")):
-            with self.subTest(target=target, host=host):
-                client = self.client()
-                client.send(f"GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n")
-                self.assert_refused(client, 400, "bad_request")
 
     def test_pages_from_elsewhere_are_forbidden_whatever_they_ask_for(self):
         client = self.client()
@@ -1513,16 +1159,6 @@ class Browsers(ApiTest):
                     self.assert_forbidden(client.ask(method, path, headers=self.own(Origin=origin)),
                                           "forbidden_origin")
         self.server.wait_for_log(r".* warn request_forbidden .*reason=(forbidden_origin|more_of_them).*")
-
-    def test_pages_of_this_server_may_use_it(self):
-        client = self.client()
-        port = self.server.http_port
-        for host in (f"localhost:{port}", f"127.0.0.1:{port}", f"[::1]:{port}", f"LocalHost.:{port}"):
-            fields = {"Host": host, "Origin": f"http://{host}".lower()}
-            response = client.ask("POST", "/v1/sessions", headers=fields)
-            self.assertEqual(response.status, 200, host)
-            self.assertEqual(client.ask("DELETE", f"/v1/sessions/{response.json()['session_id']}",
-                                        headers=fields).status, 204)
 
     def test_with_tls_the_server_s_own_pages_are_https(self):
         with tempfile.TemporaryDirectory() as directory:
@@ -1608,62 +1244,11 @@ class Cors(unittest.TestCase):
         self.assertEqual(response.status, 401)
         self.assertEqual(response.header("Access-Control-Allow-Origin"), "https://a.example")
 
-    def test_a_preflight_finds_only_paths_that_there_are(self):
-        with tempfile.NamedTemporaryFile("w") as file:
-            file.write("secret")
-            file.flush()
-            client = self.serve("--http-cors-allowed-origins", "*", "--auth-token-file", file.name)
-        headers = {"Origin": "https://a.example"} | self.PREFLIGHT
-        for path in GET_ROUTES + ("/v1/sessions/a", "/v1/sessions/a/ping", "/v1/semaphores/a/renew"):
-            self.assertEqual(client.ask("OPTIONS", path, headers=headers).status, 204, path)
-        for path in ("/nowhere", "/", "*", "/v1/locks", "/v1/locks/a/steal"):
-            with self.subTest(path):
-                response = client.ask("OPTIONS", path, headers=headers)
-                self.assertEqual((response.status, response.error), (404, "not_found"))
-                self.assertEqual(response.header("Access-Control-Allow-Origin"), "https://a.example")
-                self.assertIsNone(response.header("Access-Control-Allow-Methods"))
-
-    def test_a_preflight_counts_as_a_request(self):
-        client = self.serve("--http-cors-allowed-origins", "*", "--http-rate-limit-per-ip", "1",
-                            "--http-rate-limit-burst", "3")
-        headers = {"Origin": "https://a.example"} | self.PREFLIGHT
-        statuses = [client.ask("OPTIONS", "/v1/sessions", headers=headers).status for _ in range(10)]
-        self.assertEqual(set(statuses), {204, 429})
-        response = client.ask("OPTIONS", "/nowhere", headers=headers)
-        self.assertEqual((response.status, response.error), (429, "rate_limited"))
-        self.assertRegex(response.header("Retry-After"), "^[1-9][0-9]*$")
-        self.assertEqual(response.header("Access-Control-Allow-Origin"), "https://a.example")
-        self.assertEqual(client.ask("GET", "/v1/stats").status, 429)
-        for path in ("/health", "/ready"):
-            self.assertEqual(client.ask("OPTIONS", path, headers=headers).status, 204)
-        self.assertEqual(client.ask("OPTIONS", "/v1/locks/a/renew", headers=headers).status, 204,
-                         "without it a page could not renew")
-
-    def test_a_star_allows_any_origin(self):
-        client = self.serve("--http-cors-allowed-origins", "*")
-        for origin in ("https://any.example", "null"):
-            response = client.ask("GET", "/health", headers={"Origin": origin})
-            self.assertIn(response.header("Access-Control-Allow-Origin"), (origin, "*"))
-            self.assertEqual(response.header("Vary"), "Origin")
-            response = client.ask("OPTIONS", "/v1/sessions", headers={"Origin": origin} | self.PREFLIGHT)
-            self.assertEqual(response.status, 204)
-        self.assert_no_cors(client.ask("GET", "/health"))
-
-    def test_a_refused_request_can_be_read_too(self):
-        client = self.serve("--http-cors-allowed-origins", "https://a.example")
-        client.send(request("POST", "/v1/sessions", headers={"Origin": "https://a.example",
-                                                             "Content-Length": MAX_BODY + 1}))
-        response = client.answer()
-        self.assertEqual(response.status, 413)
-        self.assertEqual(response.header("Access-Control-Allow-Origin"), "https://a.example")
-
 
 class Drain(unittest.TestCase):
     def test_who_comes_is_told_and_sessions_can_release(self):
         server = Server("--shutdown-timeout", "30")
-        self.addCleanup(server.log_file.close)
-        self.addCleanup(server.process.wait)
-        self.addCleanup(server.process.kill)
+        self.addCleanup(server.kill)
         with Client(server) as client:
             name = client.ask("POST", "/v1/sessions").json()["session_id"]
             session = {"X-Dflockd-Session": name}
@@ -1680,7 +1265,8 @@ class Drain(unittest.TestCase):
         ready = ask("GET", "/ready")
         self.assertEqual((ready.status, ready.json()), (503, {"status": "draining"}))
         self.assertEqual(ask("GET", "/health").status, 200)
-        self.assertEqual(ask("POST", "/v1/sessions").error, "draining")
+        late = ask("POST", "/v1/sessions").json()["session_id"]
+        self.assertEqual(ask("POST", f"/v1/sessions/{late}/ping").status, 204)
         self.assertEqual(ask("POST", "/v1/locks/b", {"acquire_timeout_s": 0}).error, "draining")
         self.assertEqual(ask("POST", "/v1/locks/a/release", {"token": token}).status, 204)
         self.assertEqual(server.process.wait(PATIENCE), 0)
@@ -1851,6 +1437,28 @@ class Metrics(ApiTest):
         methods = {dict(labels)["method"] for name, labels in after
                    if name == "dflockd_http_requests_total"}
         self.assertLessEqual(methods, {"GET", "HEAD", "POST", "DELETE", "OPTIONS", "OTHER"})
+
+    def test_methods_that_nobody_knows_are_like_those_that_are_not_allowed(self):
+        def counted(path, status):
+            return self.metrics().of("dflockd_http_requests_total", method="OTHER", path=path,
+                                     status=status)
+        methods = ("BREW", "GETX", "GE", "get", "a", "!#$%&'*+-.^_`|~", "X" * 32)
+        not_found, not_allowed = counted("-", "404"), counted("/v1/locks/{key}", "405")
+        client = self.client()
+        for method in methods:
+            with self.subTest(method):
+                for path, allowed in (("/health", {"GET", "HEAD"}), ("/v1/locks/a", {"POST"})):
+                    response = client.ask(method, path, b'{"tea":1}')
+                    self.assertEqual((response.status, response.error), (405, "method_not_allowed"))
+                    self.assertEqual(set(response.header("Allow").split(", ")), allowed)
+                    self.assertIsNone(response.header("Connection"))
+                self.assertEqual(client.ask(method, "/nowhere").status, 404)
+        client.send(request("BREW", "/v1/stats", headers={"Transfer-Encoding": "chunked"}) +
+                    chunked(b"tea") + request("GET", "/health"))
+        self.assertEqual(client.answer("BREW", "/v1/stats").status, 405)
+        self.assertEqual(client.answer("GET", "/health").status, 200)
+        self.assertEqual(counted("-", "404"), not_found + len(methods))
+        self.assertEqual(counted("/v1/locks/{key}", "405"), not_allowed + len(methods))
 
     def test_a_refused_request_is_counted_as_what_it_is(self):
         client = self.client()
