@@ -41,7 +41,8 @@ std::string request(std::string_view line, std::string_view body, std::string_vi
 // --- The server ---
 
 Server::Server(const Setup& setup)
-    : service_(context_, clock_, setup.service, {.first = 1, .end = 1'000'000, .reserver = nullptr}),
+    : service_(context_, clock_, setup.service,
+               {.first = 1, .end = 1'000'000, .reserver = nullptr}),
       stats_(context_, service_, [] { return 7; }),
       authenticator_(setup.secret),
       door_({.service = service_,

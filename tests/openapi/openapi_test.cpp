@@ -1,6 +1,4 @@
 // docs/openapi.json, as it is embedded, against the table of routes and against itself.
-#include "http/routes.hpp"
-
 #include <algorithm>
 #include <cctype>
 #include <functional>
@@ -12,6 +10,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "http/routes.hpp"
 
 namespace dflockd::http {
 namespace {
