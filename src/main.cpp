@@ -30,10 +30,10 @@
 #include "fencing/fence_file.hpp"
 #include "fencing/fence_reserver.hpp"
 #include "logging/logging.hpp"
-#include "reactor/credentials.hpp"
-#include "reactor/lock_service.hpp"
-#include "reactor/server.hpp"
 #include "reload.hpp"
+#include "server/credentials.hpp"
+#include "server/server.hpp"
+#include "server/service_loop.hpp"
 #include "systemd/inherited_sockets.hpp"
 #include "systemd/service_manager.hpp"
 
@@ -103,7 +103,7 @@ std::unique_ptr<fencing::FenceReserver> start_reserver(fencing::FenceFile file) 
 }
 
 /// Fences from the state file, or from the wall clock without one.
-reactor::FenceSource open_fences(const config::Config& config) {
+server::FenceSource open_fences(const config::Config& config) {
   const std::uint64_t now = wall_clock_nanoseconds();
   if (config.fence_state_file.empty())
     return {.first = now, .end = UINT64_MAX, .reserver = nullptr};
@@ -179,7 +179,7 @@ void warn_beyond_loopback(std::span<const Cap> caps) {
   }
 }
 
-void warn_beyond_loopback(const config::Config& config, bool auth, const reactor::Server& server) {
+void warn_beyond_loopback(const config::Config& config, bool auth, const server::Server& server) {
   const auto is_beyond = [](const asio::ip::tcp::endpoint& endpoint) {
     return !access::canonical(endpoint.address()).is_loopback();
   };
@@ -208,13 +208,13 @@ void warn_beyond_loopback(const config::Config& config, bool auth, const reactor
 }
 
 /// The HTTP listener that is wanted: by a port, or by a socket that was handed down.
-std::optional<reactor::HttpOptions> http_options(const config::Config& config,
-                                                 std::uint64_t descriptors,
-                                                 std::optional<int> inherited) {
+std::optional<server::HttpOptions> http_options(const config::Config& config,
+                                                std::uint64_t descriptors,
+                                                std::optional<int> inherited) {
   if (config.http_port == 0 && !inherited) return std::nullopt;
   const std::size_t rate = config.http_rate_limit_per_ip;
   const std::size_t burst = config.http_rate_limit_burst;
-  return reactor::HttpOptions{
+  return server::HttpOptions{
       .address = {.host = config.http_host.empty() ? config.host : config.http_host,
                   .port = config.http_port,
                   .descriptor = inherited},
@@ -239,24 +239,24 @@ std::optional<reactor::HttpOptions> http_options(const config::Config& config,
   std::_Exit(status);
 }
 
-int serve(const config::Config& config, std::uint64_t descriptors,
-          reactor::Credentials& credentials, Reloader& reloader) {
+int serve(const config::Config& config, std::uint64_t descriptors, server::Credentials& credentials,
+          Reloader& reloader) {
   asio::io_context context(ASIO_CONCURRENCY_HINT_UNSAFE);
   base::LoopClock clock;
-  reactor::LockService service(context, clock,
-                               {.table = {.max_locks = config.max_locks,
-                                          .max_waiters = config.max_waiters,
-                                          .max_claims = config.max_claims},
-                                .default_lease = config.default_lease_ttl,
-                                .max_lease = config.max_lease_ttl,
-                                .sweep_interval = config.lease_sweep_interval,
-                                .gc_interval = config.gc_interval,
-                                .gc_max_idle = config.gc_max_idle,
-                                .release_on_disconnect = config.auto_release_on_disconnect},
-                               open_fences(config));
+  server::ServiceLoop loop(context, clock,
+                           {.table = {.max_locks = config.max_locks,
+                                      .max_waiters = config.max_waiters,
+                                      .max_claims = config.max_claims},
+                            .default_lease = config.default_lease_ttl,
+                            .max_lease = config.max_lease_ttl,
+                            .sweep_interval = config.lease_sweep_interval,
+                            .gc_interval = config.gc_interval,
+                            .gc_max_idle = config.gc_max_idle,
+                            .release_on_disconnect = config.auto_release_on_disconnect},
+                           open_fences(config));
   systemd::ServiceManager manager;
   systemd::InheritedSockets inherited;
-  reactor::Server server(
+  server::Server server(
       context, clock,
       {.address = {.host = config.host, .port = config.port, .descriptor = inherited.take("tcp")},
        .caps = {.max_connections = config.max_connections,
@@ -267,13 +267,13 @@ int serve(const config::Config& config, std::uint64_t descriptors,
        .write_timeout = config.write_timeout,
        .idle_timeout = config.idle_timeout,
        .shutdown_timeout = config.shutdown_timeout},
-      credentials, service, manager);
+      credentials, loop, manager);
   server.on_reload([&reloader] { reloader.reload(); });
   warn_of_descriptors(config, descriptors, server.http() != nullptr);
   warn_beyond_loopback(config, credentials.authenticator.required(), server);
   const int status = server.run();
   // A hanging disk must not keep the process from ending. The file survives that like a crash.
-  if (service.waits_for_disk()) leave(status);
+  if (loop.waits_for_disk()) leave(status);
   return status;
 }
 
@@ -281,7 +281,7 @@ int run(int argc, char** argv) {
   std::set_new_handler(end_out_of_memory);
   take_signals_back();
   const std::span<const char* const> arguments(argv + 1, argv + argc);
-  reactor::Credentials credentials;
+  server::Credentials credentials;
   auto result = config::load(arguments, config::process_environment(), check_into(credentials));
   if (const auto* exit = std::get_if<config::Exit>(&result)) return print(*exit);
   open_standard_streams();

@@ -34,7 +34,7 @@ std::optional<config::Problem> check_fences(const config::Config& config) {
   return std::nullopt;
 }
 
-void load_tls(const config::Config& config, reactor::Credentials& credentials,
+void load_tls(const config::Config& config, server::Credentials& credentials,
               config::Findings& findings) {
   try {
     credentials.tls = net::TlsContext::load(
@@ -51,7 +51,7 @@ void load_tls(const config::Config& config, reactor::Credentials& credentials,
 }
 
 /// Why `fresh` cannot follow `old` in a server that runs; empty if it can.
-std::string_view needs_restart(const reactor::Credentials& old, const reactor::Credentials& fresh) {
+std::string_view needs_restart(const server::Credentials& old, const server::Credentials& fresh) {
   if (old.tls.has_value() != fresh.tls.has_value()) {
     return "turning TLS on or off needs a restart";
   }
@@ -66,8 +66,8 @@ std::string_view needs_restart(const reactor::Credentials& old, const reactor::C
 }
 
 /// Names what differs, such as "certificate,log_level"; "nothing" if nothing does.
-std::string changes(const config::Config& before, const reactor::Credentials& old,
-                    const config::Config& after, const reactor::Credentials& fresh) {
+std::string changes(const config::Config& before, const server::Credentials& old,
+                    const config::Config& after, const server::Credentials& fresh) {
   std::string names;
   const auto add = [&names](bool changed, std::string_view name) {
     if (!changed) return;
@@ -86,7 +86,7 @@ std::string changes(const config::Config& before, const reactor::Credentials& ol
 
 }  // namespace
 
-config::Check check_into(reactor::Credentials& credentials) {
+config::Check check_into(server::Credentials& credentials) {
   return [&credentials](const config::Config& config, config::Purpose purpose) {
     config::Findings findings;
     credentials.authenticator = access::Authenticator(config.auth_token.view());
@@ -111,7 +111,7 @@ void log_certificate(const net::CertificateInfo& certificate) {
 }
 
 Reloader::Reloader(std::span<const char* const> arguments, config::Config config,
-                   reactor::Credentials& credentials)
+                   server::Credentials& credentials)
     : arguments_(arguments), config_(std::move(config)), credentials_(credentials) {
   assert(config_.auth_token.empty());
 }
@@ -125,7 +125,7 @@ void Reloader::reload() noexcept {
 }
 
 void Reloader::reload_or_throw() {
-  reactor::Credentials fresh;
+  server::Credentials fresh;
   auto result = config::load(arguments_, config::process_environment(), check_into(fresh));
   if (const auto* refused = std::get_if<config::Exit>(&result)) {
     const std::string_view text = refused->text;

@@ -5,14 +5,14 @@
 #include <span>
 
 #include "config/config.hpp"
-#include "reactor/credentials.hpp"
+#include "server/credentials.hpp"
 
 namespace dflockd {
 
 /// A check for `config::load` that loads what the configuration names into `credentials`: so a
 /// file that cannot be used is reported like any other bad value, before anything has started. For
 /// `Purpose::kCheckConfig` it looks at the fence state file too.
-[[nodiscard]] config::Check check_into(reactor::Credentials& credentials);
+[[nodiscard]] config::Check check_into(server::Credentials& credentials);
 
 void set_log_level(const config::Config& config);
 
@@ -25,7 +25,7 @@ class Reloader {
   /// stay in memory. `credentials`, which connections to come are served with, must outlive the
   /// reloader.
   Reloader(std::span<const char* const> arguments, config::Config config,
-           reactor::Credentials& credentials);
+           server::Credentials& credentials);
 
   /// Reads everything again and applies it, or keeps everything if something is wrong. Logs the
   /// result. Never throws and never waits for anything.
@@ -36,7 +36,7 @@ class Reloader {
 
   std::span<const char* const> arguments_;
   config::Config config_;
-  reactor::Credentials& credentials_;
+  server::Credentials& credentials_;
 };
 
 }  // namespace dflockd

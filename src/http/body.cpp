@@ -4,6 +4,8 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "base/json.hpp"
+
 namespace dflockd::http {
 
 namespace {
@@ -37,7 +39,7 @@ class Reader final : public nlohmann::json_sax<Json> {
   bool key(string_t& name) override {
     const auto* const allowed = std::ranges::find(allowed_, std::string_view(name));
     if (allowed == allowed_.end()) {
-      return refuse("unknown field " + to_json_string(std::string_view(name).substr(0, kShown)));
+      return refuse("unknown field " + base::json_string(std::string_view(name).substr(0, kShown)));
     }
     field_ = name;
     const unsigned int bit = 1U << static_cast<unsigned int>(allowed - allowed_.begin());

@@ -7,6 +7,8 @@
 #include <system_error>
 #include <utility>
 
+#include "base/json.hpp"
+
 namespace dflockd::http {
 
 namespace {
@@ -15,7 +17,7 @@ namespace {
 constexpr std::size_t kShown = 64;
 
 std::string shown(std::string_view text) {
-  return to_json_string(text.substr(0, kShown));
+  return base::json_string(text.substr(0, kShown));
 }
 
 /// The names that lead nowhere else (RFC 6761, 6.3; /etc/hosts of Debian).

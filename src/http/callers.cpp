@@ -56,8 +56,7 @@ void CallerSession::wait_over(const locks::Answer& answer) noexcept {
   turn->outlet_.wake();
 }
 
-Callers::Callers(reactor::ServiceCore& service, const base::LoopClock& clock,
-                 const Options& options)
+Callers::Callers(service::Service& service, const base::LoopClock& clock, const Options& options)
     : service_(service), clock_(clock), options_(options), last_tick_(clock.heard_now()) {}
 
 Callers::~Callers() {

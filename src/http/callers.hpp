@@ -31,7 +31,7 @@
 #include "base/loop_clock.hpp"
 #include "fencing/salt_pool.hpp"
 #include "net/session.hpp"
-#include "reactor/service_core.hpp"
+#include "service/service.hpp"
 
 namespace dflockd::http {
 
@@ -69,7 +69,7 @@ class Turn {
   bool blocked_ = false;  ///< in the lock table
 };
 
-class CallerSession final : private reactor::Waiter {
+class CallerSession final : private service::Waiter {
  public:
   /// See `Callers::open`.
   CallerSession(Callers& callers, std::string id, std::uint64_t number,
@@ -111,7 +111,7 @@ class Callers {
   enum class Refusal : std::uint8_t { kMaxSessions, kMaxSessionsPerIp };
 
   /// `service` and `clock` must outlive the sessions, and these every turn.
-  Callers(reactor::ServiceCore& service, const base::LoopClock& clock, const Options& options);
+  Callers(service::Service& service, const base::LoopClock& clock, const Options& options);
   Callers(const Callers&) = delete;
   Callers& operator=(const Callers&) = delete;
   ~Callers();
@@ -147,7 +147,7 @@ class Callers {
   bool forget(CallerSession& session);
   std::string new_id();
 
-  reactor::ServiceCore& service_;
+  service::Service& service_;
   const base::LoopClock& clock_;
   const Options options_;
   fencing::SaltPool random_;

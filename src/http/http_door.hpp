@@ -22,8 +22,8 @@
 #include "http/routes.hpp"
 #include "metrics/metrics.hpp"
 #include "net/complaints.hpp"
-#include "reactor/service_core.hpp"
-#include "reactor/stats_reporter.hpp"
+#include "service/service.hpp"
+#include "service/stats_reporter.hpp"
 
 namespace dflockd::http {
 
@@ -37,9 +37,9 @@ struct DoorOptions {
 /// The rest of the server, as far as HTTP needs it. All of it must outlive the door; the secret may
 /// be replaced meanwhile.
 struct Surroundings {
-  reactor::ServiceCore& service;
+  service::Service& service;
   base::LoopClock& clock;
-  reactor::StatsReporter& stats;
+  service::StatsReporter& stats;
   const access::Authenticator& authenticator;
   metrics::Metrics& metrics;
   net::Complaints& complaints;

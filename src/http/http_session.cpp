@@ -440,7 +440,7 @@ void HttpSession::answer(Response response, std::string& out) {
 
 /// Answers with the report, of which the pieces follow the head.
 void HttpSession::answer_report(net::Output& output) {
-  const reactor::StatsReporter::Report report = std::exchange(report_, nullptr);
+  const service::StatsReporter::Report report = std::exchange(report_, nullptr);
   std::size_t size = 0;
   for (const std::string& piece : *report) size += piece.size();
   Response head;
@@ -511,7 +511,7 @@ void HttpSession::count(int status, std::size_t size) {
                                   {"bytes", size}});
 }
 
-void HttpSession::on_report(const reactor::StatsReporter::Report& report) {
+void HttpSession::on_report(const service::StatsReporter::Report& report) {
   if (phase_ != Phase::kReporting) return;
   report_ = report;
   phase_ = Phase::kReported;

@@ -50,11 +50,11 @@
 #include "http/request_reader.hpp"
 #include "http/routes.hpp"
 #include "net/session.hpp"
-#include "reactor/stats_reporter.hpp"
+#include "service/stats_reporter.hpp"
 
 namespace dflockd::http {
 
-class HttpSession final : public net::Session, private reactor::StatsReporter::Asker {
+class HttpSession final : public net::Session, private service::StatsReporter::Asker {
  public:
   /// In one turn no more is answered than this many requests, nor a further one after this many
   /// bytes: less than a millisecond's work.
@@ -102,7 +102,7 @@ class HttpSession final : public net::Session, private reactor::StatsReporter::A
     kDropped,
   };
 
-  void on_report(const reactor::StatsReporter::Report& report) override;
+  void on_report(const service::StatsReporter::Report& report) override;
 
   net::Want go_on(net::InputBuffer& input, net::Output& output);
   net::Want read(net::InputBuffer& input, net::Output& output);
@@ -146,7 +146,7 @@ class HttpSession final : public net::Session, private reactor::StatsReporter::A
   std::shared_ptr<CallerSession> caller_;   ///< that it names
   std::optional<LockOperation> operation_;  ///< that is being carried out, in a turn
   std::optional<Turn> turn_;
-  reactor::StatsReporter::Report report_;  ///< in phase `kReported`
+  service::StatsReporter::Report report_;  ///< in phase `kReported`
   base::Instant began_{0};                 ///< when the request was whole, or its head was refused
   std::string_view ending_ = "peer_left";  ///< why the connection ends, for the log
   Phase phase_ = Phase::kNew;

@@ -6,8 +6,8 @@
 #include <fmt/format.h>
 
 #include "http/body.hpp"
+#include "protocol/commands.hpp"
 #include "protocol/request.hpp"
-#include "reactor/commands.hpp"
 
 namespace dflockd::http {
 
@@ -139,7 +139,7 @@ protocol::Command command_of(Operation operation) {
 
 }  // namespace
 
-OperationResult carry_out(const LockOperation& operation, reactor::ServiceCore& service,
+OperationResult carry_out(const LockOperation& operation, service::Service& service,
                           locks::OwnerId owner) {
   const locks::Key key = key_of(operation);
   switch (operation.operation) {
@@ -209,7 +209,7 @@ protocol::Status status_of(const LockOperation& operation, const OperationResult
   if (outcome == Outcome::kGranted && operation.operation == Operation::kEnqueue) {
     return protocol::Status::kAcquired;
   }
-  return reactor::status_of(outcome);
+  return protocol::status_of(outcome);
 }
 
 Response to_response(const LockOperation& operation, const locks::Answer& answer) {

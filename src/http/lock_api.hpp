@@ -13,7 +13,7 @@
 #include "http/routes.hpp"
 #include "locks/command.hpp"
 #include "protocol/reply.hpp"
-#include "reactor/service_core.hpp"
+#include "service/service.hpp"
 
 namespace dflockd::http {
 
@@ -42,8 +42,8 @@ struct LockOperation {
 using OperationResult = std::variant<Response, locks::Answer>;
 
 /// Carries an operation out for `owner`.
-[[nodiscard]] OperationResult carry_out(const LockOperation& operation,
-                                        reactor::ServiceCore& service, locks::OwnerId owner);
+[[nodiscard]] OperationResult carry_out(const LockOperation& operation, service::Service& service,
+                                        locks::OwnerId owner);
 
 /// As what metrics count an operation: the command of the line protocol that does the same, by its
 /// `protocol::label`, and what that would have replied.

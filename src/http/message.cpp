@@ -4,10 +4,10 @@
 #include <array>
 #include <initializer_list>
 #include <iterator>
-#include <nlohmann/json.hpp>
 
 #include <fmt/format.h>
 
+#include "base/json.hpp"
 #include "http/authority.hpp"
 
 namespace dflockd::http {
@@ -74,7 +74,7 @@ std::string_view text(Method method) {
 Response to_response(const Failure& failure) {
   Response response{.status = failure.status};
   response.body = fmt::format(R"({{"error":"{}")", failure.code);
-  if (!failure.detail.empty()) response.body += ",\"detail\":" + to_json_string(failure.detail);
+  if (!failure.detail.empty()) response.body += ",\"detail\":" + base::json_string(failure.detail);
   response.body += '}';
   return response;
 }
@@ -143,10 +143,6 @@ std::optional<std::string_view> bearer_token(std::string_view authorization) {
   if (!same_name(authorization.substr(0, end), kScheme)) return std::nullopt;
   const std::size_t begin = authorization.find_first_not_of(' ', end);
   return authorization.substr(std::min(begin, authorization.size()));
-}
-
-std::string to_json_string(std::string_view text) {
-  return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 }  // namespace dflockd::http

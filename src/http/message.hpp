@@ -84,7 +84,4 @@ class DateLine {
 /// case; nothing of any other (RFC 9110, 11.4).
 [[nodiscard]] std::optional<std::string_view> bearer_token(std::string_view authorization);
 
-/// `text` as a JSON string with its quotes; bytes that are not UTF-8 become U+FFFD.
-[[nodiscard]] std::string to_json_string(std::string_view text);
-
 }  // namespace dflockd::http

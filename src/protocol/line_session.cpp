@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "logging/logging.hpp"
+#include "protocol/commands.hpp"
 #include "protocol/reply.hpp"
-#include "reactor/commands.hpp"
 
 namespace dflockd::protocol {
 
@@ -48,10 +48,10 @@ bool speaks_http(std::string_view unread) {
 
 }  // namespace
 
-struct LineSession::Question final : reactor::StatsReporter::Asker {
+struct LineSession::Question final : service::StatsReporter::Asker {
   explicit Question(LineSession& asker) : session(asker) { session.door_.stats.ask(*this); }
 
-  void on_report(const reactor::StatsReporter::Report& made) override {
+  void on_report(const service::StatsReporter::Report& made) override {
     report = made;
     session.phase_ = Phase::kReported;
     session.outlet_.wake();
@@ -61,7 +61,7 @@ struct LineSession::Question final : reactor::StatsReporter::Asker {
   net::SharedText report;
 };
 
-LineSession::LineSession(LineDoor& door, net::Outlet& outlet, reactor::OwnerInfo info)
+LineSession::LineSession(LineDoor& door, net::Outlet& outlet, service::OwnerInfo info)
     : door_(door),
       outlet_(outlet),
       owner_(door.service.open_owner(*this, std::move(info))),
@@ -72,7 +72,7 @@ LineSession::~LineSession() {
 }
 
 net::Peer LineSession::peer() const {
-  const reactor::OwnerInfo& info = door_.service.info(owner_);
+  const service::OwnerInfo& info = door_.service.info(owner_);
   return {.connection_id = info.connection_id, .address = info.peer};
 }
 
@@ -140,7 +140,7 @@ net::Want LineSession::carry_out(const Frame& frame, net::InputBuffer& input,
   const bool is_stats = request.command == Command::kStats;
   const std::size_t label = protocol::label(request.command, request.semaphore);
   const std::optional<Status> status =
-      is_stats ? Status::kOk : reactor::execute(request, door_.service, owner_, replies);
+      is_stats ? Status::kOk : execute(request, door_.service, owner_, replies);
   if (status) {
     count(label, *status);
   } else {
@@ -207,7 +207,7 @@ net::Want LineSession::drop(std::string_view why) {
 /// Appends the reply to the request that blocked.
 void LineSession::take_answer(std::string& replies) {
   phase_ = Phase::kOpen;
-  count(blocked_label_, reactor::append_answer(replies, std::exchange(answer_, {})));
+  count(blocked_label_, append_answer(replies, std::exchange(answer_, {})));
   if (logging::enabled(logging::Level::kDebug)) {
     logging::debug("unblocked",
                    {{"connection", peer().connection_id}, {"reply", first_word(replies)}});

@@ -40,23 +40,23 @@
 #include "net/session.hpp"
 #include "protocol/framer.hpp"
 #include "protocol/reply.hpp"
-#include "reactor/service_core.hpp"
-#include "reactor/stats_reporter.hpp"
+#include "service/service.hpp"
+#include "service/stats_reporter.hpp"
 
 namespace dflockd::protocol {
 
 /// What all sessions of the line protocol share. Everything it refers to must outlive them; the
 /// secret may be replaced meanwhile.
 struct LineDoor {
-  reactor::ServiceCore& service;
-  reactor::StatsReporter& stats;
+  service::Service& service;
+  service::StatsReporter& stats;
   const access::Authenticator& authenticator;
   metrics::Metrics& metrics;
   net::Complaints& complaints;
   bool ends_idle = false;  ///< there is a limit to how long a connection may be idle
 };
 
-class LineSession final : public net::Session, private reactor::Waiter {
+class LineSession final : public net::Session, private service::Waiter {
  public:
   /// How much a client may send ahead while a request of its blocks. It holds any one request. Not
   /// reading any further instead of refusing would hide the end of the stream behind the rest.
@@ -67,7 +67,7 @@ class LineSession final : public net::Session, private reactor::Waiter {
   static constexpr int kRequestsATurn = 64;
 
   /// `door` and `outlet` must outlive the session.
-  LineSession(LineDoor& door, net::Outlet& outlet, reactor::OwnerInfo info);
+  LineSession(LineDoor& door, net::Outlet& outlet, service::OwnerInfo info);
   ~LineSession() override;
 
   net::Want advance(net::InputBuffer& input, net::Output& output) override;

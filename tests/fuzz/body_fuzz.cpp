@@ -15,6 +15,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/json.hpp"
 #include "check.hpp"
 #include "http/body.hpp"
 #include "http/message.hpp"
@@ -123,9 +124,9 @@ void check_failure(const Failure& failure) {
 
 /// Whatever the bytes are, they can be told as a JSON string.
 void check_string(const std::string& text) {
-  const Json told = Json::parse(dflockd::http::to_json_string(text), nullptr, false);
+  const Json told = Json::parse(dflockd::base::json_string(text), nullptr, false);
   check(told.is_string(), "any bytes can be told as a string");
-  const Json again = Json::parse(dflockd::http::to_json_string(told.get<std::string>()));
+  const Json again = Json::parse(dflockd::base::json_string(told.get<std::string>()));
   check(again == told, "a string of valid UTF-8 is told as it is");
   const bool is_ascii = std::ranges::all_of(text, [](char c) { return c >= 0; });
   check(!is_ascii || told.get<std::string>() == text, "ASCII is told as it is");

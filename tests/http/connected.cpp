@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include <sys/random.h>
+
 #include <fmt/format.h>
 
 namespace dflockd::http {
@@ -41,9 +43,9 @@ std::string request(std::string_view line, std::string_view body, std::string_vi
 // --- The server ---
 
 Server::Server(const Setup& setup)
-    : service_(context_, clock_, setup.service,
-               {.first = 1, .end = 1'000'000, .reserver = nullptr}),
-      stats_(context_, service_, [] { return 7; }),
+    : service_(setup.service, clock_, *this, {.first = 1, .end = 1'000'000}, ::getrandom),
+      stats_(
+          service_, [] { return 7; }, [] {}),
       authenticator_(setup.secret),
       door_({.service = service_,
              .clock = clock_,
@@ -54,15 +56,7 @@ Server::Server(const Setup& setup)
              .metrics_text = [] { return "metrics\n"; },
              .last_connection_id = last_connection_id_,
              .draining = draining_},
-            setup.options) {
-  net::spawn(context_, stats_.run());
-}
-
-Server::~Server() {
-  stats_.stop();
-  service_.stop();
-  context_.poll();
-}
+            setup.options) {}
 
 void Server::pass(base::Instant time) {
   for (; time > base::Instant::zero(); time -= base::LoopClock::kBeat) {

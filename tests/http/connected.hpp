@@ -27,8 +27,8 @@
 #include "net/session.hpp"
 #include "protocol/reply.hpp"
 #include "protocol/request.hpp"
-#include "reactor/lock_service.hpp"
-#include "reactor/stats_reporter.hpp"
+#include "service/service.hpp"
+#include "service/stats_reporter.hpp"
 
 namespace dflockd::http {
 
@@ -51,11 +51,11 @@ struct Answer {
 [[nodiscard]] std::string request(std::string_view line, std::string_view body = {},
                                   std::string_view fields = {});
 
-class Server {
+class Server final : private service::Host {
  public:
   struct Setup {
     DoorOptions options{};
-    reactor::ServiceOptions service{};
+    service::ServiceOptions service{};
     std::string secret{};
   };
 
@@ -63,7 +63,6 @@ class Server {
   explicit Server(const Setup& setup);
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
-  ~Server();
 
   /// Lets time pass, with a tick every 50 ms.
   void pass(base::Instant time);
@@ -72,7 +71,10 @@ class Server {
   void tick();
   void drain();
   /// Makes the report that sessions wait for.
-  void report() { context_.poll(); }
+  void report() {
+    while (stats_.step()) {
+    }
+  }
   /// Opens a caller's session, and returns its id.
   [[nodiscard]] std::string open_session();
 
@@ -84,11 +86,12 @@ class Server {
   }
 
  private:
-  asio::io_context context_;
-  /// So far ahead that no timer of the system's fires.
+  void set_timer(locks::Instant /*deadline*/) override {}
+  void reserve_fences(std::uint64_t /*count*/) override {}
+
   base::LoopClock clock_{std::chrono::hours(1'000'000)};
-  reactor::LockService service_;
-  reactor::StatsReporter stats_;
+  service::Service service_;
+  service::StatsReporter stats_;
   access::Authenticator authenticator_;
   metrics::Metrics metrics_{protocol::labels(), protocol::status_names()};
   net::Complaints complaints_;

@@ -6,6 +6,8 @@
 
 #include <gtest/gtest.h>
 
+#include "base/json.hpp"
+
 namespace dflockd::http {
 namespace {
 
@@ -182,15 +184,15 @@ TEST(message, bearer_token_stands_behind_any_number_of_spaces) {
 }
 
 TEST(message, json_strings_are_valid_whatever_they_hold) {
-  EXPECT_EQ(to_json_string(""), R"("")");
-  EXPECT_EQ(to_json_string("a\"\\\b\f\n\r\t"), R"("a\"\\\b\f\n\r\t")");
-  EXPECT_EQ(to_json_string("\0\x01\x1f"s), R"("\u0000\u0001\u001f")");
-  EXPECT_EQ(to_json_string("\xc3\xa4\xf0\x9f\x94\x92"), "\"\xc3\xa4\xf0\x9f\x94\x92\"");
-  EXPECT_EQ(to_json_string("a\xff"
-                           "b"),
+  EXPECT_EQ(base::json_string(""), R"("")");
+  EXPECT_EQ(base::json_string("a\"\\\b\f\n\r\t"), R"("a\"\\\b\f\n\r\t")");
+  EXPECT_EQ(base::json_string("\0\x01\x1f"s), R"("\u0000\u0001\u001f")");
+  EXPECT_EQ(base::json_string("\xc3\xa4\xf0\x9f\x94\x92"), "\"\xc3\xa4\xf0\x9f\x94\x92\"");
+  EXPECT_EQ(base::json_string("a\xff"
+                              "b"),
             "\"a\xef\xbf\xbd"
             "b\"");
-  EXPECT_EQ(to_json_string("\xc3"), "\"\xef\xbf\xbd\"");
+  EXPECT_EQ(base::json_string("\xc3"), "\"\xef\xbf\xbd\"");
 }
 
 TEST(message, methods_have_their_names_and_all_others_one) {

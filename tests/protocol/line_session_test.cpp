@@ -10,10 +10,12 @@
 #include <string_view>
 #include <tuple>
 
+#include <sys/random.h>
+
 #include <gtest/gtest.h>
 
-#include "reactor/lock_service.hpp"
-#include "reactor/stats_reporter.hpp"
+#include "service/service.hpp"
+#include "service/stats_reporter.hpp"
 
 namespace dflockd::protocol {
 namespace {
@@ -23,26 +25,20 @@ using net::Patience;
 using net::Want;
 
 /// A server without sockets, under a clock that stands still.
-class Server {
+class Server final : private service::Host {
  public:
   explicit Server(bool keeps_grants = false, const std::string& secret = "", bool ends_idle = false)
-      : service_(context_, clock_, {.table = {}, .release_on_disconnect = !keeps_grants},
-                 {.first = 1, .end = 1'000'000, .reserver = nullptr}),
-        stats_(context_, service_, [] { return 7; }),
+      : service_(service::ServiceOptions{.table = {}, .release_on_disconnect = !keeps_grants},
+                 clock_, *this, {.first = 1, .end = 1'000'000}, ::getrandom),
+        stats_(
+            service_, [] { return 7; }, [] {}),
         authenticator_(secret),
         door{.service = service_,
              .stats = stats_,
              .authenticator = authenticator_,
              .metrics = metrics_,
              .complaints = complaints_,
-             .ends_idle = ends_idle} {
-    net::spawn(context_, stats_.run());
-  }
-  ~Server() {
-    stats_.stop();
-    service_.stop();
-    context_.poll();
-  }
+             .ends_idle = ends_idle} {}
 
   void pass(base::Instant time) {
     clock_.set(clock_.now() + time);
@@ -50,15 +46,19 @@ class Server {
   }
   void drain() { service_.start_draining(); }
   /// Makes the reports that were asked for.
-  void report() { context_.poll(); }
+  void report() {
+    while (stats_.step()) {
+    }
+  }
   [[nodiscard]] const locks::TableCounts& counts() const { return service_.counts(); }
 
  private:
-  asio::io_context context_;
-  /// So far ahead that no timer of the system's fires.
-  base::LoopClock clock_{std::chrono::hours(1'000'000)};
-  reactor::LockService service_;
-  reactor::StatsReporter stats_;
+  void set_timer(locks::Instant /*deadline*/) override {}
+  void reserve_fences(std::uint64_t /*count*/) override {}
+
+  base::LoopClock clock_{std::chrono::hours(1)};
+  service::Service service_;
+  service::StatsReporter stats_;
   access::Authenticator authenticator_;
   metrics::Metrics metrics_{labels(), status_names()};
   net::Complaints complaints_;
@@ -71,7 +71,7 @@ class Connection final : public net::Outlet {
  public:
   explicit Connection(Server& server)
       : session_(std::make_unique<LineSession>(server.door, *this,
-                                               reactor::OwnerInfo{++last_id, "peer:1"})) {}
+                                               service::OwnerInfo{++last_id, "peer:1"})) {}
   ~Connection() { end(); }
 
   /// Has bytes arrive and the session advance as far as it goes. Returns what it says.

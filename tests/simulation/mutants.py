@@ -22,8 +22,8 @@ TABLE = "locks/lock_table.cpp"
 FENCE_FILE = "fencing/fence_file.cpp"
 REQUEST = "protocol/request.cpp"
 FRAMER = "protocol/framer.cpp"
-SERVICE = "reactor/service_core.cpp"
-COMMANDS = "reactor/commands.cpp"
+SERVICE = "service/service.cpp"
+COMMANDS = "protocol/commands.cpp"
 
 MUTANTS = [
     # --- Queues ---

@@ -4,9 +4,9 @@
 #include <cstring>
 
 #include "oracle.hpp"
+#include "protocol/commands.hpp"
 #include "protocol/reply.hpp"
 #include "protocol/request.hpp"
-#include "reactor/commands.hpp"
 #include "recorder.hpp"
 
 namespace dflockd::simulation {
@@ -37,40 +37,41 @@ fencing::SaltPool::Source source_of(std::uint64_t stream) {
 }  // namespace
 
 Server::Server(const Setup& setup)
-    : SimulatedClock{base::LoopClock(setup.now)},
-      ServiceCore(setup.options, clock, setup.first_fence, setup.fences_end,
-                  setup.reserves ? Fences::kCanBeReserved : Fences::kAreAll,
-                  source_of(setup.salt_stream)) {}
+    : clock_(setup.now),
+      service_(
+          setup.options, clock_, *this,
+          {.first = setup.first_fence, .end = setup.fences_end, .can_be_reserved = setup.reserves},
+          source_of(setup.salt_stream)) {}
 
 void Server::fire() {
   timer_ = kNever;
-  on_timer();
+  service_.on_timer();
 }
 
 void Server::reserved(const fencing::FenceReserver::Result& result) {
   wants_fences_ = false;
-  take_reservation(result);
+  service_.take_reservation(result);
 }
 
 void Server::look(Sight& sight) {
   sight.keys.clear();
-  visit_keys(0, SIZE_MAX, [&](const locks::KeyInfo& info) {
+  service_.visit_keys(0, SIZE_MAX, [&](const locks::KeyInfo& info) {
     locks::KeyInfo& key = sight.keys.emplace_back(info);
     key.key = locks::kept(info.key);
-    const ConnectionId holder = info.holders > 0 ? this->info(info.owner).connection_id : 0;
+    const ConnectionId holder = info.holders > 0 ? service_.info(info.owner).connection_id : 0;
     key.owner = {.index = static_cast<std::uint32_t>(holder), .generation = 0};
   });
   std::ranges::sort(sight.keys, {}, [](const locks::KeyInfo& key) {
     return std::pair(key.key.kind, key.key.name);
   });
-  sight.counts = counts();
-  sight.next_deadline = table().next_deadline();
+  sight.counts = service_.counts();
+  sight.next_deadline = service_.table().next_deadline();
   sight.said.swap(said);  // last: what is due was ended only now
   said.clear();
 }
 
 Connection::Connection(Server& server, ConnectionId id)
-    : server_(server), id_(id), owner_(server.open_owner(*this, {id, {}})) {}
+    : server_(server), id_(id), owner_(server.service().open_owner(*this, {id, {}})) {}
 
 Connection::Progress Connection::handle_one() {
   if (blocked_) return Progress::kNothing;
@@ -83,7 +84,7 @@ Connection::Progress Connection::handle_one() {
     close(false);
     return Progress::kRefused;
   }
-  const auto status = execute(protocol::parse(frame.lines), server_, owner_, reply);
+  const auto status = execute(protocol::parse(frame.lines), server_.service(), owner_, reply);
   input_.erase(0, frame.size);
   if (status) {
     say(reply);
@@ -94,29 +95,29 @@ Connection::Progress Connection::handle_one() {
 }
 
 void Connection::cancel_wait() {
-  server_.cancel_wait(owner_);
+  server_.service().cancel_wait(owner_);
   blocked_ = false;
 }
 
 void Connection::close(bool release_all) {
-  if (release_all) return server_.release_owner(owner_);
+  if (release_all) return server_.service().release_owner(owner_);
   std::vector<std::uint64_t> undelivered;
-  if (server_.keeps_grants()) {
+  if (server_.service().keeps_grants()) {
     for (const protocol::Token& token : protocol::granted_tokens(unsent)) {
       undelivered.push_back(token.fence);
     }
     std::ranges::sort(undelivered);
   }
-  server_.close_owner(owner_, undelivered);
+  server_.service().close_owner(owner_, undelivered);
 }
 
 void Connection::wait_over(const locks::Answer& answer) noexcept {
   blocked_ = false;
   woken = true;
   // As the server's connection does, which looks before it sends what it could not take back.
-  if (server_.keeps_grants() && peer_gone) hung_up = true;
+  if (server_.service().keeps_grants() && peer_gone) hung_up = true;
   std::string reply;
-  reactor::append_answer(reply, answer);
+  protocol::append_answer(reply, answer);
   say(reply);
 }
 

@@ -10,20 +10,16 @@
 #include <vector>
 
 #include "protocol/framer.hpp"
-#include "reactor/service_core.hpp"
+#include "service/service.hpp"
 #include "sight.hpp"
 
 namespace dflockd::simulation {
 
-struct SimulatedClock {
-  base::LoopClock clock;
-};
-
-/// What the service calls for is noted here; the world sees to it.
-class Server final : private SimulatedClock, public reactor::ServiceCore {
+/// The service with what is around it: what it calls for is noted here; the world sees to it.
+class Server final : private service::Host {
  public:
   struct Setup {
-    reactor::ServiceOptions options;
+    service::ServiceOptions options;
     Time now{0};
     std::uint64_t first_fence = 0;
     std::uint64_t fences_end = 0;
@@ -33,9 +29,11 @@ class Server final : private SimulatedClock, public reactor::ServiceCore {
 
   explicit Server(const Setup& setup);
 
-  using ServiceCore::table;
   /// The time of the requests to come.
-  void set_now(Time now) { clock.set(now); }
+  void set_now(Time now) { clock_.set(now); }
+
+  [[nodiscard]] service::Service& service() { return service_; }
+  [[nodiscard]] const service::Service& service() const { return service_; }
 
   /// The timer fires, once.
   void fire();
@@ -55,12 +53,14 @@ class Server final : private SimulatedClock, public reactor::ServiceCore {
   void set_timer(locks::Instant deadline) override { timer_ = deadline; }
   void reserve_fences(std::uint64_t /*count*/) override { wants_fences_ = true; }
 
+  base::LoopClock clock_;
+  service::Service service_;
   Time timer_ = kNever;
   bool wants_fences_ = false;
 };
 
 /// A connection as the server sees it.
-class Connection final : public reactor::Waiter {
+class Connection final : public service::Waiter {
  public:
   Connection(Server& server, ConnectionId id);
   ~Connection() = default;

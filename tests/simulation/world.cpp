@@ -95,7 +95,7 @@ Totals World::run() {
   totals_.grants = oracle_.grants();
   totals_.faults = disk_.faults();
   totals_.simulated_ms = static_cast<std::uint64_t>((time_ - start_) / 1ms);
-  if (server_ != nullptr) totals_.expiries += server_->metrics().lease_expirations.value();
+  if (server_ != nullptr) totals_.expiries += server_->service().metrics().lease_expirations.value();
   return totals_;
 }
 
@@ -162,7 +162,7 @@ void World::happen(const Event& event) {
 
 void World::tick() {
   take_step(
-      "tick", 0, [&] { server_->tick(); }, [&] { oracle_.ticked(reading(), sight_); });
+      "tick", 0, [&] { server_->service().tick(); }, [&] { oracle_.ticked(reading(), sight_); });
   if (has_fence_file_ && oracle_.fences_left() < kFewFences && !server_->wants_fences() &&
       reading() >= no_reservation_before_) {
     throw Violation("fences: expected more to be asked for, but they are not");
@@ -172,7 +172,7 @@ void World::tick() {
 void World::drain() {
   most_steps_ = std::min(most_steps_, totals_.steps + 200);  // not much happens any more
   take_step(
-      "drain", 0, [&] { server_->start_draining(); }, [&] { oracle_.drained(reading(), sight_); });
+      "drain", 0, [&] { server_->service().start_draining(); }, [&] { oracle_.drained(reading(), sight_); });
 }
 
 // --- Clients and the network ---
@@ -346,7 +346,7 @@ void World::end_process(unsigned percent) {
 
 void World::crash() {
   ++totals_.crashes;
-  totals_.expiries += server_->metrics().lease_expirations.value();
+  totals_.expiries += server_->service().metrics().lease_expirations.value();
   for (auto& [id, link] : links_) {
     if (clients_[link.client].connection == id) clients_[link.client].disconnected();
   }
@@ -498,13 +498,13 @@ void World::take_step(const char* what, std::uint64_t who, Act act, Judge judge)
 void World::check_server() {
   const bool large = oracle_.claim_count() + links_.size() > kLarge;
   if (!large || totals_.steps % 16 == 0) {
-    if (!server_->table().consistent()) {
+    if (!server_->service().table().consistent()) {
       throw Violation("table: expected it to be consistent, but it is not");
     }
     for (const auto& [id, has_claims] : oracle_.claims()) {
       const auto link = links_.find(id);
       if (link == links_.end() ||
-          server_->has_claims(link->second.server_side->owner()) != has_claims) {
+          server_->service().has_claims(link->second.server_side->owner()) != has_claims) {
         throw Violation("connection " + std::to_string(id) + ": expected it to hold or wait for " +
                         (has_claims ? "something" : "nothing") + ", but it does not");
       }

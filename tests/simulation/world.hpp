@@ -102,7 +102,7 @@ class World {
 
   [[nodiscard]] std::size_t draw_client_count();
   [[nodiscard]] Rules draw_rules();
-  [[nodiscard]] reactor::ServiceOptions options() const;
+  [[nodiscard]] service::ServiceOptions options() const;
   void draw_faults();
   void make_neighbourhood();
   void make_clients();

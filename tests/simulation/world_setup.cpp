@@ -48,7 +48,7 @@ Rules World::draw_rules() {
           .gc_max_idle = std::chrono::seconds(random_.between(1, 60))};
 }
 
-reactor::ServiceOptions World::options() const {
+service::ServiceOptions World::options() const {
   using std::chrono::duration_cast;
   using std::chrono::seconds;
   return {.table = {.max_locks = rules_.max_locks,

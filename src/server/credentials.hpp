@@ -8,11 +8,11 @@
 #include "access/authenticator.hpp"
 #include "net/tls_context.hpp"
 
-namespace dflockd::reactor {
+namespace dflockd::server {
 
 struct Credentials {
   std::optional<net::TlsContext> tls;  ///< none: plain text
   access::Authenticator authenticator;
 };
 
-}  // namespace dflockd::reactor
+}  // namespace dflockd::server

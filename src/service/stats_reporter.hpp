@@ -4,19 +4,20 @@
 //
 //   reporter.ask(asker);   // and then: asker.on_report(report)
 //
+// It knows no event loop: whoever has one calls `step`, in turns of its own.
+//
 // For the loop's thread only.
 #pragma once
 
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "base/intrusive_list.hpp"
-#include "net/net.hpp"
-#include "reactor/lock_service.hpp"
-#include "reactor/stats_report.hpp"
+#include "service/stats_report.hpp"
 
-namespace dflockd::reactor {
+namespace dflockd::service {
 
 class StatsReporter {
  public:
@@ -45,34 +46,33 @@ class StatsReporter {
     base::IntrusiveList<Asker, &Asker::links_>* list_ = nullptr;  ///< which it is in, if any
   };
 
-  /// `connections` says how many connections there are. `context` and `service` must outlive the
-  /// reporter, and the reporter the reports.
-  StatsReporter(asio::io_context& context, LockService& service,
-                std::function<std::size_t()> connections);
+  /// `connections` says how many connections there are, and `on_work` is called when `step` is to
+  /// be, as often as it says so. `service` must outlive the reporter, and the reporter the reports.
+  StatsReporter(Service& service, std::function<std::size_t()> connections,
+                std::function<void()> on_work);
 
   /// Has a report made for `asker`, who may go before it is.
   void ask(Asker& asker);
 
-  /// Makes reports until `stop`.
-  net::Awaitable run();
-  void stop();
+  /// Makes a slice of a report, if one is wanted. True if `step` is to be called again.
+  bool step();
 
  private:
   using Askers = base::IntrusiveList<Asker, &Asker::links_>;
 
-  net::Awaitable make_report();
   void hand_out(const Report& report);
   Report share(StatsReport::Text text);
+  void want_work();
   static void move(Asker& asker, Askers* to);
 
-  const net::Executor executor_;
-  LockService& service_;
+  Service& service_;
   const std::function<std::size_t()> connections_;
-  net::Timer idle_;
+  const std::function<void()> on_work_;
   Askers asking_;
-  Askers served_;  ///< those whose report is being made
+  Askers served_;                      ///< those whose report is being made
+  std::optional<StatsReport> making_;  ///< the report for them
   std::size_t reports_ = 0;
-  bool stopped_ = false;
+  bool working_ = false;  ///< `on_work` was called, and `step` will be
 };
 
-}  // namespace dflockd::reactor
+}  // namespace dflockd::service

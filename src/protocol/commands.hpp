@@ -8,9 +8,9 @@
 #include "locks/command.hpp"
 #include "protocol/reply.hpp"
 #include "protocol/request.hpp"
-#include "reactor/service_core.hpp"
+#include "service/service.hpp"
 
-namespace dflockd::reactor {
+namespace dflockd::protocol {
 
 /// What the line protocol says of an outcome, but for a grant to an enqueue, which is `kAcquired`.
 [[nodiscard]] protocol::Status status_of(locks::Outcome outcome);
@@ -19,10 +19,10 @@ namespace dflockd::reactor {
 /// Returns what the reply says, or nothing if the request blocks: then there is no reply yet, and
 /// `Waiter::wait_over` follows.
 [[nodiscard]] std::optional<protocol::Status> execute(const protocol::Request& request,
-                                                      ServiceCore& service, locks::OwnerId owner,
-                                                      std::string& out);
+                                                      service::Service& service,
+                                                      locks::OwnerId owner, std::string& out);
 
 /// Appends the reply to a request that blocked and is over, and returns what it says.
 protocol::Status append_answer(std::string& out, const locks::Answer& answer);
 
-}  // namespace dflockd::reactor
+}  // namespace dflockd::protocol

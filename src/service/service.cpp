@@ -1,11 +1,11 @@
-#include "reactor/service_core.hpp"
+#include "service/service.hpp"
 
 #include <algorithm>
 #include <utility>
 
 #include "logging/logging.hpp"
 
-namespace dflockd::reactor {
+namespace dflockd::service {
 
 namespace {
 
@@ -36,55 +36,55 @@ locks::TableOptions keyed(locks::TableOptions options, fencing::SaltPool& salts)
 
 }  // namespace
 
-ServiceCore::ServiceCore(const ServiceOptions& options, const base::LoopClock& clock,
-                         std::uint64_t first, std::uint64_t end, Fences more,
-                         fencing::SaltPool::Source salts)
+Service::Service(const ServiceOptions& options, const base::LoopClock& clock, Host& host,
+                 const Fences& fences, fencing::SaltPool::Source salts)
     : options_(with_bounded_leases(options)),
       salts_(salts),
       table_(keyed(options.table, salts_), *this),
       clock_(clock),
+      host_(host),
       last_sweep_(clock.now()),
       last_collection_(clock.now()),
-      more_fences_(more) {
-  table_.apply(clock.now(), locks::ReserveFences{first, end});
+      can_reserve_(fences.can_be_reserved) {
+  table_.apply(clock.now(), locks::ReserveFences{fences.first, fences.end});
 }
 
-OwnerId ServiceCore::open_owner(Waiter& waiter, OwnerInfo info) {
+OwnerId Service::open_owner(Waiter& waiter, OwnerInfo info) {
   const OwnerId owner = table_.apply(now(), locks::OpenOwner{}).owner;
   if (owner.index >= owners_.size()) owners_.resize(owner.index + 1);
   owners_[owner.index] = {std::move(info), &waiter};
   return owner;
 }
 
-void ServiceCore::close_owner(OwnerId owner, std::span<const std::uint64_t> undelivered) {
+void Service::close_owner(OwnerId owner, std::span<const std::uint64_t> undelivered) {
   owners_[owner.index].waiter = nullptr;
   table_.apply(now(), locks::CloseOwner{owner, keeps_grants(), undelivered});
   after_request();
 }
 
-void ServiceCore::release_owner(OwnerId owner) {
+void Service::release_owner(OwnerId owner) {
   owners_[owner.index].waiter = nullptr;
   table_.apply(now(), locks::CloseOwner{owner});
   after_request();
 }
 
-void ServiceCore::cancel_wait(OwnerId owner) {
+void Service::cancel_wait(OwnerId owner) {
   table_.apply(now(), locks::CancelWait{owner});
   after_request();
 }
 
-void ServiceCore::cancel_waits(OwnerId owner) {
+void Service::cancel_waits(OwnerId owner) {
   table_.apply(now(), locks::CancelWaits{owner});
   after_request();
 }
 
-void ServiceCore::give_up_place(OwnerId owner, const Key& key) {
+void Service::give_up_place(OwnerId owner, const Key& key) {
   table_.apply(now(), locks::GiveUpPlace{owner, key});
   after_request();
 }
 
-Answer ServiceCore::acquire(OwnerId owner, const Key& key, std::uint32_t limit,
-                            std::chrono::seconds timeout, std::chrono::seconds lease) {
+Answer Service::acquire(OwnerId owner, const Key& key, std::uint32_t limit,
+                        std::chrono::seconds timeout, std::chrono::seconds lease) {
   const Answer answer =
       table_.apply(now(), locks::Acquire{owner, request(key, limit, lease), timeout});
   note(owner, answer);
@@ -92,15 +92,15 @@ Answer ServiceCore::acquire(OwnerId owner, const Key& key, std::uint32_t limit,
   return answer;
 }
 
-Answer ServiceCore::enqueue(OwnerId owner, const Key& key, std::uint32_t limit,
-                            std::chrono::seconds lease) {
+Answer Service::enqueue(OwnerId owner, const Key& key, std::uint32_t limit,
+                        std::chrono::seconds lease) {
   const Answer answer = table_.apply(now(), locks::Enqueue{owner, request(key, limit, lease)});
   if (answer.outcome == locks::Outcome::kNoFence) note_refusal();
   after_request();
   return answer;
 }
 
-Answer ServiceCore::wait(OwnerId owner, const Key& key, std::chrono::seconds timeout) {
+Answer Service::wait(OwnerId owner, const Key& key, std::chrono::seconds timeout) {
   const Answer answer = table_.apply(now(), locks::Wait{owner, key, timeout});
   note(owner, answer);
   after_request();
@@ -108,7 +108,7 @@ Answer ServiceCore::wait(OwnerId owner, const Key& key, std::chrono::seconds tim
 }
 
 /// Takes note of how long a grant takes, and of one that is refused for want of a fence.
-void ServiceCore::note(OwnerId owner, const Answer& answer) {
+void Service::note(OwnerId owner, const Answer& answer) {
   if (answer.outcome == locks::Outcome::kGranted) {
     metrics_.grant_wait.observe_none();
   } else if (answer.outcome == locks::Outcome::kQueued) {
@@ -119,7 +119,7 @@ void ServiceCore::note(OwnerId owner, const Answer& answer) {
 }
 
 /// Says that there are no fences left, once until there are some again.
-void ServiceCore::note_refusal() noexcept {
+void Service::note_refusal() noexcept {
   if (out_of_fences_since_) return;
   out_of_fences_since_ = now();
   const locks::Instant waited = reserving_ ? now() - reserving_since_ : locks::Instant(0);
@@ -128,26 +128,26 @@ void ServiceCore::note_refusal() noexcept {
                   {"reserving_for_s", std::chrono::floor<std::chrono::seconds>(waited)}});
 }
 
-metrics::LockMetrics ServiceCore::metrics() const {
+metrics::LockMetrics Service::metrics() const {
   metrics::LockMetrics metrics = metrics_;
   metrics.grants = table_.grants();
   return metrics;
 }
 
-bool ServiceCore::release(const Key& key, const locks::Token& token) {
+bool Service::release(const Key& key, const locks::Token& token) {
   const Answer answer = table_.apply(now(), locks::Release{key, token});
   after_request();
   return answer.outcome == locks::Outcome::kDone;
 }
 
-std::chrono::seconds ServiceCore::renew(const Key& key, const locks::Token& token,
-                                        std::chrono::seconds lease) {
+std::chrono::seconds Service::renew(const Key& key, const locks::Token& token,
+                                    std::chrono::seconds lease) {
   const Answer answer = table_.apply(now(), locks::Renew{key, token, lease_for(lease)});
   after_request();
   return answer.lease;
 }
 
-void ServiceCore::tick() {
+void Service::tick() {
   if (now() - last_sweep_ >= options_.sweep_interval) {
     last_sweep_ = now();
     table_.apply(now(), locks::Advance{});
@@ -161,18 +161,18 @@ void ServiceCore::tick() {
   after_request();
 }
 
-void ServiceCore::start_draining() {
+void Service::start_draining() {
   table_.apply(now(), locks::StartDraining{});
   after_request();
 }
 
-void ServiceCore::on_timer() {
+void Service::on_timer() {
   table_.apply(now(), locks::Advance{});
   arm_timer();
   after_request();
 }
 
-void ServiceCore::take_reservation(const fencing::FenceReserver::Result& result) {
+void Service::take_reservation(const fencing::FenceReserver::Result& result) {
   reserving_ = false;
   if (!result.error) {
     table_.apply(now(), locks::ReserveFences{table_.next_fence(), result.end});
@@ -190,7 +190,7 @@ void ServiceCore::take_reservation(const fencing::FenceReserver::Result& result)
   }
 }
 
-void ServiceCore::take(const locks::Effect& effect) noexcept {
+void Service::take(const locks::Effect& effect) noexcept {
   const locks::Outcome outcome = effect.answer.outcome;
   if (outcome == locks::Outcome::kLeaseExpired) return note_expiry(effect);
   const OwnerEntry& entry = owners_[effect.owner.index];
@@ -202,7 +202,7 @@ void ServiceCore::take(const locks::Effect& effect) noexcept {
   if (entry.waiter != nullptr) entry.waiter->wait_over(effect.answer);
 }
 
-void ServiceCore::note_expiry(const locks::Effect& effect) noexcept {
+void Service::note_expiry(const locks::Effect& effect) noexcept {
   metrics_.lease_expirations.add();
   if (!logging::enabled(logging::Level::kDebug)) return;
   const OwnerInfo& holder = info(effect.owner);
@@ -213,31 +213,30 @@ void ServiceCore::note_expiry(const locks::Effect& effect) noexcept {
 }
 
 /// The lease that a request gets which asks for this one, or for none.
-std::chrono::seconds ServiceCore::lease_for(std::chrono::seconds asked) const {
+std::chrono::seconds Service::lease_for(std::chrono::seconds asked) const {
   return asked == std::chrono::seconds::zero() ? options_.default_lease
                                                : std::min(asked, options_.max_lease);
 }
 
-locks::Request ServiceCore::request(const Key& key, std::uint32_t limit,
-                                    std::chrono::seconds lease) {
+locks::Request Service::request(const Key& key, std::uint32_t limit, std::chrono::seconds lease) {
   return {.key = key, .limit = limit, .lease = lease_for(lease), .salt = salts_.next()};
 }
 
 /// What every change of the table may call for.
-void ServiceCore::after_request() {
+void Service::after_request() {
   if (table_.next_deadline() < armed_for_) arm_timer();
-  if (table_.fences_left() < fence_demand_.low_water() && !reserving_ &&
-      more_fences_ == Fences::kCanBeReserved && now() >= next_reservation_) {
+  if (table_.fences_left() < fence_demand_.low_water() && !reserving_ && can_reserve_ &&
+      now() >= next_reservation_) {
     reserving_ = true;
     reserving_since_ = now();
-    reserve_fences(fence_demand_.step());
+    host_.reserve_fences(fence_demand_.step());
   }
 }
 
 /// Makes the timer fire at the table's next deadline.
-void ServiceCore::arm_timer() {
+void Service::arm_timer() {
   armed_for_ = table_.next_deadline();
-  set_timer(armed_for_);
+  host_.set_timer(armed_for_);
 }
 
-}  // namespace dflockd::reactor
+}  // namespace dflockd::service

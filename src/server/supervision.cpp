@@ -1,11 +1,11 @@
-#include "reactor/supervision.hpp"
+#include "server/supervision.hpp"
 
 #include <chrono>
 #include <string>
 
 #include "logging/logging.hpp"
 
-namespace dflockd::reactor {
+namespace dflockd::server {
 
 namespace {
 
@@ -42,4 +42,4 @@ void Supervision::note(std::error_code error, locks::Instant now) {
   }
 }
 
-}  // namespace dflockd::reactor
+}  // namespace dflockd::server

@@ -1,8 +1,7 @@
-// The lock table brought to life: the service core with a clock, a timer and a disk. Every door to
-// the table goes through here.
+// What the lock service needs of the event loop: a timer and the disk.
 //
-// One a process; used from the loop's thread only. Callers read the clock once for each batch of
-// requests with `refresh_clock`; the requests of the batch all happen at that time.
+// One a process; used from the loop's thread only. Whoever calls the service reads the clock once
+// for each batch of requests; the requests of the batch all happen at that time.
 #pragma once
 
 #include <chrono>
@@ -14,9 +13,9 @@
 #include "base/loop_clock.hpp"
 #include "fencing/fence_reserver.hpp"
 #include "net/net.hpp"
-#include "reactor/service_core.hpp"
+#include "service/service.hpp"
 
-namespace dflockd::reactor {
+namespace dflockd::server {
 
 /// Where fences come from: a range to begin with, and who reserves more, or null if the range is
 /// all there will ever be.
@@ -26,18 +25,16 @@ struct FenceSource {
   std::unique_ptr<fencing::FenceReserver> reserver;
 };
 
-class LockService final : public ServiceCore {
+class ServiceLoop final : private service::Host {
  public:
   /// `context` and `clock` must outlive the service; the context is run by one thread.
-  LockService(asio::io_context& context, base::LoopClock& clock, const ServiceOptions& options,
-              FenceSource fences);
-  ~LockService() override;
-  LockService(const LockService&) = delete;
-  LockService& operator=(const LockService&) = delete;
+  ServiceLoop(asio::io_context& context, base::LoopClock& clock,
+              const service::ServiceOptions& options, FenceSource fences);
+  ~ServiceLoop();
+  ServiceLoop(const ServiceLoop&) = delete;
+  ServiceLoop& operator=(const ServiceLoop&) = delete;
 
-  /// Reads the clock for the requests to come.
-  void refresh_clock() { clock_.refresh(); }
-  [[nodiscard]] locks::Instant awake_now() const { return clock_.awake_now(); }
+  [[nodiscard]] service::Service& service() { return service_; }
 
   /// Ends the service's timer and its watch over reservations, so that the loop can end.
   void stop();
@@ -53,9 +50,10 @@ class LockService final : public ServiceCore {
 
   base::LoopClock& clock_;
   net::BootTimer timer_;
+  service::Service service_;
   bool stopped_ = false;
   std::unique_ptr<fencing::FenceReserver> reserver_;
   asio::posix::basic_stream_descriptor<net::Executor> reservation_ready_;
 };
 
-}  // namespace dflockd::reactor
+}  // namespace dflockd::server

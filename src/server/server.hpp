@@ -2,9 +2,9 @@
 // with one coarse tick, and drains on SIGTERM and SIGINT.
 //
 //   asio::io_context context(ASIO_CONCURRENCY_HINT_UNSAFE);
-//   LockService service(context, …);
-//   Server server(context, options, service);     // binds; throws if it cannot
-//   const int status = server.run();
+//   ServiceLoop loop(context, clock, …);
+//   Server server(context, clock, options, credentials, loop, manager);   // binds; throws if it
+//   cannot const int status = server.run();
 //
 // Everything happens on the thread that calls `run`.
 #pragma once
@@ -31,13 +31,13 @@
 #include "net/turns.hpp"
 #include "net/watch.hpp"
 #include "protocol/line_session.hpp"
-#include "reactor/credentials.hpp"
-#include "reactor/http_server.hpp"
-#include "reactor/lock_service.hpp"
-#include "reactor/stats_reporter.hpp"
-#include "reactor/supervision.hpp"
+#include "server/credentials.hpp"
+#include "server/http_server.hpp"
+#include "server/service_loop.hpp"
+#include "server/supervision.hpp"
+#include "service/stats_reporter.hpp"
 
-namespace dflockd::reactor {
+namespace dflockd::server {
 
 struct ServerOptions {
   net::ListenAddress address;
@@ -52,10 +52,10 @@ struct ServerOptions {
 class Server {
  public:
   /// Binds and listens. Throws `std::system_error`, whose text names host and port, if that fails.
-  /// `context`, `clock`, `credentials`, `service` and `manager` must outlive the server; the
+  /// `context`, `clock`, `credentials`, `loop` and `manager` must outlive the server; the
   /// credentials may change as long as TLS stays on or off.
   Server(asio::io_context& context, base::LoopClock& clock, ServerOptions options,
-         Credentials& credentials, LockService& service, systemd::ServiceManager& manager);
+         Credentials& credentials, ServiceLoop& loop, systemd::ServiceManager& manager);
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
@@ -71,7 +71,6 @@ class Server {
 
   // --- For connections ---
 
-  [[nodiscard]] LockService& service() { return service_; }
   [[nodiscard]] bool draining() const { return room_.draining; }
   [[nodiscard]] net::Turns& turns() { return turns_; }
   /// The HTTP listener, if there is one.
@@ -82,14 +81,12 @@ class Server {
   /// The metrics in Prometheus's text format.
   [[nodiscard]] std::string metrics_text() const;
 
-  [[nodiscard]] StatsReporter& stats_reporter() { return stats_reporter_; }
-
   [[nodiscard]] const access::Authenticator& authenticator() const {
     return credentials_.authenticator;
   }
 
   /// See `net::Complaints::warn`.
-  void warn(net::Complaint complaint, const OwnerInfo& peer, std::string_view reason) {
+  void warn(net::Complaint complaint, const service::OwnerInfo& peer, std::string_view reason) {
     complaints_.warn(complaint, {peer.connection_id, peer.peer}, reason, service_.now());
   }
 
@@ -107,6 +104,7 @@ class Server {
   net::Awaitable tick();
   net::Awaitable handle_signals();
   void renew_ticket_keys();
+  void make_report();
   void reload();
   void start_draining(int signal);
   void continue_draining();
@@ -115,7 +113,8 @@ class Server {
   asio::io_context& context_;
   const ServerOptions options_;
   Credentials& credentials_;
-  LockService& service_;
+  ServiceLoop& loop_;
+  service::Service& service_;
   asio::basic_signal_set<net::Executor> signals_;  ///< caught before anybody is told of the server
   net::Turns turns_;
   net::Complaints complaints_;
@@ -128,7 +127,7 @@ class Server {
   const locks::Instant started_at_;
   const std::chrono::system_clock::time_point started_on_ = std::chrono::system_clock::now();
   net::Timer tick_timer_;
-  StatsReporter stats_reporter_;
+  service::StatsReporter stats_reporter_;
   Supervision supervision_;
   protocol::LineDoor line_door_;
 
@@ -142,4 +141,4 @@ class Server {
   int exit_status_ = 0;
 };
 
-}  // namespace dflockd::reactor
+}  // namespace dflockd::server

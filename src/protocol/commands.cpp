@@ -1,8 +1,8 @@
-#include "reactor/commands.hpp"
+#include "protocol/commands.hpp"
 
 #include "protocol/reply.hpp"
 
-namespace dflockd::reactor {
+namespace dflockd::protocol {
 
 namespace {
 
@@ -35,7 +35,7 @@ Status append_renewed(std::string& out, std::chrono::seconds remaining) {
 
 }  // namespace
 
-std::optional<Status> execute(const protocol::Request& request, ServiceCore& service,
+std::optional<Status> execute(const protocol::Request& request, service::Service& service,
                               locks::OwnerId owner, std::string& out) {
   const locks::Key key{request.semaphore ? locks::Kind::kSemaphore : locks::Kind::kLock,
                        request.key};
@@ -96,4 +96,4 @@ Status append_answer(std::string& out, const locks::Answer& answer) {
   return Status::kOk;
 }
 
-}  // namespace dflockd::reactor
+}  // namespace dflockd::protocol

@@ -10,7 +10,7 @@
 #include "logging/rate_limited.hpp"
 #include "systemd/service_manager.hpp"
 
-namespace dflockd::reactor {
+namespace dflockd::server {
 
 class Supervision {
  public:
@@ -41,4 +41,4 @@ class Supervision {
   logging::RateLimited failures_;
 };
 
-}  // namespace dflockd::reactor
+}  // namespace dflockd::server

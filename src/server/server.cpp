@@ -1,4 +1,4 @@
-#include "reactor/server.hpp"
+#include "server/server.hpp"
 
 #include <csignal>
 #include <exception>
@@ -15,7 +15,7 @@
 #include "protocol/reply.hpp"
 #include "protocol/request.hpp"
 
-namespace dflockd::reactor {
+namespace dflockd::server {
 
 namespace {
 
@@ -45,11 +45,12 @@ void report_failure(std::uint64_t connection_id, const std::exception_ptr& failu
 }  // namespace
 
 Server::Server(asio::io_context& context, base::LoopClock& clock, ServerOptions options,
-               Credentials& credentials, LockService& service, systemd::ServiceManager& manager)
+               Credentials& credentials, ServiceLoop& loop, systemd::ServiceManager& manager)
     : context_(context),
       options_(std::move(options)),
       credentials_(credentials),
-      service_(service),
+      loop_(loop),
+      service_(loop.service()),
       signals_(context.get_executor(), SIGTERM, SIGINT, SIGHUP),
       turns_(context),
       room_{.context = context, .clock = clock, .turns = turns_, .complaints = complaints_},
@@ -60,11 +61,12 @@ Server::Server(asio::io_context& context, base::LoopClock& clock, ServerOptions 
       gate_("tcp", options_.caps),
       listener_(context, "tcp", options_.address, gate_, welcome_to(Protocol::kLines)),
       metrics_(protocol::labels(), protocol::status_names()),
-      started_at_(service.now()),
+      started_at_(clock.now()),
       tick_timer_(context.get_executor()),
-      stats_reporter_(context, service, [this] { return clients(); }),
+      stats_reporter_(
+          service_, [this] { return clients(); }, [this] { make_report(); }),
       supervision_(manager, kTick),
-      line_door_{.service = service,
+      line_door_{.service = service_,
                  .stats = stats_reporter_,
                  .authenticator = credentials.authenticator,
                  .metrics = metrics_,
@@ -75,7 +77,7 @@ Server::Server(asio::io_context& context, base::LoopClock& clock, ServerOptions 
       context, *options_.http,
       net::Watch::Timeouts{
           .read = options_.read_timeout, .write = options_.write_timeout, .idle = kHttpIdle},
-      http::Surroundings{.service = service,
+      http::Surroundings{.service = service_,
                          .clock = clock,
                          .stats = stats_reporter_,
                          .authenticator = credentials.authenticator,
@@ -88,13 +90,12 @@ Server::Server(asio::io_context& context, base::LoopClock& clock, ServerOptions 
 }
 
 int Server::run() {
-  service_.refresh_clock();
+  room_.clock.refresh();
   next_ticket_keys_ = locks::later(service_.now(), kTicketKeyLifetime);  // the first are new
   net::spawn(context_, listener_.run());
   net::spawn(context_, watch_.run());
   net::spawn(context_, tick());
   net::spawn(context_, handle_signals());
-  net::spawn(context_, stats_reporter_.run());
   if (http_) http_->start();
   supervision_.ready(service_.now());
   context_.run();
@@ -142,7 +143,7 @@ net::Listener::Welcome Server::welcome_to(Protocol protocol) {
 
 void Server::welcome(net::Socket socket, const tcp::endpoint& peer, access::Gate::Pass pass,
                      Protocol protocol) {
-  service_.refresh_clock();
+  room_.clock.refresh();
   if (credentials_.tls) {
     start<net::TlsStream>({std::move(socket), credentials_.tls->accept()}, peer, std::move(pass),
                           protocol);
@@ -154,7 +155,7 @@ void Server::welcome(net::Socket socket, const tcp::endpoint& peer, access::Gate
 template <class Stream>
 void Server::start(typename Stream::Origin origin, const tcp::endpoint& peer,
                    access::Gate::Pass pass, Protocol protocol) {
-  OwnerInfo info{++last_connection_id_, access::to_text(peer)};
+  service::OwnerInfo info{++last_connection_id_, access::to_text(peer)};
   const std::uint64_t id = info.connection_id;
   logging::debug("connected", {{"connection", id}, {"peer", info.peer}});
   switch (protocol) {
@@ -197,8 +198,8 @@ net::Awaitable Server::tick() {
     tick_timer_.expires_after(kTick);
     co_await tick_timer_.async_wait(net::into(stopped));
     if (stopped) continue;
-    service_.refresh_clock();
-    metrics_.loop_lag.observe(service_.awake_now() - tick_timer_.expiry().time_since_epoch());
+    room_.clock.refresh();
+    metrics_.loop_lag.observe(room_.clock.awake_now() - tick_timer_.expiry().time_since_epoch());
     service_.tick();
     watch_.tick();
     gate_.tick(service_.now());
@@ -218,6 +219,15 @@ void Server::renew_ticket_keys() {
   next_ticket_keys_ = locks::later(service_.now(), kTicketKeyLifetime);
 }
 
+/// A slice of it at a time, with everybody else served in between.
+void Server::make_report() {
+  asio::post(context_, [this] {
+    if (stopped_) return;
+    room_.clock.refresh();
+    if (stats_reporter_.step()) make_report();
+  });
+}
+
 // --- Signals and the end ---
 
 net::Awaitable Server::handle_signals() {
@@ -225,7 +235,7 @@ net::Awaitable Server::handle_signals() {
     std::error_code stopped;
     const int signal = co_await signals_.async_wait(net::into(stopped));
     if (stopped) continue;
-    service_.refresh_clock();
+    room_.clock.refresh();
     if (signal == SIGHUP) {
       reload();
     } else if (!room_.draining) {
@@ -295,8 +305,7 @@ void Server::stop() {
   tick_timer_.cancel();
   watch_.stop();
   if (http_) http_->stop();
-  stats_reporter_.stop();
-  service_.stop();
+  loop_.stop();
 }
 
-}  // namespace dflockd::reactor
+}  // namespace dflockd::server

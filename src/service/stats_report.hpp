@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "reactor/lock_service.hpp"
+#include "service/service.hpp"
 
-namespace dflockd::reactor {
+namespace dflockd::service {
 
 /// One answer in the making. A table that fits one slice is read at one instant; a larger one in
 /// slices, each at the instant at which it is read. Not thread-safe.
@@ -25,7 +25,7 @@ class StatsReport {
   using Text = std::vector<std::string>;
 
   /// A report on `service`, which must outlive it. `connections` is what it says of connections.
-  StatsReport(LockService& service, std::size_t connections);
+  StatsReport(Service& service, std::size_t connections);
 
   /// Reads the next slice. False when there is nothing more to read.
   bool read_slice();
@@ -40,11 +40,11 @@ class StatsReport {
   void add(const locks::KeyInfo& key);
   std::back_insert_iterator<std::string> element_of(Array array);
 
-  LockService& service_;
+  Service& service_;
   std::size_t cursor_ = 0;
   std::size_t full_pieces_ = 0;  ///< how many pieces are full, of all arrays
   /// Each array of the object, with what stands between it and the one before.
   std::array<Text, kArrays> arrays_;
 };
 
-}  // namespace dflockd::reactor
+}  // namespace dflockd::service

@@ -1,4 +1,4 @@
-#include "reactor/stats_report.hpp"
+#include "service/stats_report.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -6,9 +6,9 @@
 
 #include <fmt/format.h>
 
-#include "http/message.hpp"
+#include "base/json.hpp"
 
-namespace dflockd::reactor {
+namespace dflockd::service {
 
 namespace {
 
@@ -27,7 +27,7 @@ double seconds(locks::Instant time) {
 
 }  // namespace
 
-StatsReport::StatsReport(LockService& service, std::size_t connections) : service_(service) {
+StatsReport::StatsReport(Service& service, std::size_t connections) : service_(service) {
   arrays_[kLocks] = {fmt::format(R"({{"connections":{},"locks":[)", connections)};
   arrays_[kSemaphores] = {R"(],"semaphores":[)"};
   arrays_[kIdleLocks] = {R"(],"idle_locks":[)"};
@@ -48,7 +48,7 @@ bool StatsReport::read_slice() {
 
 void StatsReport::add(const locks::KeyInfo& key) {
   const bool is_lock = key.key.kind == locks::Kind::kLock;
-  const std::string name = http::to_json_string(key.key.name);
+  const std::string name = base::json_string(key.key.name);
   if (key.holders == 0) {
     fmt::format_to(element_of(is_lock ? kIdleLocks : kIdleSemaphores),
                    R"({{"key":{},"idle_s":{:.3f}}})", name, seconds(key.idle));
@@ -83,4 +83,4 @@ std::back_insert_iterator<std::string> StatsReport::element_of(Array array) {
   return std::back_inserter(pieces.back());
 }
 
-}  // namespace dflockd::reactor
+}  // namespace dflockd::service

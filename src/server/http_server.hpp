@@ -10,7 +10,7 @@
 #include "net/net.hpp"
 #include "net/watch.hpp"
 
-namespace dflockd::reactor {
+namespace dflockd::server {
 
 struct HttpOptions {
   net::ListenAddress address;
@@ -70,4 +70,4 @@ class HttpServer {
   net::Listener listener_;
 };
 
-}  // namespace dflockd::reactor
+}  // namespace dflockd::server

@@ -1,8 +1,8 @@
-// What the lock service does without an event loop: it adds to the lock table the time of the
-// batch, salts, default leases and regular work, asks for more fences in time, and tells whoever
-// waits how the wait ended. `LockService` gives it a clock, a timer and a disk; the simulation,
-// simulated ones.
+// The lock service: it adds to the lock table the time of the batch, salts, default leases and
+// regular work, asks for more fences in time, knows who is who, and answers whoever waits. Every
+// door to the table goes through here.
 //
+// It knows no event loop: its host gives it a clock, a timer and a disk, be they real or simulated.
 // Not thread-safe.
 #pragma once
 
@@ -23,7 +23,7 @@
 #include "logging/rate_limited.hpp"
 #include "metrics/metrics.hpp"
 
-namespace dflockd::reactor {
+namespace dflockd::service {
 
 struct ServiceOptions {
   locks::TableOptions table;
@@ -52,10 +52,34 @@ struct OwnerInfo {
   std::string peer;  ///< the peer's "address:port"
 };
 
-class ServiceCore : private locks::EffectSink {
+/// What a service needs of the world around it.
+class Host {
  public:
-  ServiceCore(const ServiceCore&) = delete;
-  ServiceCore& operator=(const ServiceCore&) = delete;
+  /// `Service::on_timer` is to be called at `deadline`, and at no time that was set before.
+  virtual void set_timer(locks::Instant deadline) = 0;
+
+  /// So many more fences are to be reserved; `Service::take_reservation` follows, and until then
+  /// this is not called again.
+  virtual void reserve_fences(std::uint64_t count) = 0;
+
+ protected:
+  ~Host() = default;
+};
+
+/// The fences to begin with: from `first` up to, not including, `end`.
+struct Fences {
+  std::uint64_t first = 1;
+  std::uint64_t end = 1;
+  bool can_be_reserved = false;  ///< there are more to be had
+};
+
+class Service final : private locks::EffectSink {
+ public:
+  /// A service whose requests happen at the time of `clock`. Both must outlive it.
+  Service(const ServiceOptions& options, const base::LoopClock& clock, Host& host,
+          const Fences& fences, fencing::SaltPool::Source salts);
+  Service(const Service&) = delete;
+  Service& operator=(const Service&) = delete;
 
   /// The time of the current batch.
   [[nodiscard]] locks::Instant now() const { return clock_.now(); }
@@ -126,15 +150,7 @@ class ServiceCore : private locks::EffectSink {
   /// How many grants are held now.
   [[nodiscard]] std::size_t held() const { return table_.held(); }
 
- protected:
-  /// Whether there are more fences to be had than those given at the start.
-  enum class Fences : std::uint8_t { kAreAll, kCanBeReserved };
-
-  /// A service whose requests happen at the time of `clock`, which must outlive it, and whose table
-  /// grants the fences from `first` up to, not including, `end`.
-  ServiceCore(const ServiceOptions& options, const base::LoopClock& clock, std::uint64_t first,
-              std::uint64_t end, Fences more, fencing::SaltPool::Source salts);
-  virtual ~ServiceCore() = default;
+  // --- For the host ---
 
   /// The time that the timer was set for has come: ends the leases and waits that are over.
   void on_timer();
@@ -143,13 +159,6 @@ class ServiceCore : private locks::EffectSink {
   void take_reservation(const fencing::FenceReserver::Result& result);
 
   [[nodiscard]] const locks::LockTable& table() const { return table_; }
-
-  /// `on_timer` is to be called at `deadline`, and at no time that was set before.
-  virtual void set_timer(locks::Instant deadline) = 0;
-
-  /// So many more fences are to be reserved; `take_reservation` follows, and until then this is not
-  /// called again.
-  virtual void reserve_fences(std::uint64_t count) = 0;
 
  private:
   struct OwnerEntry {
@@ -173,12 +182,13 @@ class ServiceCore : private locks::EffectSink {
   locks::LockTable table_;
   std::vector<OwnerEntry> owners_;  ///< by the owner's index
   const base::LoopClock& clock_;
+  Host& host_;
 
   locks::Instant armed_for_ = locks::kNever;
   locks::Instant last_sweep_;
   locks::Instant last_collection_;
 
-  const Fences more_fences_;
+  const bool can_reserve_;
   fencing::FenceDemand fence_demand_;
   bool reserving_ = false;
   locks::Instant reserving_since_{0};
@@ -188,4 +198,4 @@ class ServiceCore : private locks::EffectSink {
   metrics::LockMetrics metrics_;
 };
 
-}  // namespace dflockd::reactor
+}  // namespace dflockd::service
