@@ -150,7 +150,8 @@ MUTANTS = [
 
     # --- The end of a connection, draining ---
     Mutant("keeps_what_was_granted_in_the_end", TABLE,
-           "!command.keeps_grants || held.token.fence >= undelivered", "!command.keeps_grants"),
+           "!command.keeps_grants || held.token.fence >= undelivered",
+           "!command.keeps_grants || undelivered == UINT64_MAX"),
     Mutant("keeps_what_no_answer_named", TABLE,
            "    return held.answers > std::ranges", "    return 1 > std::ranges"),
     Mutant("counts_one_answer_only", TABLE,
