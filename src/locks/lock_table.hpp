@@ -37,9 +37,9 @@
 #include <cstdint>
 #include <optional>
 
+#include "base/intrusive_list.hpp"
 #include "locks/command.hpp"
 #include "locks/deadline_heap.hpp"
-#include "base/intrusive_list.hpp"
 #include "locks/records.hpp"
 #include "locks/slot_index.hpp"
 #include "locks/slot_pool.hpp"

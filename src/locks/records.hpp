@@ -11,9 +11,9 @@
 #include <cstdint>
 #include <string>
 
+#include "base/intrusive_list.hpp"
 #include "locks/command.hpp"
 #include "locks/deadline_heap.hpp"
-#include "base/intrusive_list.hpp"
 #include "locks/types.hpp"
 
 namespace dflockd::locks {
@@ -32,7 +32,7 @@ struct Claim {
   Owner* owner = nullptr;
   base::Links<Claim> in_key;    ///< in one of the key's lists, by state
   base::Links<Claim> in_owner;  ///< in the owner's list
-  Token token;            ///< the salt from the start, the fence once held
+  Token token;                  ///< the salt from the start, the fence once held
   std::chrono::seconds lease{0};
   Instant granted_at{0};  ///< when held
   std::uint32_t heap_place = kNoPlace;
@@ -46,12 +46,12 @@ struct Claim {
 
 struct KeyRecord {
   std::string name;
-  std::uint64_t hash = 0;                        ///< of kind and name
+  std::uint64_t hash = 0;                              ///< of kind and name
   base::IntrusiveList<Claim, &Claim::in_key> holders;  ///< oldest grant first
   base::IntrusiveList<Claim, &Claim::in_key> waiters;  ///< first come first
   base::IntrusiveList<Claim, &Claim::in_key> ended;
   base::Links<KeyRecord> in_idle;  ///< in one of the table's idle lists, when idle
-  Instant idle_since{0};     ///< when idle
+  Instant idle_since{0};           ///< when idle
   std::uint32_t limit = 1;
   std::uint32_t holder_count = 0;
   std::uint32_t waiter_count = 0;

@@ -69,8 +69,8 @@ class TlsStream {
   [[nodiscard]] const Socket& socket() const { return socket_; }
 
   /// Agrees on versions and keys, and checks the client's certificate if one is demanded. After an
-  /// error nothing more can be sent or received. Closing the socket interrupts it. With `turns`, each step
-  /// waits for one of them: it costs as much as a hundred requests.
+  /// error nothing more can be sent or received. Closing the socket interrupts it. With `turns`,
+  /// each step waits for one of them: it costs as much as a hundred requests.
   Awaitable handshake(std::error_code& error, Turns* turns = nullptr);
 
   /// Why a handshake failed, for the log.

@@ -1,6 +1,6 @@
-#include "ctl/text.hpp"
-
 #include <gtest/gtest.h>
+
+#include "ctl/text.hpp"
 
 namespace dflockd::ctl {
 namespace {

@@ -1,9 +1,9 @@
-#include "ctl/commands.hpp"
-
 #include <stdexcept>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include "ctl/commands.hpp"
 
 namespace dflockd::ctl {
 namespace {

@@ -95,7 +95,8 @@ Totals World::run() {
   totals_.grants = oracle_.grants();
   totals_.faults = disk_.faults();
   totals_.simulated_ms = static_cast<std::uint64_t>((time_ - start_) / 1ms);
-  if (server_ != nullptr) totals_.expiries += server_->service().metrics().lease_expirations.value();
+  if (server_ != nullptr)
+    totals_.expiries += server_->service().metrics().lease_expirations.value();
   return totals_;
 }
 
@@ -172,7 +173,8 @@ void World::tick() {
 void World::drain() {
   most_steps_ = std::min(most_steps_, totals_.steps + 200);  // not much happens any more
   take_step(
-      "drain", 0, [&] { server_->service().start_draining(); }, [&] { oracle_.drained(reading(), sight_); });
+      "drain", 0, [&] { server_->service().start_draining(); },
+      [&] { oracle_.drained(reading(), sight_); });
 }
 
 // --- Clients and the network ---

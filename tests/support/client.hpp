@@ -9,7 +9,6 @@
 #pragma once
 
 #include <csignal>
-
 #include <cstdint>
 #include <optional>
 #include <string>
