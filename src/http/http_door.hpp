@@ -49,6 +49,7 @@ struct Surroundings {
 };
 
 struct HttpDoor : Surroundings {
+  // cppcheck-suppress uninitDerivedMemberVar ; the base is moved into as a whole
   HttpDoor(Surroundings surroundings, const DoorOptions& options)
       : Surroundings(std::move(surroundings)),
         callers(service, clock, options.sessions),

@@ -9,6 +9,8 @@
 
 namespace dflockd::logging {
 
+enum class Level : std::uint8_t { kDebug, kInfo, kWarn, kError };
+
 /// Refers to the text it shows, so it must not outlive the call that it is made for. The
 /// constructors are implicit so that a line's fields can be written as {{"port", port}, ...}.
 class Field {

@@ -6,7 +6,6 @@
 #include <string_view>
 
 #include "logging/field.hpp"
-#include "logging/logging.hpp"
 
 namespace dflockd::logging {
 

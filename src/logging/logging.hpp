@@ -36,7 +36,6 @@
 
 namespace dflockd::logging {
 
-enum class Level : std::uint8_t { kDebug, kInfo, kWarn, kError };
 enum class Format : std::uint8_t { kText, kJson };
 
 /// How many lines may wait to be written.
