@@ -27,12 +27,12 @@ Pump<Stream>::~Pump() {
 template <class Stream>
 Awaitable Pump<Stream>::serve(std::unique_ptr<Pump> self, std::unique_ptr<Session> session) {
   self->session_ = std::move(session);
+  Want want = Want::kInput;
   if constexpr (Stream::kBeginsWithHandshake) {
     const bool agreed = co_await self->shake_hands();  // GCC 12 miscompiles it in a condition
-    if (!agreed) self->end("tls_handshake_failed");
+    if (!agreed) want = Want::kClose;                  // with time to read the alert
   }
-  Want want = Want::kInput;
-  while (!self->ended_) {
+  while (!self->ended_ && want != Want::kClose) {
     want = self->advance();
     if (!self->unsent_.empty() || self->text_ != nullptr) co_await self->send_rest();
     if (self->ended_ || want == Want::kClose || want == Want::kDrop) break;
@@ -65,7 +65,7 @@ Awaitable Pump<Stream>::serve(std::unique_ptr<Pump> self, std::unique_ptr<Sessio
     self->take_reception(error, size);
   }
   // Thousands of connections may end at one instant.
-  if (want != Want::kClose) co_await self->wait_for_turn();
+  if (want != Want::kClose) co_await self->wait_for_turn(Turns::Kind::kEnd);
   self->leave();
   if (self->ended_) co_return;
   if (want == Want::kClose) co_await self->linger();
@@ -85,6 +85,7 @@ AwaitableOf<bool> Pump<Stream>::shake_hands() requires Stream::kBeginsWithHandsh
   if (error && !ended_ && stream_.has_heard()) {  // who has said nothing was no client: a probe
     room_.complaints.warn(Complaint::kHandshake, session_->peer(), stream_.why(error),
                           room_.clock.now());
+    why_ = "tls_handshake_failed";
   } else if (error) {
     end("peer_left");
   }
@@ -133,6 +134,7 @@ template <class Stream>
 void Pump<Stream>::take_reception(std::error_code error, std::size_t size) {
   room_.clock.refresh();
   if (size > 0) {
+    overdue_ = false;
     input_.received(size);
   } else if (error == asio::error::eof) {
     end("peer_left");
@@ -143,9 +145,9 @@ void Pump<Stream>::take_reception(std::error_code error, std::size_t size) {
 }
 
 template <class Stream>
-Awaitable Pump<Stream>::wait_for_turn() {
+Awaitable Pump<Stream>::wait_for_turn(Turns::Kind kind) {
   at_ = At::kTurn;
-  co_await room_.turns.next(kUseAwaitable);
+  co_await room_.turns.next(kUseAwaitable, kind);
   at_ = At::kNothing;
   room_.clock.refresh();
 }
@@ -339,6 +341,7 @@ void Pump<Stream>::on_deadline(Deadline deadline) {
 template <class Stream>
 void Pump<Stream>::on_hangup(bool whole) {
   hung_up_ = true;
+  woken_ = true;
   if (session_ != nullptr) session_->on_hangup(whole);
   if (at_ == At::kSending || at_ == At::kParked) note_sending_to_nobody();
   interrupt();
@@ -350,7 +353,7 @@ void Pump<Stream>::on_drain() {
   const bool is_silent = room_.clock.awake_now() - watched_since() >= kSilentInDrain;
   if (at_ == At::kHandshake && is_silent) return abandon("draining");
   if (at_ != At::kReception) return;
-  if (session_->is_new() && is_silent && !stream_.has_arrivals()) end("draining");
+  if (session_->is_new() && input_.empty() && is_silent && !stream_.has_arrivals()) end("draining");
   if (ended_ || session_->is_spare(input_)) interrupt();
 }
 

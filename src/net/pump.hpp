@@ -102,7 +102,7 @@ class Pump final : public Watched, public Outlet {
   void set_deadline(Want want, bool served);
   [[nodiscard]] bool expects_nothing(Want want) const;
   void take_reception(std::error_code error, std::size_t size);
-  Awaitable wait_for_turn();
+  Awaitable wait_for_turn(Turns::Kind kind = Turns::Kind::kMore);
   Awaitable pause();
   Awaitable park();
   void note_sending_to_nobody();

@@ -13,12 +13,13 @@ void Turns::give() {
   const auto end = std::chrono::steady_clock::now() + kSlice;
   giving_ = true;
   do {
-    const std::unique_ptr<Waiting> next = std::move(waiting_.front());
-    waiting_.pop_front();
+    auto& queue = ends_.empty() ? waiting_ : ends_;
+    const std::unique_ptr<Waiting> next = std::move(queue.front());
+    queue.pop_front();
     next->resume();
-  } while (!waiting_.empty() && std::chrono::steady_clock::now() < end);
+  } while (ends_.size() + waiting_.size() > 0 && std::chrono::steady_clock::now() < end);
   giving_ = false;
-  if (!waiting_.empty()) give_later();
+  if (ends_.size() + waiting_.size() > 0) give_later();
 }
 
 }  // namespace dflockd::net

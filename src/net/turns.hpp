@@ -1,6 +1,7 @@
 // Turns of the loop, for whoever has more to do than is fair at a time: handshakes, requests sent
-// ahead, the end of a connection. They are given in the order in which they were asked for, a few
-// milliseconds' worth at a time, with everybody else served in between.
+// ahead, the end of a connection. They are given in the order in which they were asked for, but
+// ends first, as others wait for what they free; a few milliseconds' worth at a time, with
+// everybody else served in between.
 //
 //   co_await turns.next(net::kUseAwaitable);
 //
@@ -8,6 +9,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <deque>
 #include <memory>
 #include <utility>
@@ -20,6 +22,9 @@ namespace dflockd::net {
 
 class Turns {
  public:
+  /// What a turn is for.
+  enum class Kind : std::uint8_t { kEnd, kMore };
+
   /// For how long turns are given before everybody else is served: the last one ends later.
   static constexpr std::chrono::milliseconds kSlice{4};
 
@@ -28,12 +33,13 @@ class Turns {
 
   /// Ends when it is the caller's turn; never at once.
   template <class Token>
-  auto next(Token&& token) {
+  auto next(Token&& token, Kind kind = Kind::kMore) {
     return asio::async_initiate<Token, void()>(
-        [this](auto handler) {
+        [this, kind](auto handler) {
           using Handler = decltype(handler);
-          waiting_.push_back(std::make_unique<WaitingFor<Handler>>(std::move(handler)));
-          if (waiting_.size() == 1 && !giving_) give_later();
+          (kind == Kind::kEnd ? ends_ : waiting_)
+              .push_back(std::make_unique<WaitingFor<Handler>>(std::move(handler)));
+          if (ends_.size() + waiting_.size() == 1 && !giving_) give_later();
         },
         token);
   }
@@ -54,6 +60,7 @@ class Turns {
   void give();
 
   asio::io_context& context_;
+  std::deque<std::unique_ptr<Waiting>> ends_;
   std::deque<std::unique_ptr<Waiting>> waiting_;
   bool giving_ = false;
 };

@@ -106,6 +106,7 @@ net::Want LineSession::advance(net::InputBuffer& input, net::Output& output) {
       }
       break;
     case Phase::kOpen:
+      if (left_) return drop("peer_left");
       break;
   }
   const std::size_t before = input.unread().size();
@@ -158,6 +159,7 @@ net::Want LineSession::carry_out(const Frame& frame, net::InputBuffer& input,
     return Want::kPark;
   }
   if (status) return Want::kInput;
+  if (hung_up_) return drop("peer_left");
   return input.full() ? refuse("too_much_sent_ahead", replies) : Want::kAnswer;
 }
 
@@ -256,8 +258,7 @@ void LineSession::on_sending_to_nobody(bool all_carried_out) {
     return;
   }
   leave({});
-  question_ = nullptr;
-  drop("peer_left");
+  if (phase_ == Phase::kWaiting || phase_ == Phase::kAnswered) drop("peer_left");
 }
 
 bool LineSession::is_spare(const net::InputBuffer& input) const {

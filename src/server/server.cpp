@@ -199,7 +199,7 @@ net::Awaitable Server::tick() {
     co_await tick_timer_.async_wait(net::into(stopped));
     if (stopped) continue;
     room_.clock.refresh();
-    metrics_.loop_lag.observe(room_.clock.awake_now() - tick_timer_.expiry().time_since_epoch());
+    metrics_.loop_lag.observe(std::chrono::steady_clock::now() - tick_timer_.expiry());
     service_.tick();
     watch_.tick();
     gate_.tick(service_.now());

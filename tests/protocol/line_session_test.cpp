@@ -289,6 +289,22 @@ TEST(line_session, waiting_connection_that_hangs_up_gives_up_its_place) {
   EXPECT_EQ(server.counts().lock_waiters, 0U);
 }
 
+// It came between two turns: the first had carried out what it may at a time.
+TEST(line_session, request_that_blocks_after_the_peer_has_hung_up_is_given_up) {
+  Server server;
+  Connection holder(server);
+  holder.ask("l", "k", "0");
+  Connection leaving(server);
+  std::string requests;
+  for (int i = 0; i < LineSession::kRequestsATurn; ++i) requests += kPing;
+  leaving.lay(requests + "l\nk\n60\n");
+  leaving.advance();
+  EXPECT_EQ(leaving.want, Want::kTurn);
+  leaving.session().on_hangup(false);
+  EXPECT_EQ(leaving.advance(), "");
+  EXPECT_EQ(leaving.want, Want::kDrop);
+}
+
 /// When the peer of a waiter leaves, as far as the grant is concerned.
 enum class Leaving { kBeforeItIsNoticed, kBetweenAnswerAndReply, kWhileTheConnectionEnds };
 
@@ -390,6 +406,23 @@ TEST(line_session, stats_that_nobody_reads_any_more_are_not_made) {
   EXPECT_EQ(connection.advance(), "");
   EXPECT_EQ(connection.want, Want::kDrop);
   server.report();
+}
+
+TEST(line_session, stats_are_still_said_to_a_peer_that_sends_no_more) {
+  Server server;
+  Connection holder(server);
+  Connection next(server);
+  holder.ask("l", "k", "0");
+  EXPECT_EQ(next.hear("l\nk\n60\n"), "");
+  holder.hear("stats\n_\n_\n");
+  holder.session().on_hangup(false);
+  holder.session().on_sending_to_nobody(true);
+  EXPECT_TRUE(next.woken) << "what it held goes on";
+  server.report();
+  EXPECT_TRUE(holder.advance().starts_with("ok {"));
+  EXPECT_EQ(holder.want, Want::kTurn);
+  EXPECT_EQ(holder.advance(), "");
+  EXPECT_EQ(holder.want, Want::kDrop);
 }
 
 // --- Denied, closing ---
