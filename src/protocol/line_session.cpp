@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/text.hpp"
 #include "logging/logging.hpp"
 #include "protocol/commands.hpp"
 #include "protocol/reply.hpp"
@@ -137,6 +138,7 @@ net::Want LineSession::carry_out(const Frame& frame, net::InputBuffer& input,
     input.wipe(frame.size);
     return authenticated ? Want::kInput : deny(is_auth ? "wrong_secret" : "no_auth", replies);
   }
+  served_ = true;
   const std::size_t reply_start = replies.size();
   const bool is_stats = request.command == Command::kStats;
   const std::size_t label = protocol::label(request.command, request.semaphore);
@@ -170,8 +172,11 @@ bool LineSession::must_authenticate(const Request& request) const {
 
 bool LineSession::authenticate(const Request& request, std::string_view argument,
                                std::string& replies) {
-  // Compared whatever the command, so that the time tells nothing.
-  const bool accepted = door_.authenticator.accepts(argument);
+  // Compared whatever the command, so that the time tells nothing; and as it came, too, for a
+  // secret that begins or ends with white space.
+  const bool as_it_came = door_.authenticator.accepts(argument);
+  const bool trimmed = door_.authenticator.accepts(base::trim(argument, " \t\r"));
+  const bool accepted = as_it_came || trimmed;
   if (!accepted || request.command != Command::kAuth) return false;
   authenticated_ = true;
   count(protocol::label(request.command, false), Status::kOk);
@@ -262,7 +267,7 @@ void LineSession::on_sending_to_nobody(bool all_carried_out) {
 }
 
 bool LineSession::is_spare(const net::InputBuffer& input) const {
-  return phase_ == Phase::kOpen && input.empty() && !door_.service.has_claims(owner_);
+  return phase_ == Phase::kOpen && served_ && input.empty() && !door_.service.has_claims(owner_);
 }
 
 void LineSession::on_end(std::string_view unsent, std::string_view why) {

@@ -76,7 +76,7 @@ class LineSession final : public net::Session, private service::Waiter {
   void on_hangup(bool gone) override;
   void on_sending_to_nobody(bool all_carried_out) override;
   [[nodiscard]] bool is_spare(const net::InputBuffer& input) const override;
-  [[nodiscard]] bool is_new() const override { return phase_ == Phase::kNew; }
+  [[nodiscard]] bool is_new() const override { return !served_; }
   void on_end(std::string_view unsent, std::string_view why) override;
   [[nodiscard]] net::Peer peer() const override;
 
@@ -121,6 +121,7 @@ class LineSession final : public net::Session, private service::Waiter {
   Phase phase_ = Phase::kNew;
   std::uint8_t blocked_label_ = 0;  ///< of the request that waits, for the metrics
   bool authenticated_;              ///< or need not
+  bool served_ = false;             ///< has had a request besides `auth`
   bool hung_up_ = false;            ///< the peer sends no more
   bool left_ = false;               ///< its owner is closed
 };

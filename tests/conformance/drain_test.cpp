@@ -191,6 +191,36 @@ TEST_P(Drain, lets_a_holder_come_back_over_a_new_connection) {
   EXPECT_EQ(server.wait_for_exit(), 0);
 }
 
+TEST_P(Drain, lets_a_holder_come_back_that_has_to_authenticate) {
+  Server server({"--auth-token", "secret", "--auto-release-on-disconnect=false"});
+  Client holder(server);
+  EXPECT_EQ(holder.ask("auth", "_", "secret"), "ok");
+  const Grant grant = holder.hold(lock("job"));
+  holder.close();
+  drain(server);
+  Client back(server);
+  EXPECT_EQ(back.ask("auth", "_", "secret"), "ok");
+  EXPECT_EQ(back.release(lock("job"), grant.token), "ok");
+  EXPECT_EQ(server.wait_for_exit(), 0);
+}
+
+// However slowly its first request comes.
+TEST_P(Drain, lets_a_request_that_has_begun_arrive) {
+  Server server({"--auto-release-on-disconnect=false"});
+  Client holder(server);
+  const Grant grant = holder.hold(lock("job"));
+  holder.close();
+  drain(server);
+  Client back(server);
+  for (const std::string& part : {std::string("r\n"), std::string("job\n"), grant.token}) {
+    back.send(part);
+    std::this_thread::sleep_for(600ms);
+  }
+  back.send("\n");
+  EXPECT_EQ(back.read_line(), "ok");
+  EXPECT_EQ(server.wait_for_exit(), 0);
+}
+
 TEST_P(Drain, closes_a_new_connection_after_a_second_of_silence) {
   Server server;
   Client holder(server);

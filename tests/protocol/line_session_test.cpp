@@ -442,6 +442,15 @@ TEST(line_session, whoever_does_not_authenticate_is_denied_and_dropped_after_a_p
   EXPECT_EQ(silent.want, Want::kPause);
 }
 
+TEST(line_session, white_space_around_the_secret_does_not_count) {
+  for (const std::string argument : {"a secret", "a secret  ", " \ta secret\t"}) {
+    Server server(false, "a secret");
+    EXPECT_EQ(Connection(server).ask("auth", "_", argument), "ok\n") << argument;
+  }
+  Server server(false, "a secret");
+  EXPECT_EQ(Connection(server).ask("auth", "_", "a  secret"), "error_auth\n");
+}
+
 TEST(line_session, nothing_is_carried_out_behind_a_line_that_is_too_long) {
   Server server;
   Connection connection(server);
