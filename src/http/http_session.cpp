@@ -135,7 +135,8 @@ Want HttpSession::read(net::InputBuffer& input, net::Output& output) {
   for (int begun = 0;
        phase_ == Phase::kNew || phase_ == Phase::kOpen || phase_ == Phase::kSkipping;) {
     if (begun == kRequestsATurn || output.bytes.size() >= kBytesATurn) return Want::kTurn;
-    input.consume(reader_.read(input.unread()));
+    const bool had_a_turn = reader_.state() == RequestReader::State::kComplete;
+    if (!had_a_turn) input.consume(reader_.read(input.unread()));
     switch (reader_.state()) {
       case RequestReader::State::kIdle:
         return Want::kInput;
@@ -151,6 +152,8 @@ Want HttpSession::read(net::InputBuffer& input, net::Output& output) {
       case RequestReader::State::kComplete:
         if (phase_ == Phase::kSkipping) {
           end_request();
+        } else if (!had_a_turn && reader_.request().body.size() > kLargeBody) {
+          return Want::kTurn;
         } else {
           carry_out(output.bytes);
         }

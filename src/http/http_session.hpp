@@ -60,6 +60,8 @@ class HttpSession final : public net::Session, private service::StatsReporter::A
   /// bytes: less than a millisecond's work.
   static constexpr int kRequestsATurn = 32;
   static constexpr std::size_t kBytesATurn = 64UL * 1024;
+  /// A request with a larger body has a turn of its own.
+  static constexpr std::size_t kLargeBody = 16UL * 1024;
 
   /// Room for a head, and for what comes with it.
   static constexpr std::size_t kMostInput = 2 * RequestReader::kMaxHead;

@@ -63,6 +63,8 @@ Awaitable Pump<Stream>::serve(std::unique_ptr<Pump> self, std::unique_ptr<Sessio
       self->at_ = At::kNothing;
     }
     self->take_reception(error, size);
+    // What is large takes long to look at.
+    if (size >= kLargeReception) co_await self->wait_for_turn();
   }
   // Thousands of connections may end at one instant.
   if (want != Want::kClose) co_await self->wait_for_turn(Turns::Kind::kEnd);

@@ -114,6 +114,7 @@ class Pump final : public Watched, public Outlet {
   void interrupt() noexcept;
 
   static constexpr std::size_t kDiscardedAtOnce = 1024;
+  static constexpr std::size_t kLargeReception = 16UL * 1024;
   /// How much of what a peer goes on sending is thrown away after the last reply.
   static constexpr std::size_t kLingerLimit = 1024UL * 1024;
   /// How long a new connection may be silent during a drain.
