@@ -70,8 +70,8 @@ Awaitable Pump<Stream>::serve(std::unique_ptr<Pump> self, std::unique_ptr<Sessio
   if (want != Want::kClose) co_await self->wait_for_turn(Turns::Kind::kEnd);
   self->leave();
   if (self->ended_) co_return;
-  if (want == Want::kClose) co_await self->linger();
   self->stream_.end_sending();
+  if (want == Want::kClose) co_await self->linger();
   self->discard_input();
 }
 
@@ -232,8 +232,9 @@ void Pump<Stream>::send_now(const std::string& bytes) {
 template <class Stream>
 Awaitable Pump<Stream>::send_rest() {
   note_sending_to_nobody();
-  if (!ended_ && sent_ < unsent_.size())
+  if (!ended_ && sent_ < unsent_.size()) {
     sent_ += co_await send_slowly(asio::buffer(unsent_) + sent_);
+  }
   if (sent_ < unsent_.size()) co_return;
   unsent_ = {};
   sent_ = 0;
@@ -281,7 +282,6 @@ void Pump<Stream>::leave() {
 template <class Stream>
 Awaitable Pump<Stream>::linger() {
   input_.consume(input_.unread().size());
-  stream_.end_sending();
   watch_.expect(*this, Deadline::kWrite);
   at_ = At::kLingering;
   std::error_code error;

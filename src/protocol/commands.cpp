@@ -7,11 +7,9 @@ namespace dflockd::protocol {
 namespace {
 
 using locks::Outcome;
-using protocol::Command;
-using protocol::Status;
 
 Status append(std::string& out, Status status) {
-  protocol::append_status(out, status);
+  append_status(out, status);
   return status;
 }
 
@@ -23,19 +21,19 @@ std::optional<Status> append_unless_queued(std::string& out, const locks::Answer
 
 Status append_enqueued(std::string& out, const locks::Answer& answer) {
   if (answer.outcome != Outcome::kGranted) return append(out, status_of(answer.outcome));
-  protocol::append_acquired(out, {answer.token.fence, answer.token.salt}, answer.lease);
+  append_acquired(out, {answer.token.fence, answer.token.salt}, answer.lease);
   return Status::kAcquired;
 }
 
 Status append_renewed(std::string& out, std::chrono::seconds remaining) {
   if (remaining == std::chrono::seconds::zero()) return append(out, Status::kError);
-  protocol::append_remaining(out, remaining);
+  append_remaining(out, remaining);
   return Status::kOk;
 }
 
 }  // namespace
 
-std::optional<Status> execute(const protocol::Request& request, service::Service& service,
+std::optional<Status> execute(const Request& request, service::Service& service,
                               locks::OwnerId owner, std::string& out) {
   const locks::Key key{request.semaphore ? locks::Kind::kSemaphore : locks::Kind::kLock,
                        request.key};
@@ -92,7 +90,7 @@ Status status_of(Outcome outcome) {
 
 Status append_answer(std::string& out, const locks::Answer& answer) {
   if (answer.outcome != Outcome::kGranted) return append(out, status_of(answer.outcome));
-  protocol::append_grant(out, {answer.token.fence, answer.token.salt}, answer.lease);
+  append_grant(out, {answer.token.fence, answer.token.salt}, answer.lease);
   return Status::kOk;
 }
 

@@ -13,16 +13,15 @@
 namespace dflockd::protocol {
 
 /// What the line protocol says of an outcome, but for a grant to an enqueue, which is `kAcquired`.
-[[nodiscard]] protocol::Status status_of(locks::Outcome outcome);
+[[nodiscard]] Status status_of(locks::Outcome outcome);
 
 /// Carries out any request but `auth` and `stats` for `owner` and appends the reply to `out`.
 /// Returns what the reply says, or nothing if the request blocks: then there is no reply yet, and
 /// `Waiter::wait_over` follows.
-[[nodiscard]] std::optional<protocol::Status> execute(const protocol::Request& request,
-                                                      service::Service& service,
-                                                      locks::OwnerId owner, std::string& out);
+[[nodiscard]] std::optional<Status> execute(const Request& request, service::Service& service,
+                                            locks::OwnerId owner, std::string& out);
 
 /// Appends the reply to a request that blocked and is over, and returns what it says.
-protocol::Status append_answer(std::string& out, const locks::Answer& answer);
+Status append_answer(std::string& out, const locks::Answer& answer);
 
 }  // namespace dflockd::protocol

@@ -69,26 +69,12 @@ class Server {
   /// signal's number, as a shell reports a process that a signal ended).
   int run();
 
-  // --- For connections ---
-
-  [[nodiscard]] bool draining() const { return room_.draining; }
-  [[nodiscard]] net::Turns& turns() { return turns_; }
   /// The HTTP listener, if there is one.
   [[nodiscard]] const HttpServer* http() const { return http_ ? &*http_ : nullptr; }
   /// How many TCP connections and HTTP sessions there are.
   [[nodiscard]] std::size_t clients() const;
-  [[nodiscard]] metrics::Metrics& metrics() { return metrics_; }
   /// The metrics in Prometheus's text format.
   [[nodiscard]] std::string metrics_text() const;
-
-  [[nodiscard]] const access::Authenticator& authenticator() const {
-    return credentials_.authenticator;
-  }
-
-  /// See `net::Complaints::warn`.
-  void warn(net::Complaint complaint, const service::OwnerInfo& peer, std::string_view reason) {
-    complaints_.warn(complaint, {peer.connection_id, peer.peer}, reason, service_.now());
-  }
 
  private:
   enum class Protocol : std::uint8_t { kLines, kHttp };
