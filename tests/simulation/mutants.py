@@ -200,7 +200,7 @@ MUTANTS = [
     Mutant("skips_a_byte_between_two_pieces", FRAMER,
            "      looked_at_ = unread.size();\n", "      looked_at_ = unread.size() + 1;\n"),
     Mutant("enqueue_says_ok", COMMANDS,
-           "  protocol::append_acquired(", "  protocol::append_grant("),
+           "  append_acquired(", "  append_grant("),
 ]
 
 
