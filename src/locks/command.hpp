@@ -119,9 +119,10 @@ struct ReserveFences {
   std::uint64_t end = 0;
 };
 
-/// From now on acquire, enqueue and wait are answered `kDraining`. So is everybody waiting now, and
-/// every queue is empty. Grants stay, except phase-1 grants whose token no answer has named. Cost:
-/// O(keys).
+/// From now on `Acquire` and `Enqueue` are answered `kDraining`. So is everybody blocked now, and
+/// every queue is empty. Grants stay, except phase-1 grants whose token no answer has named. `Wait`
+/// is answered `kDraining` too: once for a place or grant that this command took, and always for a
+/// phase-1 grant that stays. Cost: O(keys).
 struct StartDraining {};
 
 /// Drops keys that have been idle for `max_idle` or longer, the longest idle first, at most

@@ -98,7 +98,6 @@ Answer LockTable::carry_out(Instant now, const Enqueue& command) {
 
 Answer LockTable::carry_out(Instant now, const Wait& command) {
   advance(now);
-  if (draining_) return {Outcome::kDraining};
   const Owner& owner = owner_of(command.owner);
   assert(owner.blocked == nullptr);
   Claim* claim = find_phase_one(owner, command.key);
@@ -109,6 +108,7 @@ Answer LockTable::carry_out(Instant now, const Wait& command) {
     forget(*claim);
     return {why};
   }
+  if (draining_) return {Outcome::kDraining};
   end_phase_one(*claim);
   if (claim->state == ClaimState::kHeld) {
     deadlines_.set(*claim, later(now_, claim->lease));
@@ -188,11 +188,13 @@ Answer LockTable::carry_out(Instant now, const StartDraining& /*command*/) {
   advance(now);
   draining_ = true;
   for (std::uint32_t slot = 0; slot < key_pool_.size(); ++slot) {
-    const KeyRecord& key = key_pool_.at(slot);
+    KeyRecord& key = key_pool_.at(slot);
     while (!key.waiters.empty()) end_wait(*key.waiters.front(), Outcome::kDraining);
     for (Claim* claim = key.holders.front(); claim != nullptr;) {
       Claim& held = *std::exchange(claim, key.holders.next(*claim));
-      if (held.answers == 0) give_up_slot(held);
+      if (held.answers > 0) continue;
+      keep_for_wait(held, Outcome::kDraining);
+      serve_queue(key);
     }
   }
   return {};
@@ -372,8 +374,6 @@ void LockTable::end_wait(Claim& claim, Outcome why) {
     const OwnerId owner = id_of(*claim.owner);
     forget(claim);
     effects_.take({owner, {key.kind, key.name}, {why}});
-  } else if (why == Outcome::kDraining) {
-    forget(claim);  // `Wait` will be answered so without it
   } else {
     keep_for_wait(claim, why);
   }

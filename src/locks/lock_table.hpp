@@ -23,7 +23,7 @@
 // Where several refusals apply, the first of these is the answer: `kDraining`, `kAlreadyEnqueued`,
 // `kLimitMismatch`, then at a free slot `kNoFence`, `kMaxLocks`, and at a busy key `kTimeout`,
 // `kMaxWaiters`, `kMaxLocks`. `Wait` makes no claim, but goes on with one that `Enqueue` made: no
-// cap refuses it.
+// cap refuses it, and during a drain `kNotEnqueued` and the reason why its claim ended come first.
 //
 // Nothing fails for want of memory: `TableOptions` bounds what the table takes, and a process that
 // is given none ends.

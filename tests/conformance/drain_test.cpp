@@ -95,10 +95,25 @@ TEST_P(Drain, refuses_to_acquire_and_to_wait) {
     EXPECT_EQ(holder.acquire(key, 0), "error_draining");
     EXPECT_EQ(holder.acquire(key, 60, 60), "error_draining");
     EXPECT_EQ(holder.enqueue(key), "error_draining");
-    EXPECT_EQ(holder.wait(key, 60), "error_draining");
+    EXPECT_EQ(holder.wait(key, 60), "error_not_enqueued");
   }
   EXPECT_EQ(holder.ask("l", "job", "soon"), "error") << "what is malformed stays malformed";
   holder.close();
+  EXPECT_EQ(server.wait_for_exit(), 0);
+}
+
+TEST_P(Drain, refuses_once_to_wait_for_a_place_that_it_took) {
+  Server server;
+  Client holder(server);
+  const Grant grant = holder.hold(lock("job"));
+  Client other(server);
+  other.hold(lock("other"));
+  EXPECT_EQ(other.enqueue(lock("job")), "queued");
+  drain(server);
+  EXPECT_EQ(other.wait(lock("job"), 60), "error_draining");
+  EXPECT_EQ(other.wait(lock("job"), 60), "error_not_enqueued");
+  EXPECT_EQ(holder.release(lock("job"), grant.token), "ok");
+  other.close();
   EXPECT_EQ(server.wait_for_exit(), 0);
 }
 

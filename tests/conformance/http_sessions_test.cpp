@@ -363,6 +363,7 @@ TEST_P(HttpDrain, answers_those_who_wait_and_lets_holders_release) {
   EXPECT_EQ(fresh().ping_session(fresh().open_session()).summary(), "204");
   EXPECT_EQ(fresh().acquire(session, lock("free"), 0).summary(), "503 draining");
   EXPECT_EQ(fresh().enqueue(session, lock("free")).summary(), "503 draining");
+  EXPECT_EQ(fresh().wait(session, lock("free"), 0).summary(), "409 not_enqueued");
   EXPECT_EQ(fresh().renew(session, lock("own"), grant.token).status, 200);
   EXPECT_EQ(fresh().ping_session(session).summary(), "204");
   EXPECT_EQ(holder.release(lock("job"), of_lines.token), "ok");

@@ -41,9 +41,61 @@ TEST(DrainTest, requests_are_refused) {
   EXPECT_EQ(t.acquire(owner, kJob, 5s).outcome, Outcome::kDraining);
   EXPECT_EQ(t.enqueue(owner, kJob).outcome, Outcome::kDraining);
   EXPECT_EQ(t.enqueue(owner, kOther).outcome, Outcome::kDraining);
-  EXPECT_EQ(t.wait(owner, kJob, 5s).outcome, Outcome::kDraining);
-  EXPECT_EQ(t.wait(owner, kOther, 5s).outcome, Outcome::kDraining);
+  EXPECT_EQ(t.wait(owner, kOther, 5s).outcome, Outcome::kDraining) << "a grant that stays";
+  EXPECT_EQ(t.wait(owner, kOther, 0s).outcome, Outcome::kDraining) << "and goes on to stay";
   EXPECT_FALSE(t.has(kJob));
+}
+
+TEST(DrainTest, wait_without_a_state_is_not_enqueued) {
+  TestTable t;
+  const OwnerId owner = t.owner();
+  t.hold(owner, kJob);
+  t.apply(StartDraining{});
+  EXPECT_EQ(t.wait(owner, kJob, 5s).outcome, Outcome::kNotEnqueued);
+  EXPECT_EQ(t.wait(owner, kOther, 0s).outcome, Outcome::kNotEnqueued);
+}
+
+TEST(DrainTest, wait_for_a_place_that_the_drain_took_is_answered_so_once) {
+  TestTable t;
+  const Token held = t.hold(kJob);
+  const OwnerId granted = t.owner();
+  const OwnerId queued = t.owner();
+  t.enqueue(granted, kJob);
+  t.enqueue(queued, kJob);
+  EXPECT_TRUE(t.release(kJob, held)) << "a grant that no answer has named";
+  t.apply(StartDraining{});
+  EXPECT_EQ(t.table.held(), 0U);
+  for (const OwnerId owner : {granted, queued}) {
+    EXPECT_FALSE(t.table.has_claims(owner));
+    EXPECT_EQ(t.wait(owner, kJob, 5s).outcome, Outcome::kDraining);
+    EXPECT_EQ(t.wait(owner, kJob, 5s).outcome, Outcome::kNotEnqueued);
+  }
+  EXPECT_EQ(t.table.counts().claims, 0U);
+  EXPECT_TRUE(t.table.consistent());
+}
+
+TEST(DrainTest, places_that_the_drain_took_go_with_their_owners) {
+  TestTable t;
+  t.hold(kJob);
+  const OwnerId queued = t.owner();
+  t.enqueue(queued, kJob);
+  t.apply(StartDraining{});
+  EXPECT_EQ(t.table.counts().claims, 2U);
+  t.close(queued);
+  EXPECT_EQ(t.table.counts().claims, 1U);
+}
+
+TEST(DrainTest, wait_says_that_its_lease_ran_out) {
+  TestTable t;
+  const OwnerId before = t.owner();
+  const OwnerId later = t.owner();
+  t.enqueue(before, kJob, {.lease = 5s});
+  t.enqueue(later, kOther, {.lease = 10s});
+  t.advance_to(5s);
+  t.apply(StartDraining{});
+  t.advance_to(10s);
+  EXPECT_EQ(t.wait(before, kJob, 5s).outcome, Outcome::kLeaseExpired);
+  EXPECT_EQ(t.wait(later, kOther, 5s).outcome, Outcome::kLeaseExpired);
 }
 
 TEST(DrainTest, delivered_grants_stay_and_may_be_renewed_and_released) {

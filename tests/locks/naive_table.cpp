@@ -71,17 +71,14 @@ void NaiveTable::advance(Instant now) {
     const Due chosen = candidates[hints_->choices.pick(candidates.size())];
     KeyState& key = keys_[chosen.key];
     std::vector<Claim>& claims = chosen.held ? key.holders : key.queue;
-    Claim claim = claims[chosen.position];
+    const Claim claim = claims[chosen.position];
     claims.erase(claims.begin() + static_cast<std::ptrdiff_t>(chosen.position));
     if (!chosen.held) {
       end_wait(key, claim, Outcome::kTimeout);
       continue;
     }
     note({claim.owner, key.key, {Outcome::kLeaseExpired}});
-    if (claim.in_phase_one) {
-      claim.ended_with = Outcome::kLeaseExpired;
-      key.ended.push_back(claim);
-    }
+    if (claim.in_phase_one) keep_for_wait(key, claim, Outcome::kLeaseExpired);
     settle(key);
   }
 }
@@ -102,6 +99,11 @@ Answer NaiveTable::granted_answer(const Claim& claim) {
           .repeated = claim.answers > 1,
           .token = {claim.fence, claim.salt},
           .lease = claim.lease};
+}
+
+// Of a phase-1 state that is over, `Wait` asks no more than why.
+void NaiveTable::keep_for_wait(KeyState& key, const Claim& claim, Outcome why) {
+  key.ended.push_back({.owner = claim.owner, .in_phase_one = true, .ended_with = why});
 }
 
 void NaiveTable::end_wait(const KeyState& key, const Claim& claim, Outcome outcome) {
@@ -133,9 +135,7 @@ void NaiveTable::settle(KeyState& key) {
       grant(key, head);
       if (head.answers > 0) end_wait(key, key.holders.back(), Outcome::kGranted);
     } else if (head.in_phase_one) {
-      head.ended_with = Outcome::kNoFence;
-      head.deadline = kNever;
-      key.ended.push_back(head);
+      keep_for_wait(key, head, Outcome::kNoFence);
     } else {
       end_wait(key, head, Outcome::kNoFence);
     }
@@ -297,7 +297,6 @@ Answer NaiveTable::carry_out(Instant now, const Wait& command) {
   const OwnerId owner = command.owner;
   const seconds timeout = command.timeout;
   advance(now);
-  if (draining_) return {Outcome::kDraining};
   KeyState* key = find(command.key);
   if (key == nullptr) return {Outcome::kNotEnqueued};
   const auto sought = [&](const Claim& claim) {
@@ -305,6 +304,7 @@ Answer NaiveTable::carry_out(Instant now, const Wait& command) {
   };
   if (auto held = std::find_if(key->holders.begin(), key->holders.end(), sought);
       held != key->holders.end()) {
+    if (draining_) return {Outcome::kDraining};
     held->in_phase_one = false;
     ++held->answers;
     held->deadline = after(held->lease);
@@ -419,10 +419,17 @@ Answer NaiveTable::carry_out(Instant /*now*/, const ReserveFences& command) {
 Answer NaiveTable::carry_out(Instant now, const StartDraining& /*command*/) {
   advance(now);
   draining_ = true;
+  const auto take = [](KeyState& key, std::vector<Claim>& claims) {
+    std::erase_if(claims, [&](const Claim& claim) {
+      const bool taken = claim.in_phase_one && claim.answers == 0;
+      if (taken) keep_for_wait(key, claim, Outcome::kDraining);
+      return taken;
+    });
+  };
   for (;;) {
     std::vector<KeyState*> contended;
     for (KeyState& key : keys_) {
-      std::erase_if(key.queue, [](const Claim& claim) { return claim.in_phase_one; });
+      take(key, key.queue);
       if (!key.queue.empty()) contended.push_back(&key);
     }
     if (contended.empty()) break;
@@ -430,7 +437,10 @@ Answer NaiveTable::carry_out(Instant now, const StartDraining& /*command*/) {
     for (const Claim& claim : key.queue) end_wait(key, claim, Outcome::kDraining);
     key.queue.clear();
   }
-  release_where([](const Claim& claim) { return claim.answers == 0; });
+  for (KeyState& key : keys_) {
+    take(key, key.holders);
+    settle(key);
+  }
   return {};
 }
 

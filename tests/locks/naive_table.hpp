@@ -142,6 +142,7 @@ class NaiveTable {
   void release_where(Predicate wanted);
   void clear_ended(KeyState& key, OwnerId owner);
   [[nodiscard]] static Answer granted_answer(const Claim& claim);
+  static void keep_for_wait(KeyState& key, const Claim& claim, Outcome why);
   void end_wait(const KeyState& key, const Claim& claim, Outcome outcome);
   void note(const Effect& effect);
 

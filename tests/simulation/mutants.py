@@ -157,7 +157,11 @@ MUTANTS = [
     Mutant("counts_one_answer_only", TABLE,
            "    return held.answers > std::ranges", "    return held.answers > 0 && 1 > std::ranges"),
     Mutant("drain_leaves_grants_that_no_answer_named", TABLE,
-           "      if (held.answers == 0) give_up_slot(held);\n", "      if (held.lease.count() == 0) give_up_slot(held);\n"),
+           "      if (held.answers > 0) continue;\n", "      continue;\n"),
+    Mutant("drain_forgets_the_places_it_takes", TABLE,
+           "  Claim* claim = find_phase_one(owner, command.key);\n  if (claim == nullptr) return {Outcome::kNotEnqueued};\n",
+           "  Claim* claim = find_phase_one(owner, command.key);\n"
+           "  if (claim == nullptr || (draining_ && claim->ended_with == Outcome::kDraining)) return {Outcome::kNotEnqueued};\n"),
 
     # --- Fences ---
     Mutant("same_fence_after_a_release", TABLE,
