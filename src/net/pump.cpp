@@ -220,7 +220,7 @@ void Pump<Stream>::send_now(const std::string& bytes) {
   if (bytes.empty()) return;
   std::error_code error;
   std::size_t sent = 0;
-  if (unsent_.empty()) sent = stream_.write_some(bytes, error);
+  if (unsent_.empty() && room_.batches.all_committed()) sent = stream_.write_some(bytes, error);
   if (sent == bytes.size()) return;
   if (error && error != asio::error::would_block) end("connection_lost");
   // From the start of the line that was cut, if one was.
@@ -229,8 +229,27 @@ void Pump<Stream>::send_now(const std::string& bytes) {
   unsent_.append(bytes, whole);
 }
 
+/// Waits until what the session has said may leave. The peer is under no timeout meanwhile.
+template <class Stream>
+Awaitable Pump<Stream>::wait_for_commit() {
+  class Commit final : public base::Batches::Waiter {
+   public:
+    explicit Commit(Pump& pump) : Waiter(pump.room_.batches), pump_(pump) {}
+
+   private:
+    void on_committed() noexcept override { pump_.interrupt(); }
+
+    Pump& pump_;
+  };
+  const Deadline before = deadline();
+  watch_.expect(*this, Deadline::kNone);
+  for (const Commit commit(*this); !commit.over() && !ended_;) co_await park();
+  watch_.expect(*this, before);
+}
+
 template <class Stream>
 Awaitable Pump<Stream>::send_rest() {
+  if (!room_.batches.all_committed()) co_await wait_for_commit();
   note_sending_to_nobody();
   if (!ended_ && sent_ < unsent_.size()) {
     sent_ += co_await send_slowly(asio::buffer(unsent_) + sent_);

@@ -1,6 +1,6 @@
 // Serves one connection: moves bytes between a stream and a session, whatever the protocol. All
 // that a connection needs of time and sockets is here, once: timeouts, back-pressure, budgets,
-// hang-ups, the drain, and an end that loses no reply.
+// hang-ups, the drain, replies that wait for a commit, and an end that loses no reply.
 //
 // One coroutine does it in turns:
 //
@@ -28,6 +28,7 @@
 #include <asio/buffer.hpp>
 
 #include "access/gate.hpp"
+#include "base/batches.hpp"
 #include "base/loop_clock.hpp"
 #include "net/complaints.hpp"
 #include "net/input_buffer.hpp"
@@ -44,6 +45,7 @@ namespace dflockd::net {
 struct PumpRoom {
   asio::io_context& context;
   base::LoopClock& clock;
+  base::Batches& batches;  ///< what is said may leave when they are all committed
   Turns& turns;
   Complaints& complaints;
   bool draining = false;
@@ -105,6 +107,7 @@ class Pump final : public Watched, public Outlet {
   Awaitable wait_for_turn(Turns::Kind kind = Turns::Kind::kMore);
   Awaitable pause();
   Awaitable park();
+  Awaitable wait_for_commit();
   void note_sending_to_nobody();
   void leave();
   Awaitable linger();

@@ -37,20 +37,30 @@ locks::TableOptions keyed(locks::TableOptions options, fencing::SaltPool& salts)
 }  // namespace
 
 Service::Service(const ServiceOptions& options, const base::LoopClock& clock, Host& host,
-                 const Fences& fences, fencing::SaltPool::Source salts)
+                 const Fences& fences, fencing::SaltPool::Source salts, Log* log)
     : options_(with_bounded_leases(options)),
       salts_(salts),
       table_(keyed(options.table, salts_), *this),
       clock_(clock),
       host_(host),
+      log_(log),
       last_sweep_(clock.now()),
       last_collection_(clock.now()),
       can_reserve_(fences.can_be_reserved) {
-  table_.apply(clock.now(), locks::ReserveFences{fences.first, fences.end});
+  apply(locks::ReserveFences{fences.first, fences.end});
+}
+
+/// The log first: what is carried out may answer others at once.
+Answer Service::apply(const locks::Command& command) {
+  if (log_ != nullptr) {
+    batches_.add_command();
+    log_->append(now(), command);
+  }
+  return table_.apply(now(), command);
 }
 
 OwnerId Service::open_owner(Waiter& waiter, OwnerInfo info) {
-  const OwnerId owner = table_.apply(now(), locks::OpenOwner{}).owner;
+  const OwnerId owner = apply(locks::OpenOwner{}).owner;
   if (owner.index >= owners_.size()) owners_.resize(owner.index + 1);
   owners_[owner.index] = {std::move(info), &waiter};
   return owner;
@@ -58,35 +68,34 @@ OwnerId Service::open_owner(Waiter& waiter, OwnerInfo info) {
 
 void Service::close_owner(OwnerId owner, std::span<const std::uint64_t> undelivered) {
   owners_[owner.index].waiter = nullptr;
-  table_.apply(now(), locks::CloseOwner{owner, keeps_grants(), undelivered});
+  apply(locks::CloseOwner{owner, keeps_grants(), undelivered});
   after_request();
 }
 
 void Service::release_owner(OwnerId owner) {
   owners_[owner.index].waiter = nullptr;
-  table_.apply(now(), locks::CloseOwner{owner});
+  apply(locks::CloseOwner{owner});
   after_request();
 }
 
 void Service::cancel_wait(OwnerId owner) {
-  table_.apply(now(), locks::CancelWait{owner});
+  apply(locks::CancelWait{owner});
   after_request();
 }
 
 void Service::cancel_waits(OwnerId owner) {
-  table_.apply(now(), locks::CancelWaits{owner});
+  apply(locks::CancelWaits{owner});
   after_request();
 }
 
 void Service::give_up_place(OwnerId owner, const Key& key) {
-  table_.apply(now(), locks::GiveUpPlace{owner, key});
+  apply(locks::GiveUpPlace{owner, key});
   after_request();
 }
 
 Answer Service::acquire(OwnerId owner, const Key& key, std::uint32_t limit,
                         std::chrono::seconds timeout, std::chrono::seconds lease) {
-  const Answer answer =
-      table_.apply(now(), locks::Acquire{owner, request(key, limit, lease), timeout});
+  const Answer answer = apply(locks::Acquire{owner, request(key, limit, lease), timeout});
   note(owner, answer);
   after_request();
   return answer;
@@ -94,14 +103,14 @@ Answer Service::acquire(OwnerId owner, const Key& key, std::uint32_t limit,
 
 Answer Service::enqueue(OwnerId owner, const Key& key, std::uint32_t limit,
                         std::chrono::seconds lease) {
-  const Answer answer = table_.apply(now(), locks::Enqueue{owner, request(key, limit, lease)});
+  const Answer answer = apply(locks::Enqueue{owner, request(key, limit, lease)});
   if (answer.outcome == locks::Outcome::kNoFence) note_refusal();
   after_request();
   return answer;
 }
 
 Answer Service::wait(OwnerId owner, const Key& key, std::chrono::seconds timeout) {
-  const Answer answer = table_.apply(now(), locks::Wait{owner, key, timeout});
+  const Answer answer = apply(locks::Wait{owner, key, timeout});
   note(owner, answer);
   after_request();
   return answer;
@@ -135,14 +144,14 @@ metrics::LockMetrics Service::metrics() const {
 }
 
 bool Service::release(const Key& key, const locks::Token& token) {
-  const Answer answer = table_.apply(now(), locks::Release{key, token});
+  const Answer answer = apply(locks::Release{key, token});
   after_request();
   return answer.outcome == locks::Outcome::kDone;
 }
 
 std::chrono::seconds Service::renew(const Key& key, const locks::Token& token,
                                     std::chrono::seconds lease) {
-  const Answer answer = table_.apply(now(), locks::Renew{key, token, lease_for(lease)});
+  const Answer answer = apply(locks::Renew{key, token, lease_for(lease)});
   after_request();
   return answer.lease;
 }
@@ -150,11 +159,11 @@ std::chrono::seconds Service::renew(const Key& key, const locks::Token& token,
 void Service::tick() {
   if (now() - last_sweep_ >= options_.sweep_interval) {
     last_sweep_ = now();
-    table_.apply(now(), locks::Advance{});
+    apply(locks::Advance{});
   }
   if (now() - last_collection_ >= options_.gc_interval) {
     const locks::CollectIdle collection{options_.gc_max_idle, kCollectAtOnce};
-    const bool full = table_.apply(now(), collection).dropped == kCollectAtOnce;
+    const bool full = apply(collection).dropped == kCollectAtOnce;
     if (!full) last_collection_ = now();  // a full slice is followed by another at the next tick
   }
   fence_demand_.note(now(), table_.grants());
@@ -162,12 +171,12 @@ void Service::tick() {
 }
 
 void Service::start_draining() {
-  table_.apply(now(), locks::StartDraining{});
+  apply(locks::StartDraining{});
   after_request();
 }
 
 void Service::on_timer() {
-  table_.apply(now(), locks::Advance{});
+  apply(locks::Advance{});
   arm_timer();
   after_request();
 }
@@ -175,7 +184,7 @@ void Service::on_timer() {
 void Service::take_reservation(const fencing::FenceReserver::Result& result) {
   reserving_ = false;
   if (!result.error) {
-    table_.apply(now(), locks::ReserveFences{table_.next_fence(), result.end});
+    apply(locks::ReserveFences{table_.next_fence(), result.end});
     if (!out_of_fences_since_) return;
     const locks::Instant out = now() - *std::exchange(out_of_fences_since_, std::nullopt);
     logging::info("fences_available",

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/batches.hpp"
 #include "base/loop_clock.hpp"
 #include "fencing/fence_demand.hpp"
 #include "fencing/fence_reserver.hpp"
@@ -66,6 +67,18 @@ class Host {
   ~Host() = default;
 };
 
+/// Where the commands go that change the table, so that another table can be brought to the same
+/// state: `Service::batches` says what of that is committed.
+class Log {
+ public:
+  /// `command` is carried out at `now`, as part of the open batch. What it points to lives for the
+  /// call only.
+  virtual void append(locks::Instant now, const locks::Command& command) noexcept = 0;
+
+ protected:
+  ~Log() = default;
+};
+
 /// The fences to begin with: from `first` up to, not including, `end`.
 struct Fences {
   std::uint64_t first = 1;
@@ -75,14 +88,18 @@ struct Fences {
 
 class Service final : private locks::EffectSink {
  public:
-  /// A service whose requests happen at the time of `clock`. Both must outlive it.
+  /// A service whose requests happen at the time of `clock`, which must outlive it, as `host` and
+  /// `log` must. Without a log, what is carried out is committed.
   Service(const ServiceOptions& options, const base::LoopClock& clock, Host& host,
-          const Fences& fences, fencing::SaltPool::Source salts);
+          const Fences& fences, fencing::SaltPool::Source salts, Log* log = nullptr);
   Service(const Service&) = delete;
   Service& operator=(const Service&) = delete;
 
   /// The time of the current batch.
   [[nodiscard]] locks::Instant now() const { return clock_.now(); }
+
+  /// Which answers may leave the process.
+  [[nodiscard]] base::Batches& batches() { return batches_; }
 
   /// Makes an owner; `waiter` must live until `close_owner`.
   [[nodiscard]] locks::OwnerId open_owner(Waiter& waiter, OwnerInfo info);
@@ -137,7 +154,7 @@ class Service final : private locks::EffectSink {
   /// `locks::LockTable::visit_keys`.
   template <class Visitor>
   std::optional<std::size_t> visit_keys(std::size_t cursor, std::size_t slots, Visitor&& visit) {
-    table_.apply(now(), locks::Advance{});
+    apply(locks::Advance{});
     return table_.visit_keys(cursor, slots, std::forward<Visitor>(visit));
   }
 
@@ -167,6 +184,7 @@ class Service final : private locks::EffectSink {
     locks::Instant waits_since{0};  ///< if it waits
   };
 
+  locks::Answer apply(const locks::Command& command);
   void take(const locks::Effect& effect) noexcept override;
   void note_expiry(const locks::Effect& effect) noexcept;
 
@@ -183,6 +201,8 @@ class Service final : private locks::EffectSink {
   std::vector<OwnerEntry> owners_;  ///< by the owner's index
   const base::LoopClock& clock_;
   Host& host_;
+  Log* const log_;
+  base::Batches batches_;
 
   locks::Instant armed_for_ = locks::kNever;
   locks::Instant last_sweep_;
