@@ -168,20 +168,19 @@ Want HttpSession::read(net::InputBuffer& input, net::Output& output) {
     }
   }
   if (is_waiting()) input.release();
-  return want(input);
+  if (turn_ && input.full() && needs_caller(operation_->operation)) refuse_change(output.bytes);
+  return want();
 }
 
 /// What the session wants in a phase in which it does not read.
-Want HttpSession::want(const net::InputBuffer& input) const {
+Want HttpSession::want() const {
   switch (phase_) {
     case Phase::kDenied:
       return Want::kPause;
     case Phase::kQueued:
     case Phase::kBlocked:
       // That the caller leaves may show in what arrives, as over TLS.
-      return needs_caller(operation_->operation) && input.unread().size() < kMostAhead
-                 ? Want::kAnswer
-                 : Want::kPark;
+      return needs_caller(operation_->operation) ? Want::kAnswer : Want::kPark;
     case Phase::kReporting:
     case Phase::kReported:
       return Want::kPark;
@@ -415,8 +414,23 @@ Response HttpSession::tell(OperationResult result) {
   return to_response(*operation_, std::get<locks::Answer>(result));
 }
 
-/// The caller has left before the answer: its place is lost, and a grant goes to the next.
+/// The caller has sent so much ahead that it could leave behind that without being seen.
+void HttpSession::refuse_change(std::string& out) {
+  withdraw();
+  keep_alive_ = false;
+  ending_ = "too_much_sent_ahead";
+  answer(to_response({400, "bad_request", "over 128 KiB sent ahead of the answer"}), out);
+}
+
+/// The caller has left before the answer.
 void HttpSession::leave() {
+  withdraw();
+  count(kClientCanceled, 0);
+  phase_ = Phase::kDropped;
+}
+
+/// Ends what has a turn without an answer: its place is lost, and a grant goes to the next.
+void HttpSession::withdraw() {
   if (!turn_->session_gone()) {
     if (phase_ == Phase::kQueued && operation_->operation == Operation::kWait) {
       door_.service.give_up_place(turn_->owner(), key_of(*operation_));
@@ -427,8 +441,6 @@ void HttpSession::leave() {
   }
   turn_.reset();
   operation_.reset();
-  count(kClientCanceled, 0);
-  phase_ = Phase::kDropped;
 }
 
 // --- Answering ---
@@ -537,7 +549,7 @@ Want HttpSession::on_silence(const net::InputBuffer& input, net::Output& output)
   } else {
     phase_ = Phase::kDropped;
   }
-  return want(input);
+  return want();
 }
 
 void HttpSession::on_hangup(bool gone) {

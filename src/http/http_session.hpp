@@ -19,10 +19,11 @@
 // | queued    | not the first on its       | -            | gives up, unless it  | -            |
 // |           | caller's session: goes on  |              | needs no caller      |              |
 // |           | when it is; 410 if that    |              |                      |              |
-// |           | was closed                 |              |                      |              |
+// |           | was closed; gives up, 400, |              |                      |              |
+// |           | if too much is sent ahead  |              |                      |              |
 // | blocked   | in the lock table's queue: | -            | gives up its place;  | the table    |
 // |           | says what that does; 410   |              | a grant goes on      | answers it   |
-// |           | the same                   |              |                      |              |
+// |           | and 400 the same           |              |                      |              |
 // | reporting | waiting for `stats`        | -            | ends if nobody reads | -            |
 // | reported  | with `stats` there: says   | -            | the same             | -            |
 // |           | it                         |              |                      |              |
@@ -63,10 +64,10 @@ class HttpSession final : public net::Session, private service::StatsReporter::A
   /// A request with a larger body has a turn of its own.
   static constexpr std::size_t kLargeBody = 16UL * 1024;
 
-  /// Room for a head, and for what comes with it.
+  /// Room for a head and what comes with it; as much may be sent ahead while a request blocks. Not
+  /// reading any further instead of refusing would hide that the caller leaves: over TLS that is
+  /// behind the rest.
   static constexpr std::size_t kMostInput = 2 * RequestReader::kMaxHead;
-  /// How much is read ahead of a request that blocks; the rest stays in the socket.
-  static constexpr std::size_t kMostAhead = 4UL * 1024;
 
   /// Who is at the other end, and how the connection came.
   struct Origin {
@@ -108,7 +109,7 @@ class HttpSession final : public net::Session, private service::StatsReporter::A
 
   net::Want go_on(net::InputBuffer& input, net::Output& output);
   net::Want read(net::InputBuffer& input, net::Output& output);
-  [[nodiscard]] net::Want want(const net::InputBuffer& input) const;
+  [[nodiscard]] net::Want want() const;
   [[nodiscard]] bool is_waiting() const;
 
   // The head.
@@ -128,6 +129,8 @@ class HttpSession final : public net::Session, private service::StatsReporter::A
   void change(std::string& out);
   void end_change(Response response, std::string& out);
   [[nodiscard]] Response tell(OperationResult result);
+  void refuse_change(std::string& out);
+  void withdraw();
   void leave();
 
   // Answers.

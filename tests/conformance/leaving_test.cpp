@@ -67,6 +67,8 @@ class Caller {
                  : http_->enqueue(session_, key).summary() == "200 queued";
   }
 
+  HttpResponse read_response() { return http_->read_response(); }
+
   void leave(Way way) {
     if (way == Way::kGoodbye || way == Way::kGoodbyeAndClose) {
       dynamic_cast<TlsClient&>(connection()).say_goodbye();
@@ -96,7 +98,8 @@ struct Case {
   Way way;
 };
 
-std::vector<Case> cases(Door door) {
+/// The ways to leave a request that waits.
+std::vector<Case> cases_of_waiters(Door door) {
   std::vector<Case> all;
   for (const Stream stream : {Stream::kPlain, Stream::kTls12, Stream::kTls13}) {
     for (const Way way : {Way::kClose, Way::kHalfClose, Way::kReset}) {
@@ -104,8 +107,17 @@ std::vector<Case> cases(Door door) {
     }
     if (stream == Stream::kPlain) continue;
     all.push_back({door, stream, Way::kGoodbyeAndClose});
-    if (door == Door::kLines) all.push_back({door, stream, Way::kGoodbye});
+    all.push_back({door, stream, Way::kGoodbye});
   }
+  return all;
+}
+
+/// The ways to leave in every state. An HTTP caller that says close_notify and no more still reads
+/// an answer that is on its way.
+std::vector<Case> cases(Door door) {
+  std::vector<Case> all = cases_of_waiters(door);
+  std::erase_if(
+      all, [](const Case& each) { return each.door == Door::kHttp && each.way == Way::kGoodbye; });
   return all;
 }
 
@@ -164,20 +176,23 @@ TEST_P(Leaving, before_the_request_is_whole_carries_nothing_out) {
   EXPECT_EQ(stats(*stayer_).at("idle_locks"), Json::array());
 }
 
-TEST_P(Leaving, while_a_request_blocks_is_noticed_within_100_ms) {
+class LeavingWaiter : public Leaving {};
+INSTANTIATE_TEST_SUITE_P(Lines, LeavingWaiter, testing::ValuesIn(cases_of_waiters(Door::kLines)),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(Http, LeavingWaiter, testing::ValuesIn(cases_of_waiters(Door::kHttp)),
+                         name_of);
+
+TEST_P(LeavingWaiter, while_a_request_blocks_is_noticed_within_100_ms) {
   const std::string harmless = call().harmless_bytes();
-  std::vector<std::string> pipelined{"", harmless};
-  if (GetParam().door == Door::kLines) {
-    pipelined.push_back(harmless + '!');
-    pipelined.push_back(repeated(12'000, harmless));
-  }
+  const int many = GetParam().door == Door::kLines ? 12'000 : 1'000;
+  const std::vector<std::string> pipelined{"", harmless, harmless + '!', repeated(many, harmless)};
   for (const std::string& behind : pipelined) {
     EXPECT_LE(best_measured(within(100ms), [&] { return time_to_notice(behind); }), within(100ms))
         << "with " << behind.size() << " bytes behind";
   }
 }
 
-TEST_P(Leaving, cancels_the_states_of_both_phases) {
+TEST_P(LeavingWaiter, cancels_the_states_of_both_phases) {
   const Grant grant = stayer_->hold(lock("job"));
   Caller leaving = call();
   EXPECT_TRUE(leaving.is_queued(lock("job")));
@@ -273,6 +288,24 @@ TEST(LeavingPipeliner, with_4_mib_behind_a_blocked_request_is_not_waited_for) {
     }
     next.read_grant(within(2s));
     await_waiters(holder, lock("waited-for"), 0);
+  }
+}
+
+TEST(LeavingPipeliner, at_the_http_door_is_refused_with_too_much_behind_a_blocked_request) {
+  for (const Stream stream : {Stream::kPlain, Stream::kTls13}) {
+    const StreamServer server(stream, {}, Http::kOn);
+    const std::unique_ptr<Client> holder = server.connect();
+    holder->hold(lock("job"));
+    Caller pipeliner(server, Door::kHttp);
+    pipeliner.begin_acquire(lock("job"));
+    await_waiters(*holder, lock("job"), 1);
+    const std::string harmless = pipeliner.harmless_bytes();
+    std::string requests;
+    while (requests.size() < 128 * 1024) requests += harmless;
+    pipeliner.connection().send(requests);
+    EXPECT_EQ(pipeliner.read_response().summary(), "400 bad_request");
+    EXPECT_EQ(pipeliner.connection().read_to_end(), "");
+    await_waiters(*holder, lock("job"), 0);
   }
 }
 

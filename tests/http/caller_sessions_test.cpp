@@ -96,18 +96,52 @@ TEST_F(HttpCallers, drain_answers_blocked_requests) {
   EXPECT_EQ(caller.take_answer().status, 503);
 }
 
-TEST_F(HttpCallers, what_is_sent_ahead_of_an_answer_waits_and_little_of_it_is_read) {
+TEST_F(HttpCallers, what_is_sent_ahead_of_an_answer_waits) {
   const std::string token = hold();
   Connection caller(server_);
-  caller.arrive(acquire(session_) + request("GET /health"));
-  EXPECT_EQ(caller.want, Want::kAnswer);
+  const std::string health = request("GET /health");
+  std::size_t ahead = HttpSession::kMostInput / health.size();
+  caller.arrive(acquire(session_) + health);
+  for (std::size_t i = 1; i < ahead; ++i) caller.lay(health);
+  EXPECT_EQ(caller.advance(), Want::kAnswer) << "or its leaving would not be seen";
   EXPECT_EQ(caller.take(), "");
-  std::string more;
-  while (more.size() < HttpSession::kMostAhead) more += request("GET /health");
-  EXPECT_EQ(caller.arrive(more), Want::kPark);
   give_back(token);
   caller.go_on();
-  EXPECT_GT(parse_answers(caller.take()).size(), 20U);
+  EXPECT_EQ(parse_answers(caller.take()).size(), 1 + ahead);
+}
+
+TEST_F(HttpCallers, too_much_sent_ahead_of_an_answer_ends_the_wait_and_the_connection) {
+  hold();
+  Connection patient(server_);
+  patient.arrive(acquire(session_));
+  for (const std::string& session : {server_.open_session(), session_}) {  // behind the other, too
+    Connection caller(server_);
+    caller.arrive(acquire(session));
+    EXPECT_EQ(caller.arrive(std::string(HttpSession::kMostInput - 1, 'x')), Want::kAnswer);
+    EXPECT_EQ(caller.arrive("x"), Want::kClose);
+    const Answer answer = caller.take_answer();
+    EXPECT_EQ(answer.status, 400);
+    EXPECT_TRUE(answer.has("Connection: close"));
+    EXPECT_EQ(answer.rest, "");
+    EXPECT_EQ(waiters(), 1U);
+    EXPECT_EQ(caller.advance(), Want::kClose);
+    EXPECT_EQ(caller.take(), "") << "it is refused once";
+  }
+  EXPECT_EQ(server_.counted("POST", "/v1/locks/{key}", 400), 2U);
+}
+
+TEST_F(HttpCallers, what_needs_no_caller_is_carried_out_whatever_is_sent_ahead_of_its_answer) {
+  const std::string token = hold();
+  const std::string own = token_in(holder_.send(acquire(session_, "own", 0)));
+  Connection patient(server_);
+  patient.arrive(acquire(session_));
+  Connection caller(server_);
+  EXPECT_EQ(caller.arrive(release(session_, own, "own")), Want::kPark);
+  EXPECT_EQ(caller.arrive(std::string(HttpSession::kMostInput, '\n')), Want::kPark);
+  give_back(token);
+  patient.go_on();
+  caller.go_on();
+  EXPECT_EQ(caller.take_answer().status, 204);
 }
 
 TEST_F(HttpCallers, caller_that_hangs_up_loses_its_place_at_once) {

@@ -142,7 +142,7 @@ class Connection final : public net::Outlet {
 
   void note(net::Output& output);
 
-  net::InputBuffer input_{1024UL * 1024};
+  net::InputBuffer input_{HttpSession::kMostInput};
   std::string said_;
   std::unique_ptr<HttpSession> session_;
 };
