@@ -165,8 +165,7 @@ void Connection<Stream>::adopt(net::Socket socket, SSL_SESSION* session, std::er
 
 template <class Stream>
 void Connection<Stream>::close() {
-  std::error_code ignored;  // nothing is left to be done with this connection
-  if (stream_) stream_->socket().close(ignored);
+  if (stream_) stream_->close();
 }
 
 template <class Stream>

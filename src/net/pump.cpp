@@ -16,7 +16,7 @@ Pump<Stream>::Pump(PumpRoom& room, Watch& watch, access::Gate::Pass pass,
       pass_(std::move(pass)),
       stream_(std::move(origin)),
       input_(most_input) {
-  watch_.add(*this, stream_.socket().native_handle());
+  watch_.add(*this, stream_.descriptor());
 }
 
 template <class Stream>
@@ -156,10 +156,8 @@ Awaitable Pump<Stream>::wait_for_turn(Turns::Kind kind) {
 
 template <class Stream>
 Awaitable Pump<Stream>::pause() {
-  Timer timer(stream_.socket().get_executor(), kPause);
-  std::error_code ignored;
   at_ = At::kPausing;
-  co_await timer.async_wait(into(ignored));
+  co_await stream_.wait_for(kPause);
   at_ = At::kNothing;
   room_.clock.refresh();
 }
@@ -168,7 +166,7 @@ Awaitable Pump<Stream>::pause() {
 template <class Stream>
 Awaitable Pump<Stream>::park() {
   input_.release();
-  Timer timer(stream_.socket().get_executor(), Timer::time_point::max());
+  Timer timer(room_.context.get_executor(), Timer::time_point::max());
   std::error_code ignored;
   parked_ = &timer;
   at_ = At::kParked;
@@ -198,8 +196,7 @@ void Pump<Stream>::answer() noexcept {
 
 template <class Stream>
 bool Pump<Stream>::peer_gone() noexcept {
-  pollfd descriptor{.fd = stream_.socket().native_handle(), .events = POLLRDHUP, .revents = 0};
-  if (::poll(&descriptor, 1, 0) <= 0) return false;
+  if (!stream_.peer_gone()) return false;
   hung_up_ = true;
   return true;
 }
@@ -207,8 +204,7 @@ bool Pump<Stream>::peer_gone() noexcept {
 /// Wakes the coroutine up if it receives or waits, so that it looks at what has changed.
 template <class Stream>
 void Pump<Stream>::interrupt() noexcept {
-  std::error_code ignored;
-  if (at_ == At::kReception || at_ == At::kLingering) stream_.socket().cancel(ignored);
+  if (at_ == At::kReception || at_ == At::kLingering) stream_.cancel();
   if (parked_ != nullptr) parked_->cancel();
 }
 
@@ -305,9 +301,8 @@ Awaitable Pump<Stream>::linger() {
   at_ = At::kLingering;
   std::error_code error;
   const std::span<char> space = input_.space();
-  const asio::mutable_buffer rest(space.data(), space.size());
   for (std::size_t discarded = 0; !error && !hung_up_ && discarded < kLingerLimit;) {
-    discarded += co_await stream_.socket().async_read_some(rest, into(error));
+    discarded += co_await stream_.async_discard_some(space, error);
   }
 }
 
@@ -316,7 +311,7 @@ void Pump<Stream>::discard_input() {
   std::error_code error;
   std::array<char, kDiscardedAtOnce> rest;
   for (std::size_t discarded = 0; !error && discarded < kLingerLimit;) {
-    discarded += stream_.socket().read_some(asio::buffer(rest), error);
+    discarded += stream_.discard_some(rest, error);
   }
 }
 
@@ -331,8 +326,7 @@ void Pump<Stream>::end(const char* why) {
 template <class Stream>
 void Pump<Stream>::abandon(const char* why) {
   end(why);
-  std::error_code ignored;
-  stream_.socket().close(ignored);
+  stream_.close();
   interrupt();
 }
 
@@ -400,13 +394,6 @@ bool Pump<Stream>::is_busy() const {
       return true;
   }
   return true;
-}
-
-template <class Stream>
-std::string Pump<Stream>::local_address() const {
-  std::error_code error;
-  const asio::ip::tcp::endpoint local = stream_.socket().local_endpoint(error);
-  return error ? std::string() : local.address().to_string();
 }
 
 template class Pump<PlainStream>;

@@ -23,8 +23,6 @@
 #include <utility>
 #include <vector>
 
-#include <poll.h>
-
 #include <asio/buffer.hpp>
 
 #include "access/gate.hpp"
@@ -69,8 +67,8 @@ class Pump final : public Watched, public Outlet {
 
   /// The session's way to its pump.
   [[nodiscard]] Outlet& outlet() { return *this; }
-  /// The address at this end; empty if it cannot be told.
-  [[nodiscard]] std::string local_address() const;
+  /// See `SocketStream::local_address`.
+  [[nodiscard]] std::string local_address() const { return stream_.local_address(); }
 
   void on_deadline(Deadline deadline) override;
   void on_hangup(bool whole) override;

@@ -152,7 +152,7 @@ struct TlsStream::Transport {
 };
 
 TlsStream::TlsStream(Origin origin)
-    : socket_(std::move(origin.socket)), ssl_(std::move(origin.ssl)) {
+    : SocketStream(std::move(origin.socket)), ssl_(std::move(origin.ssl)) {
   BIO* const bio = BIO_new(Transport::method());
   if (bio == nullptr) throw std::bad_alloc();
   BIO_set_data(bio, this);

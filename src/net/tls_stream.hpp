@@ -23,6 +23,7 @@
 #include <asio/error.hpp>
 
 #include "net/net.hpp"
+#include "net/plain_stream.hpp"
 #include "net/tls_context.hpp"
 #include "net/turns.hpp"
 
@@ -46,7 +47,7 @@ class HandshakeSizes {
   std::uint32_t message_left_ = 0;
 };
 
-class TlsStream {
+class TlsStream : public SocketStream {
  public:
   static constexpr bool kBeginsWithHandshake = true;
 
@@ -59,14 +60,8 @@ class TlsStream {
 
   /// Throws std::bad_alloc.
   explicit TlsStream(Origin origin);
-  TlsStream(const TlsStream&) = delete;
-  TlsStream& operator=(const TlsStream&) = delete;
   /// Tells the peer that this is the end and nothing was cut off (RFC 8446, 6.1), if there is room.
   ~TlsStream();
-
-  /// The socket beneath: for cancelling and closing, and for reading what is thrown away.
-  [[nodiscard]] Socket& socket() { return socket_; }
-  [[nodiscard]] const Socket& socket() const { return socket_; }
 
   /// Agrees on versions and keys, and checks the client's certificate if one is demanded. After an
   /// error nothing more can be sent or received. Closing the socket interrupts it. With `turns`,
@@ -119,7 +114,6 @@ class TlsStream {
   bool admit(std::string_view received);
   void send_alert(std::uint8_t alert);
 
-  Socket socket_;
   Ssl ssl_;
   std::error_code transport_error_;  ///< the socket's last
   std::error_code failure_;          ///< why nothing more can be sent or received

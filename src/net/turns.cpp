@@ -10,7 +10,7 @@ void Turns::give_later() {
 }
 
 void Turns::give() {
-  const auto end = std::chrono::steady_clock::now() + kSlice;
+  const auto end = std::chrono::steady_clock::now() + slice_;
   giving_ = true;
   do {
     auto& queue = ends_.empty() ? waiting_ : ends_;

@@ -28,8 +28,9 @@ class Turns {
   /// For how long turns are given before everybody else is served: the last one ends later.
   static constexpr std::chrono::milliseconds kSlice{4};
 
-  /// `context` must outlive the turns.
-  explicit Turns(asio::io_context& context) : context_(context) {}
+  /// `context` must outlive the turns. Without a `slice` it is one turn at a time.
+  explicit Turns(asio::io_context& context, std::chrono::milliseconds slice = kSlice)
+      : context_(context), slice_(slice) {}
 
   /// Ends when it is the caller's turn; never at once.
   template <class Token>
@@ -60,6 +61,7 @@ class Turns {
   void give();
 
   asio::io_context& context_;
+  const std::chrono::milliseconds slice_;
   std::deque<std::unique_ptr<Waiting>> ends_;
   std::deque<std::unique_ptr<Waiting>> waiting_;
   bool giving_ = false;

@@ -30,7 +30,7 @@ void Watch::add(Watched& connection, int socket) {
   epoll_event event{};
   event.events = EPOLLRDHUP | EPOLLET;
   event.data.ptr = &connection;
-  if (::epoll_ctl(epoll_.native_handle(), EPOLL_CTL_ADD, socket, &event) != 0) {
+  if (socket >= 0 && ::epoll_ctl(epoll_.native_handle(), EPOLL_CTL_ADD, socket, &event) != 0) {
     throw std::system_error(errno, std::generic_category(), "epoll_ctl");
   }
   ++size_;

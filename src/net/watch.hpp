@@ -80,7 +80,8 @@ class Watch {
   Awaitable run();
 
   /// Takes a connection in; its first request is due. `socket` is its own, which must be closed
-  /// before the connection is removed. Throws std::system_error.
+  /// before the connection is removed; without one (-1) somebody else notices its hang-up. Throws
+  /// std::system_error.
   void add(Watched& connection, int socket);
   void remove(Watched& connection);
 
