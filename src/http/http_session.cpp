@@ -113,6 +113,7 @@ Want HttpSession::advance(net::InputBuffer& input, net::Output& output) {
 }
 
 Want HttpSession::go_on(net::InputBuffer& input, net::Output& output) {
+  note_followers(input);
   switch (phase_) {
     case Phase::kDenied:
       answer_head(unauthorized(), output.bytes);
@@ -137,6 +138,7 @@ Want HttpSession::read(net::InputBuffer& input, net::Output& output) {
     if (begun == kRequestsATurn || output.bytes.size() >= kBytesATurn) return Want::kTurn;
     const bool had_a_turn = reader_.state() == RequestReader::State::kComplete;
     if (!had_a_turn) input.consume(reader_.read(input.unread()));
+    note_followers(input);
     switch (reader_.state()) {
       case RequestReader::State::kIdle:
         return Want::kInput;
@@ -193,6 +195,11 @@ Want HttpSession::want() const {
   }
 }
 
+/// Looks whether more has arrived, which a drain answers too.
+void HttpSession::note_followers(const net::InputBuffer& input) {
+  followed_ = !input.empty() || input.filled();
+}
+
 bool HttpSession::is_waiting() const {
   return phase_ == Phase::kQueued || phase_ == Phase::kBlocked || phase_ == Phase::kReporting;
 }
@@ -204,7 +211,7 @@ void HttpSession::judge(std::string& out) {
   phase_ = Phase::kOpen;
   const Request& request = reader_.request();
   began_ = door_.clock.now();
-  keep_alive_ = request.keep_alive && !door_.draining;
+  keep_alive_ = request.keep_alive;
   auto found = find_route(request.method, request.path);
   route_ = route_of(found);
   if (auto* const match = std::get_if<Match>(&found)) parameter_ = std::move(match->parameter);
@@ -446,7 +453,7 @@ void HttpSession::withdraw() {
 // --- Answering ---
 
 void HttpSession::answer(Response response, std::string& out) {
-  decorate(response);
+  prepare(response);
   const std::size_t before = out.size();
   append_response(out, response, delivery());
   count(response.status, out.size() - before);
@@ -459,7 +466,7 @@ void HttpSession::answer_report(net::Output& output) {
   std::size_t size = 0;
   for (const std::string& piece : *report) size += piece.size();
   Response head;
-  decorate(head);
+  prepare(head);
   const std::size_t before = output.bytes.size();
   append_head(output.bytes, head, size, delivery());
   if (reader_.request().method != Method::kHead) output.text = report;
@@ -489,9 +496,10 @@ void HttpSession::end_request() {
   }
 }
 
-/// Adds what a browser and a client of HTTP/1.0 look for: that one expects the connection to end
-/// unless it reads otherwise.
-void HttpSession::decorate(Response& response) const {
+/// Decides whether the connection goes on, and adds what a browser and a client of HTTP/1.0 look
+/// for: that one expects the connection to end unless it reads otherwise.
+void HttpSession::prepare(Response& response) {
+  if (door_.draining && !followed_) keep_alive_ = false;
   const Request& request = reader_.request();
   if (door_.guard.has_cors()) {
     response.headers += "Vary: Origin\r\n";

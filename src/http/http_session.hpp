@@ -110,6 +110,7 @@ class HttpSession final : public net::Session, private service::StatsReporter::A
   net::Want go_on(net::InputBuffer& input, net::Output& output);
   net::Want read(net::InputBuffer& input, net::Output& output);
   [[nodiscard]] net::Want want() const;
+  void note_followers(const net::InputBuffer& input);
   [[nodiscard]] bool is_waiting() const;
 
   // The head.
@@ -138,7 +139,7 @@ class HttpSession final : public net::Session, private service::StatsReporter::A
   void answer_report(net::Output& output);
   void refuse(Response response, std::string& out);
   void end_request();
-  void decorate(Response& response) const;
+  void prepare(Response& response);
   [[nodiscard]] Delivery delivery();
   void count(int status, std::size_t size);
 
@@ -158,6 +159,7 @@ class HttpSession final : public net::Session, private service::StatsReporter::A
   bool keep_alive_ = true;  ///< another request may follow
   bool hung_up_ = false;    ///< the peer sends nothing more
   bool served_ = false;     ///< a request was taken whole in this turn
+  bool followed_ = false;   ///< more has arrived behind the request
 };
 
 }  // namespace dflockd::http

@@ -23,6 +23,8 @@ class InputBuffer {
   [[nodiscard]] std::string_view unread() const { return {data_.get() + begin_, end_ - begin_}; }
   [[nodiscard]] bool empty() const { return begin_ == end_; }
   [[nodiscard]] bool full() const { return end_ - begin_ == limit_; }
+  /// Whether the last reception left no room, so that more may have arrived than there is here.
+  [[nodiscard]] bool filled() const { return filled_; }
 
   /// Drops the first `size` unread bytes.
   void consume(std::size_t size) {
@@ -58,7 +60,7 @@ class InputBuffer {
       end_ -= begin_;
       begin_ = 0;
     }
-    if (end_ == capacity_ || wants_more_) grow();
+    if (end_ == capacity_ || (filled_ && capacity_ < kKept)) grow();
     return {data_.get() + end_, capacity_ - end_};
   }
 
@@ -66,7 +68,7 @@ class InputBuffer {
   void received(std::size_t size) {
     assert(size <= capacity_ - end_);
     end_ += size;
-    wants_more_ = end_ == capacity_ && capacity_ < kKept;
+    filled_ = end_ == capacity_;
   }
 
  private:
@@ -79,7 +81,7 @@ class InputBuffer {
     if (end_ > 0) std::memcpy(data.get(), data_.get(), end_);
     data_ = std::move(data);
     capacity_ = capacity;
-    wants_more_ = false;
+    filled_ = false;
   }
 
   std::unique_ptr<char[]> data_;
@@ -87,7 +89,7 @@ class InputBuffer {
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
   const std::size_t limit_;
-  bool wants_more_ = false;  ///< the last reception filled the buffer: there may be a lot more
+  bool filled_ = false;
 };
 
 }  // namespace dflockd::net

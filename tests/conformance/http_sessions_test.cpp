@@ -372,6 +372,28 @@ TEST_P(HttpDrain, answers_those_who_wait_and_lets_holders_release) {
   EXPECT_EQ(server.wait_for_exit(), 0);
 }
 
+TEST_P(HttpDrain, answers_all_that_has_arrived_on_a_connection) {
+  Server server(Http::kOn);
+  HttpClient holder(server);
+  const std::string session = holder.open_session();
+  std::string releases;
+  for (const std::string name : {"one", "two", "three"}) {
+    const std::string token = holder.hold(session, lock(name)).token;
+    releases += holder.request_bytes("POST", path_of(lock(name), "release"),
+                                     R"({"token":")" + token + R"("})", session);
+  }
+  drain(server);
+  HttpClient client(server);
+  client.send(releases);
+  for (int i = 0; i < 3; ++i) {
+    const HttpResponse response = client.read_response();
+    EXPECT_EQ(response.summary(), "204");
+    EXPECT_EQ(response.header("connection").has_value(), i == 2);
+  }
+  EXPECT_EQ(client.connection().read_to_end(), "");
+  EXPECT_EQ(server.wait_for_exit(), 0);
+}
+
 TEST_P(HttpDrain, is_over_when_the_last_session_that_holds_something_is_deleted) {
   Server server(Http::kOn);
   HttpClient client(server);

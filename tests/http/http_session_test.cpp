@@ -433,5 +433,47 @@ TEST(http_session, drain_ends_connections_with_their_next_answer_and_takes_new_s
   EXPECT_NE(acquire.body.find("draining"), std::string::npos);
 }
 
+TEST(http_session, drain_answers_all_that_has_arrived_before_it_ends_the_connection) {
+  Server server;
+  server.drain();
+  for (const std::string& first : {kHealth, request("PUT /v1/locks/k", "body"),
+                                   request("POST /v1/sessions", std::string(20'000, 'x'))}) {
+    Connection connection(server);
+    EXPECT_EQ(connection.arrive(first + kHealth + kHealth), Want::kClose);
+    const std::vector<Answer> answers = parse_answers(connection.take());
+    ASSERT_EQ(answers.size(), 3U);
+    for (const Answer& answer : answers) {
+      EXPECT_EQ(answer.has("Connection: close"), &answer == &answers.back());
+    }
+  }
+}
+
+TEST(http_session, drain_lets_a_request_that_has_begun_arrive) {
+  Server server;
+  server.drain();
+  Connection connection(server);
+  EXPECT_EQ(connection.arrive(kHealth + kHealth.substr(0, 9)), Want::kInput);
+  EXPECT_FALSE(connection.take_answer().has("Connection: close"));
+  EXPECT_FALSE(connection.is_spare());
+  EXPECT_EQ(connection.arrive(kHealth.substr(9)), Want::kClose);
+  EXPECT_TRUE(connection.take_answer().has("Connection: close"));
+}
+
+TEST(http_session, drain_ends_a_connection_with_the_answer_to_what_blocked) {
+  Server server;
+  const std::string holder = server.open_session();
+  const std::string waiter = server.open_session();
+  const std::string acquire = R"({"acquire_timeout_s":60})";
+  Connection holding(server);
+  EXPECT_EQ(holding.send(request("POST /v1/locks/k", acquire, with_session(holder))).status, 200);
+  Connection waiting(server);
+  waiting.arrive(request("POST /v1/locks/k", acquire, with_session(waiter)));
+  server.drain();
+  EXPECT_EQ(waiting.go_on(), Want::kClose);
+  const Answer answer = waiting.take_answer();
+  EXPECT_EQ(answer.status, 503);
+  EXPECT_TRUE(answer.has("Connection: close"));
+}
+
 }  // namespace
 }  // namespace dflockd::http
