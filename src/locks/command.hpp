@@ -43,11 +43,16 @@ struct Request {
   std::chrono::seconds lease{0};
   /// The random half of the token, should the request be granted, now or later.
   std::uint64_t salt = 0;
+  /// Of a lock: together with any number of others who hold it shared.
+  bool shared = false;
 };
 
-/// Asks for a slot of a key: `kGranted` if one is free (then nobody waits). Otherwise a zero
-/// `timeout` answers `kTimeout`; any other joins the queue's tail, `kQueued`, and an effect says
-/// how the wait ended. O(1) expected.
+/// Asks for a slot of a key: `kGranted` if one is free and nobody waits. A lock has a free slot
+/// while nobody holds it, and for a shared request while all who hold it do so shared. Otherwise a
+/// zero `timeout` answers `kTimeout`; any other joins the queue's tail, `kQueued`, and an effect
+/// says how the wait ended. Whatever leaves the queue's head lets in those behind it for whom there
+/// is room then: all shared requests up to the next exclusive one. O(1) expected, and for each who
+/// is let in.
 struct Acquire {
   OwnerId owner;
   Request request;

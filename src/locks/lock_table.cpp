@@ -115,7 +115,7 @@ Answer LockTable::carry_out(Instant now, const Wait& command) {
     return answer_with(*claim);
   }
   if (command.timeout.count() == 0) {
-    forget(*claim);
+    leave_queue(*claim);
     return {Outcome::kTimeout};
   }
   block(*claim, command.timeout);
@@ -123,17 +123,17 @@ Answer LockTable::carry_out(Instant now, const Wait& command) {
 }
 
 Answer LockTable::carry_out(Instant now, const CancelWait& command) {
-  if (Claim* claim = owner_of(command.owner).blocked; claim != nullptr) forget(*claim);
+  Claim* const claim = owner_of(command.owner).blocked;
+  KeyRecord* const key = claim == nullptr ? nullptr : claim->key;
+  if (claim != nullptr) forget(*claim);
   advance(now);
+  if (key != nullptr) serve_queue(*key);
   return {};
 }
 
 Answer LockTable::carry_out(Instant now, const CancelWaits& command) {
   Owner& owner = owner_of(command.owner);
-  for (Claim* claim = owner.claims.front(); claim != nullptr;) {
-    Claim& waiting = *std::exchange(claim, owner.claims.next(*claim));
-    if (waiting.state == ClaimState::kWaiting) forget(waiting);
-  }
+  leave_queues(owner);
   advance(now);
   cancel_claims(owner);
   for (Claim* claim = owner.claims.front(); claim != nullptr;) {
@@ -146,7 +146,13 @@ Answer LockTable::carry_out(Instant now, const CancelWaits& command) {
 Answer LockTable::carry_out(Instant now, const GiveUpPlace& command) {
   const Owner& owner = owner_of(command.owner);
   Claim* claim = find_phase_one(owner, command.key);
-  if (claim != nullptr && claim->state == ClaimState::kWaiting) forget(*claim);
+  if (claim != nullptr && claim->state == ClaimState::kWaiting) {
+    KeyRecord& key = *claim->key;
+    forget(*claim);
+    advance(now);
+    serve_queue(key);
+    return {};
+  }
   advance(now);
   claim = find_phase_one(owner, command.key);
   if (claim != nullptr && claim->state == ClaimState::kHeld && claim->answers == 0) {
@@ -213,7 +219,9 @@ void LockTable::advance(Instant now) {
     if (due.state == ClaimState::kHeld) {
       expire(due);
     } else {
+      KeyRecord& key = *due.key;
       end_wait(due, Outcome::kTimeout);
+      serve_queue(key);
     }
   }
 }
@@ -253,12 +261,12 @@ Claim* LockTable::find_holder(const Key& name, const Token& token) const {
   Claim* claim = nullptr;
   if (key->holder_count <= 1) {
     claim = key->holders.front();
-  } else if (const std::uint32_t slot = semaphore_holders_.find(
-                 static_cast<std::uint32_t>(hash_of(token.fence)),
-                 [&](std::uint32_t candidate) {
-                   const Claim& holder = claim_pool_.at(candidate);
-                   return holder.token.fence == token.fence && holder.key == key;
-                 });
+  } else if (const std::uint32_t slot =
+                 co_holders_.find(static_cast<std::uint32_t>(hash_of(token.fence)),
+                                  [&](std::uint32_t candidate) {
+                                    const Claim& holder = claim_pool_.at(candidate);
+                                    return holder.token.fence == token.fence && holder.key == key;
+                                  });
              slot != SlotIndex::kNone) {
     claim = &claim_pool_.at(slot);
   }
@@ -283,8 +291,7 @@ Answer LockTable::admit(Owner& owner, const Request& request, IfBusy if_busy, Cl
   KeyRecord* key = find_key(request.key);
   if (key != nullptr && key->limit != request.limit) return {Outcome::kLimitMismatch};
 
-  if (key == nullptr || key->holder_count < key->limit) {
-    assert(key == nullptr || key->waiters.empty());
+  if (key == nullptr || (key->waiters.empty() && key->has_room(request.shared))) {
     if (fences_left() == 0) return {Outcome::kNoFence};
     if (full_of_claims()) return {Outcome::kMaxLocks};
     if (key == nullptr) key = make_key(request);
@@ -314,7 +321,9 @@ Claim& LockTable::new_claim(Owner& owner, KeyRecord& key, const Request& request
   claim.owner = &owner;
   claim.token = {.fence = 0, .salt = request.salt};
   claim.lease = request.lease;
+  claim.since = now_;
   claim.state = ClaimState::kWaiting;
+  claim.shared = request.shared;
   claim.in_phase_one = false;
   claim.answers = 0;
   owner.claims.push_back(claim);
@@ -326,18 +335,18 @@ Claim& LockTable::new_claim(Owner& owner, KeyRecord& key, const Request& request
 /// Makes a claim that is in no list of the key's a holder.
 void LockTable::grant(Claim& claim) {
   KeyRecord& key = *claim.key;
-  assert(fences_left() > 0 && key.holder_count < key.limit && !key.idle);
+  assert(fences_left() > 0 && key.has_room(claim.shared) && !key.idle);
   claim.token.fence = next_fence_++;
   ++grants_;
   claim.state = ClaimState::kHeld;
-  claim.granted_at = now_;
+  claim.since = now_;
   deadlines_.set(claim, later(now_, claim.lease));
   key.holders.push_back(claim);
   ++key.holder_count;
   ++holders_of(key.kind);
-  if (key.limit > 1) {
+  if (found_by_fence(claim)) {
     claim.fence_hash = static_cast<std::uint32_t>(hash_of(claim.token.fence));
-    semaphore_holders_.insert(claim.fence_hash, claim.slot);
+    co_holders_.insert(claim.fence_hash, claim.slot);
   }
 }
 
@@ -360,10 +369,28 @@ void LockTable::block(Claim& claim, std::chrono::seconds timeout) {
 /// Ends what an owner waits for and its ended claims. Comes before its grants are given up, so that
 /// their slots go to others only.
 void LockTable::cancel_claims(Owner& owner) {
+  leave_queues(owner);
   for (Claim* claim = owner.claims.front(); claim != nullptr;) {
     Claim& ended = *std::exchange(claim, owner.claims.next(*claim));
-    if (ended.state != ClaimState::kHeld) forget(ended);
+    if (ended.state != ClaimState::kHeld) leave_queue(ended);
   }
+}
+
+/// Takes all that the owner waits for out of the queues, before those behind hear of any of it:
+/// they might be its own.
+void LockTable::leave_queues(Owner& owner) {
+  for (Claim* claim = owner.claims.front(); claim != nullptr; claim = owner.claims.next(*claim)) {
+    if (claim->state != ClaimState::kWaiting) continue;
+    unlink(*claim);
+    claim->state = ClaimState::kLeft;
+  }
+}
+
+/// Ends a claim that is not held, and lets in who was behind it.
+void LockTable::leave_queue(Claim& claim) {
+  KeyRecord& key = *claim.key;
+  forget(claim);
+  serve_queue(key);
 }
 
 /// Ends a waiting claim without a grant.
@@ -402,7 +429,7 @@ void LockTable::expire(Claim& claim) {
 
 /// Gives free slots of a key to the head of its queue.
 void LockTable::serve_queue(KeyRecord& key) {
-  while (key.holder_count < key.limit && !key.waiters.empty()) {
+  while (!key.waiters.empty() && key.has_room(key.waiters.front()->shared)) {
     Claim& head = *key.waiters.front();
     if (fences_left() == 0) {
       end_wait(head, Outcome::kNoFence);
@@ -415,7 +442,7 @@ void LockTable::serve_queue(KeyRecord& key) {
       effects_.take({id_of(*head.owner), {key.kind, key.name}, answer_with(head)});
     }
   }
-  if (key.holder_count == 0) start_idling(key);
+  if (key.holder_count == 0 && !key.idle) start_idling(key);
 }
 
 /// Ends a phase-1 claim, and keeps it for `Wait` to be answered why.
@@ -429,8 +456,14 @@ void LockTable::keep_for_wait(Claim& claim, Outcome why) {
 }
 
 void LockTable::end_phase_one(Claim& claim) {
-  if (!std::exchange(claim.in_phase_one, false)) return;
+  if (!claim.in_phase_one) return;
+  claim.in_phase_one = false;
   phase_one_.erase(hash_of(*claim.owner, *claim.key), claim.slot);
+}
+
+/// Whether others may hold the key beside it.
+bool LockTable::found_by_fence(const Claim& claim) {
+  return claim.shared || claim.key->limit > 1;
 }
 
 /// Takes a claim out of its key and out of the deadlines.
@@ -447,7 +480,7 @@ void LockTable::unlink(Claim& claim) {
       key.holders.remove(claim);
       --key.holder_count;
       --holders_of(key.kind);
-      if (key.limit > 1) semaphore_holders_.erase(claim.fence_hash, claim.slot);
+      if (found_by_fence(claim)) co_holders_.erase(claim.fence_hash, claim.slot);
       break;
     case ClaimState::kEnded:
       if (key.idle) {
@@ -458,6 +491,8 @@ void LockTable::unlink(Claim& claim) {
       } else {
         key.ended.remove(claim);
       }
+      break;
+    case ClaimState::kLeft:
       break;
   }
 }
@@ -550,11 +585,13 @@ KeyInfo LockTable::describe(const KeyRecord& key) const {
                .waiters = key.waiter_count};
   if (const Claim* oldest = key.holders.front(); oldest != nullptr) {
     info.owner = id_of(*oldest->owner);
-    info.held = now_ - oldest->granted_at;
+    info.shared = oldest->shared;
+    info.held = now_ - oldest->since;
     info.lease_left = deadlines_.deadline(*oldest) - now_;
   } else {
     info.idle = now_ - key.idle_since;
   }
+  if (const Claim* first = key.waiters.front(); first != nullptr) info.waited = now_ - first->since;
   return info;
 }
 

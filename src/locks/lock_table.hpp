@@ -139,11 +139,14 @@ class LockTable {
   // The end of a claim.
   void cancel_claims(Owner& owner);
   void end_wait(Claim& claim, Outcome why);
+  void leave_queue(Claim& claim);
+  void leave_queues(Owner& owner);
   void give_up_slot(Claim& claim);
   void expire(Claim& claim);
   void serve_queue(KeyRecord& key);
   void keep_for_wait(Claim& claim, Outcome why);
   void end_phase_one(Claim& claim);
+  [[nodiscard]] static bool found_by_fence(const Claim& claim);
   void unlink(Claim& claim);
   void forget(Claim& claim);
   void recycle(Owner& owner);
@@ -176,8 +179,8 @@ class LockTable {
   // Indexes, each under the secret hash: a client chooses the keys, and which fences, owners and
   // places to keep.
   SlotIndex keys_;
-  /// Holders of semaphores with a limit above 1 by fence; any other key has one holder at most.
-  SlotIndex semaphore_holders_;
+  /// Grants by fence, where a key may have several: of semaphores with a limit above 1, and shared.
+  SlotIndex co_holders_;
   SlotIndex phase_one_;  ///< claims in phase 1, by owner and key
   /// Ends of leases and of waits, together.
   DeadlineHeap<Claim> deadlines_;

@@ -25,6 +25,7 @@ enum class ClaimState : std::uint8_t {
   kWaiting,  ///< in its key's queue
   kHeld,     ///< holds a slot, under a lease
   kEnded,    ///< a phase-1 claim that ended before `Wait` came, which will answer why
+  kLeft,     ///< gone from its key's queue, which those behind have yet to hear of
 };
 
 struct Claim {
@@ -34,13 +35,14 @@ struct Claim {
   base::Links<Claim> in_owner;  ///< in the owner's list
   Token token;                  ///< the salt from the start, the fence once held
   std::chrono::seconds lease{0};
-  Instant granted_at{0};  ///< when held
+  Instant since{0};  ///< when it joined the queue or, when held, was granted
   std::uint32_t heap_place = kNoPlace;
   std::uint32_t slot = 0;
-  std::uint32_t fence_hash = 0;  ///< half of it, when it holds a slot of a semaphore
+  std::uint32_t fence_hash = 0;  ///< half of it, when it is found by its fence
   ClaimState state = ClaimState::kWaiting;
-  bool in_phase_one = false;  ///< enqueued, and `Wait` has not come yet
-  std::uint8_t answers = 0;   ///< how many have named the token: to `Enqueue` and to `Wait`
+  bool shared : 1 = false;        ///< of a lock
+  bool in_phase_one : 1 = false;  ///< enqueued, and `Wait` has not come yet
+  std::uint8_t answers = 0;       ///< how many have named the token: to `Enqueue` and to `Wait`
   Outcome ended_with = Outcome::kLeaseExpired;  ///< when ended: what `Wait` will answer
 };
 
@@ -59,6 +61,11 @@ struct KeyRecord {
   Kind kind = Kind::kLock;
   bool live = false;  ///< false: the record is free
   bool idle = false;  ///< nobody holds or waits
+
+  /// Whether one more may hold it now, as far as those matter who do.
+  [[nodiscard]] bool has_room(bool for_shared) const {
+    return holder_count < limit || (for_shared && holders.front()->shared);
+  }
 };
 
 struct Owner {

@@ -48,9 +48,11 @@ struct KeyInfo {
   std::uint32_t limit = 1;
   std::uint32_t holders = 0;  ///< 0: the key is idle
   std::uint32_t waiters = 0;
+  bool shared = false;    ///< the oldest grant is
   OwnerId owner{};        ///< of the oldest grant, if there is one
   Instant held{0};        ///< since the oldest grant was made
   Instant lease_left{0};  ///< until the oldest grant's lease runs out
+  Instant waited{0};      ///< since the first in the queue joined it
   /// Since the last holder left, or since a phase-1 state that had outlived its grant was dropped;
   /// 0 unless idle.
   Instant idle{0};

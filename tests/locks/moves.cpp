@@ -80,7 +80,8 @@ Move move_of(const MoveBytes& bytes) {
   const bool other_limit = key.kind == Kind::kSemaphore && bytes[2] >= 0xf4;
   const seconds lease = pick(kLeases, bytes[4]);
   const seconds timeout = pick(kTimeouts, bytes[4] >> 3U);
-  const Request request{key, other_limit ? 4 : usual_limit, lease};
+  Request request{key, other_limit ? 4 : usual_limit, lease};
+  request.shared = key.kind == Kind::kLock && bytes[4] >= 128;
   const std::array<Weighted<Command>, 16> commands{{{10, Advance{}},
                                                     {75, Acquire{owner, request, timeout}},
                                                     {40, Enqueue{owner, request}},

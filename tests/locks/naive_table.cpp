@@ -75,6 +75,7 @@ void NaiveTable::advance(Instant now) {
     claims.erase(claims.begin() + static_cast<std::ptrdiff_t>(chosen.position));
     if (!chosen.held) {
       end_wait(key, claim, Outcome::kTimeout);
+      settle(key);
       continue;
     }
     note({claim.owner, key.key, {Outcome::kLeaseExpired}});
@@ -118,16 +119,21 @@ void NaiveTable::note(const Effect& effect) {
 
 void NaiveTable::grant(KeyState& key, Claim claim) {
   claim.fence = next_fence_++;
-  claim.granted_at = now_;
+  claim.since = now_;
   claim.deadline = after(claim.lease);
   key.idle_since.reset();
   key.holders.push_back(claim);
 }
 
+bool NaiveTable::KeyState::has_room(bool for_shared) const {
+  const bool all_shared = std::ranges::all_of(holders, &Claim::shared);
+  return holders.size() < limit || (for_shared && all_shared);
+}
+
 // Free slots go to the head of the queue, for as long as there are both. A key that nobody holds
 // afterwards is idle.
 void NaiveTable::settle(KeyState& key) {
-  while (!key.queue.empty() && key.holders.size() < key.limit) {
+  while (!key.queue.empty() && key.has_room(key.queue.front().shared)) {
     Claim head = key.queue.front();
     key.queue.erase(key.queue.begin());
     if (fences_left() > 0) {
@@ -141,6 +147,18 @@ void NaiveTable::settle(KeyState& key) {
     }
   }
   if (key.holders.empty() && !key.idle_since) key.idle_since = now_;
+}
+
+// The order of the keys is open.
+void NaiveTable::settle_all() {
+  for (;;) {
+    std::vector<KeyState*> found;
+    for (KeyState& key : keys_) {
+      if (!key.queue.empty() && key.has_room(key.queue.front().shared)) found.push_back(&key);
+    }
+    if (found.empty()) return;
+    settle(*found[hints_->choices.pick(found.size())]);
+  }
 }
 
 // Releases every grant that `wanted` wants, those that come up meanwhile too. The order of the keys
@@ -265,11 +283,12 @@ Answer NaiveTable::ask(OwnerId owner, const Request& request, std::optional<seco
   Claim claim{.owner = owner,
               .salt = request.salt,
               .lease = request.lease,
+              .shared = request.shared,
               .in_phase_one = !timeout,
               .answers = 1};
   KeyState* key = find(request.key);
   if (key != nullptr && key->limit != request.limit) return {Outcome::kLimitMismatch};
-  if (key == nullptr || key->holders.size() < key->limit) {
+  if (key == nullptr || (key->queue.empty() && key->has_room(request.shared))) {
     if (fences_left() == 0) return {Outcome::kNoFence};
     if (full_of_claims()) return {Outcome::kMaxLocks};
     if (key == nullptr) {
@@ -288,6 +307,7 @@ Answer NaiveTable::ask(OwnerId owner, const Request& request, std::optional<seco
   }
   if (full_of_claims()) return {Outcome::kMaxLocks};
   claim.answers = 0;
+  claim.since = now_;
   if (timeout) claim.deadline = after(*timeout);
   key->queue.push_back(claim);
   return {Outcome::kQueued};
@@ -314,6 +334,7 @@ Answer NaiveTable::carry_out(Instant now, const Wait& command) {
       queued != key->queue.end()) {
     if (timeout == seconds(0)) {
       key->queue.erase(queued);
+      settle(*key);
       return {Outcome::kTimeout};
     }
     queued->in_phase_one = false;
@@ -336,6 +357,7 @@ Answer NaiveTable::carry_out(Instant now, const CancelWait& command) {
     });
   }
   advance(now);
+  settle_all();
   return {};
 }
 
@@ -346,6 +368,7 @@ Answer NaiveTable::carry_out(Instant now, const CancelWaits& command) {
   }
   advance(now);
   for (KeyState& key : keys_) clear_ended(key, owner);
+  settle_all();
   release_where([&](const Claim& claim) { return claim.owner == owner && claim.answers == 0; });
   return {};
 }
@@ -356,6 +379,7 @@ Answer NaiveTable::carry_out(Instant now, const GiveUpPlace& command) {
   };
   if (KeyState* key = find(command.key)) std::erase_if(key->queue, sought);
   advance(now);
+  settle_all();
   KeyState* key = find(command.key);
   if (key != nullptr && std::erase_if(key->holders, sought) > 0) settle(*key);
   return {};
@@ -398,6 +422,7 @@ Answer NaiveTable::carry_out(Instant now, const CloseOwner& command) {
     std::erase_if(key.queue, [&](const Claim& claim) { return claim.owner == owner; });
     clear_ended(key, owner);
   }
+  settle_all();
   release_where([&](const Claim& claim) { return claim.owner == owner && !stays(claim); });
   for (KeyState& key : keys_) {
     for (Claim& claim : key.holders) {
@@ -506,9 +531,11 @@ std::vector<KeyInfo> NaiveTable::keys() const {
     } else {
       const Claim& oldest = key.holders.front();
       info.owner = oldest.owner;
-      info.held = now_ - oldest.granted_at;
+      info.shared = oldest.shared;
+      info.held = now_ - oldest.since;
       info.lease_left = oldest.deadline - now_;
     }
+    if (!key.queue.empty()) info.waited = now_ - key.queue.front().since;
     infos.push_back(info);
   }
   std::ranges::sort(infos, {},

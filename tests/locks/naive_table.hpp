@@ -83,11 +83,12 @@ class NaiveTable {
     OwnerId owner;
     std::uint64_t salt = 0;
     std::chrono::seconds lease{0};
+    bool shared = false;
     bool in_phase_one = false;
     int answers = 0;            ///< how many have named the token
     Instant deadline = kNever;  ///< of the lease when held, of the wait when queued and blocked
     std::uint64_t fence = 0;
-    Instant granted_at{0};
+    Instant since{0};  ///< when it was queued or, if held, granted
     Outcome ended_with = Outcome::kLeaseExpired;
 
     friend bool operator==(const Claim&, const Claim&) = default;
@@ -100,6 +101,7 @@ class NaiveTable {
     std::vector<Claim> ended;
     std::optional<Instant> idle_since;
 
+    [[nodiscard]] bool has_room(bool for_shared) const;
     friend bool operator==(const KeyState&, const KeyState&) = default;
   };
   struct Due {
@@ -138,6 +140,7 @@ class NaiveTable {
   std::size_t drop_idle(Instant max_idle, std::size_t budget);
   void grant(KeyState& key, Claim claim);
   void settle(KeyState& key);
+  void settle_all();
   template <class Predicate>
   void release_where(Predicate wanted);
   void clear_ended(KeyState& key, OwnerId owner);

@@ -29,8 +29,8 @@ void show_members(std::ostream& out, const Any& command) {
   if constexpr (requires { command.token; }) out << ", " << command.token;
   if constexpr (requires { command.request; }) {
     const Request& request = command.request;
-    out << ", " << request.key << ", limit " << request.limit << ", lease " << request.lease.count()
-        << " s, salt " << request.salt;
+    out << ", " << request.key << (request.shared ? " shared" : "") << ", limit " << request.limit
+        << ", lease " << request.lease.count() << " s, salt " << request.salt;
   }
   if constexpr (requires { command.timeout; })
     out << ", timeout " << command.timeout.count() << " s";
@@ -84,9 +84,10 @@ std::ostream& operator<<(std::ostream& out, const Effect& effect) {
 }
 
 std::ostream& operator<<(std::ostream& out, const KeyInfo& key) {
-  return out << key.key << ": limit " << key.limit << ", holders " << key.holders << ", waiters "
-             << key.waiters << ", " << key.owner << ", held " << key.held.count() << ", lease left "
-             << key.lease_left.count() << ", idle " << key.idle.count();
+  return out << key.key << ": limit " << key.limit << ", holders " << key.holders
+             << (key.shared ? " shared" : "") << ", waiters " << key.waiters << ", waited "
+             << key.waited.count() << ", " << key.owner << ", held " << key.held.count()
+             << ", lease left " << key.lease_left.count() << ", idle " << key.idle.count();
 }
 
 std::ostream& operator<<(std::ostream& out, const TableCounts& counts) {

@@ -29,6 +29,7 @@ inline constexpr Key kPool{Kind::kSemaphore, "pool"};
 struct Terms {
   seconds lease{10};
   std::uint32_t limit = 1;
+  bool shared = false;
 };
 
 struct TestTable {
@@ -102,7 +103,7 @@ struct TestTable {
   [[nodiscard]] bool has(const Key& key) const { return info(key).has_value(); }
 
   Request request(const Key& key, const Terms& terms) {
-    return {key, terms.limit, terms.lease, ++salt};
+    return {key, terms.limit, terms.lease, ++salt, terms.shared};
   }
 
   Recorder recorder;

@@ -47,8 +47,8 @@ MUTANTS = [
            "    key->waiters.push_back(other);\n"
            "  }\n"),
     Mutant("one_slot_too_many", TABLE,
-           "key == nullptr || key->holder_count < key->limit) {\n",
-           "key == nullptr || key->holder_count < key->limit + (key->limit > 1 && key->waiters.empty())) {\n"),
+           "(key->waiters.empty() && key->has_room(request.shared))",
+           "(key->waiters.empty() && (key->limit > 1 || key->has_room(request.shared)))"),
     Mutant("timeout_stays_in_queue", TABLE,
            "    forget(claim);\n    effects_.take({owner, {key.kind, key.name}, {why}});\n",
            "    if (why == Outcome::kTimeout) {\n      claim.owner->blocked = nullptr;\n"
@@ -64,10 +64,8 @@ MUTANTS = [
            "    if (held.state != ClaimState::kHeld) continue;\n"
            "    if (stays(held)) {\n"),
     Mutant("cancelled_wait_is_granted", TABLE,
-           "  if (Claim* claim = owner_of(command.owner).blocked; claim != nullptr) forget(*claim);\n"
-           "  advance(now);\n",
-           "  advance(now);\n"
-           "  if (Claim* claim = owner_of(command.owner).blocked; claim != nullptr) forget(*claim);\n"),
+           "Answer LockTable::carry_out(Instant now, const CancelWait& command) {\n",
+           "Answer LockTable::carry_out(Instant now, const CancelWait& command) {\n  advance(now);\n"),
     Mutant("full_queue_takes_one_more", TABLE,
            "key->waiter_count >= options_.max_waiters", "key->waiter_count > options_.max_waiters"),
 
@@ -87,7 +85,7 @@ MUTANTS = [
            "    keep_for_wait(claim, Outcome::kLeaseExpired);\n",
            "    keep_for_wait(claim, Outcome::kNotEnqueued);\n"),
     Mutant("impatient_wait_keeps_its_place", TABLE,
-           "  if (command.timeout.count() == 0) {\n    forget(*claim);\n    return {Outcome::kTimeout};\n",
+           "  if (command.timeout.count() == 0) {\n    leave_queue(*claim);\n    return {Outcome::kTimeout};\n",
            "  if (command.timeout.count() == 0) {\n    claim->in_phase_one = true;\n"
            "    phase_one_.insert(hash_of(owner, *claim->key), claim->slot);\n"
            "    return {Outcome::kTimeout};\n"),
