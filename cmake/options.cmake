@@ -103,6 +103,7 @@ function(dflockd_server_test name)
   endif()
   dflockd_test(${name} ${ARGN})
   target_link_libraries(${name} PRIVATE dflockd_test_support)
-  target_compile_definitions(${name} PRIVATE DFLOCKD_FAULT_SHIM="$<TARGET_FILE:dflockd_fault_shim>")
+  target_compile_definitions(${name} PRIVATE DFLOCKD_FAULT_SHIM="$<TARGET_FILE:dflockd_fault_shim>"
+                                              DFLOCKD_SOURCE="${PROJECT_SOURCE_DIR}")
   add_dependencies(${name} dflockd dflockd_fault_shim)
 endfunction()

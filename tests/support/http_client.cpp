@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <sstream>
 #include <stdexcept>
 
 namespace dflockd::test {
@@ -38,7 +39,7 @@ std::string body_of_wait(std::int64_t timeout) {
 
 Route to_http(const Server& server, Route route) {
   if (server.http_port() == 0) throw std::runtime_error("the server was not given an HTTP socket");
-  route.to = "127.0.0.1";
+  if (route.to.empty()) route.to = "127.0.0.1";
   route.port = server.http_port();
   return route;
 }
@@ -106,7 +107,8 @@ std::string HttpClient::request_bytes(std::string_view method, std::string_view 
                                       std::string_view body, std::string_view session,
                                       std::string_view more_headers) const {
   std::string bytes;
-  bytes.append(method).append(" ").append(path).append(" HTTP/1.1\r\nHost: localhost\r\n");
+  bytes.append(method).append(" ").append(path).append(" HTTP/1.1\r\n");
+  if (!more_headers.starts_with("Host:")) bytes += "Host: localhost\r\n";
   if (!session.empty()) bytes.append("X-Dflockd-Session: ").append(session).append("\r\n");
   if (!authorization_.empty()) bytes.append("Authorization: ").append(authorization_ + "\r\n");
   if (!body.empty() || method == "POST") {
@@ -127,10 +129,17 @@ HttpResponse HttpClient::read_response(Duration patience, bool head) {
     if (line.empty()) break;
     response.headers.push_back(parse_header(line));
   }
-  if (head || response.status == 204) return response;
+  if (response.status == 100) return response;
   const auto length = response.header("content-length");
-  if (!length) throw std::runtime_error("a response without Content-Length");
+  if (length.has_value() == (response.status == 204)) {
+    throw std::runtime_error("Content-Length is missing, or belongs to no body: " + first);
+  }
+  if (!response.header("date") || response.header("x-content-type-options") != "nosniff") {
+    throw std::runtime_error("a response without Date or without nosniff");
+  }
+  if (head || !length) return response;
   response.body = connection_->read_bytes(std::stoul(*length), left());
+  if (!response.body.ends_with('\n')) throw std::runtime_error("no newline: " + response.body);
   return response;
 }
 
@@ -138,7 +147,27 @@ HttpResponse HttpClient::request(std::string_view method, std::string_view path,
                                  std::string_view body, std::string_view session,
                                  std::string_view more_headers) {
   send(request_bytes(method, path, body, session, more_headers));
-  return read_response(kPatience, method == "HEAD");
+  HttpResponse response = read_response(kPatience, method == "HEAD");
+  check_documented(method, path, response);
+  return response;
+}
+
+std::map<std::string, double> HttpClient::metrics() {
+  const HttpResponse response = get("/metrics");
+  if (response.status != 200) throw std::runtime_error("no metrics: " + response.summary());
+  std::map<std::string, double> samples;
+  std::istringstream lines(response.body);
+  for (std::string line; std::getline(lines, line);) {
+    const std::size_t blank = line.rfind(' ');
+    if (!line.starts_with('#')) samples[line.substr(0, blank)] = std::stod(line.substr(blank));
+  }
+  return samples;
+}
+
+double HttpClient::metric(const std::string& series) {
+  const auto samples = metrics();
+  const auto found = samples.find(series);
+  return found == samples.end() ? 0 : found->second;
 }
 
 std::string HttpClient::open_session() {

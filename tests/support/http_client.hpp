@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -41,6 +42,9 @@ struct HttpResponse {
 /// The grant in an answer, which must say `status` ("ok", or "acquired" of an enqueue).
 Grant grant_in(const HttpResponse& response, const std::string& status = "ok");
 
+/// Throws unless docs/openapi.json allows this answer to such a request.
+void check_documented(std::string_view method, std::string_view path, const HttpResponse& response);
+
 /// The path of a key's route: "/v1/locks/job" and, with an operation, "/v1/locks/job/release". The
 /// name goes in as it is.
 std::string path_of(const Key& key, std::string_view operation = {});
@@ -63,14 +67,15 @@ class HttpClient {
   /// Sends all of it.
   void send(std::string_view bytes) { connection_->send(bytes); }
   /// The bytes of a request, with Host, the session unless it is empty, and Content-Length if there
-  /// is a body or the method is POST. `more_headers` are whole lines.
+  /// is a body or the method is POST. `more_headers` are whole lines; a first one that is a Host
+  /// replaces ours.
   [[nodiscard]] std::string request_bytes(std::string_view method, std::string_view path,
                                           std::string_view body = {}, std::string_view session = {},
                                           std::string_view more_headers = {}) const;
   /// The next response. `head`: to a HEAD request, so without its body.
   HttpResponse read_response(Duration patience = kPatience, bool head = false);
 
-  // --- Requests with their responses ---
+  // --- Requests with their responses, which must be as docs/openapi.json says ---
 
   HttpResponse request(std::string_view method, std::string_view path, std::string_view body = {},
                        std::string_view session = {}, std::string_view more_headers = {});
@@ -79,6 +84,11 @@ class HttpClient {
                     std::string_view session = {}) {
     return request("POST", path, body, session);
   }
+
+  /// What /metrics says: the values by their series, as `name` or `name{label="value"}`.
+  std::map<std::string, double> metrics();
+  /// One of them; 0 if it is not there.
+  double metric(const std::string& series);
 
   /// Opens a session and returns its id.
   std::string open_session();

@@ -43,17 +43,22 @@ class Server::HttpSocket {
  public:
   explicit HttpSocket(Http http) {
     if (http == Http::kOff) return;
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    auto* const generic = reinterpret_cast<sockaddr*>(&address);
-    socket_ = base::Descriptor(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket");
+    sockaddr_in loopback{};
+    loopback.sin_family = AF_INET;
+    loopback.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    sockaddr_in6 any{};  // which takes IPv4 too
+    any.sin6_family = AF_INET6;
+    const bool everywhere = http == Http::kOnEveryAddress;
+    auto* const generic =
+        everywhere ? reinterpret_cast<sockaddr*>(&any) : reinterpret_cast<sockaddr*>(&loopback);
+    socklen_t size = everywhere ? sizeof any : sizeof loopback;
+    socket_ =
+        base::Descriptor(::socket(generic->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket");
     if (::bind(socket_.get(), generic, size) != 0 || ::listen(socket_.get(), SOMAXCONN) != 0 ||
         ::getsockname(socket_.get(), generic, &size) != 0) {
       throw std::system_error(errno, std::generic_category(), "a socket for the HTTP API");
     }
-    port_ = ntohs(address.sin_port);
+    port_ = ntohs(everywhere ? any.sin6_port : loopback.sin_port);
   }
   [[nodiscard]] Launch handed_down(Launch launch) const {
     if (socket_.is_open()) launch.inherited_sockets.push_back({"http", socket_.get()});

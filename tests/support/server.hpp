@@ -18,7 +18,7 @@ namespace dflockd::test {
 
 /// Whether the server is handed down a listening socket for its HTTP API. `--http-port` knows no
 /// "pick a free one", and a port that a test picks may be taken when the server opens it.
-enum class Http { kOff, kOn };
+enum class Http { kOff, kOn, kOnEveryAddress };
 
 class Server : public Process {
  public:
@@ -32,7 +32,7 @@ class Server : public Process {
   /// Where it listens, according to its log.
   [[nodiscard]] const std::string& address() const { return address_; }
   [[nodiscard]] std::uint16_t port() const { return port_; }
-  /// The port of the HTTP API on 127.0.0.1, with `Http::kOn`.
+  /// The port of the HTTP API: on 127.0.0.1, or on all addresses of both families.
   [[nodiscard]] std::uint16_t http_port() const { return http_port_; }
 
   /// Ends it with SIGKILL, as a crash would.

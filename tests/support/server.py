@@ -8,7 +8,6 @@ import fcntl
 import json
 import os
 import re
-import resource
 import shlex
 import signal
 import socket
@@ -16,8 +15,7 @@ import subprocess
 import tempfile
 import time
 
-# Under the sanitizers, and where every line is counted, all takes its time.
-SLOW = not os.environ.keys().isdisjoint(("DFLOCKD_SANITIZED", "DFLOCKD_TEST_SLOW"))
+SLOW = "DFLOCKD_SANITIZED" in os.environ  # all takes its time then
 PATIENCE = 60 if SLOW else 20  # seconds that a test waits for what must happen
 FIRST_INHERITED = 3  # sd_listen_fds(3)
 LIBC = ctypes.CDLL(None)
@@ -45,20 +43,15 @@ def clean_environment(**variables):
     return inherited | variables
 
 
-def family_of(address):
-    return socket.AF_INET6 if ":" in address else socket.AF_INET
-
-
 class Server:
     """The real server, ready when it is made. Its sockets are handed down, so that the ports that the flags or a
     shell `command` that starts it name do not matter. It dies with the test."""
 
-    def __init__(self, *flags, binary=None, command=None, directory=None, host="127.0.0.1", http=False,
-                 open_files=None):
+    def __init__(self, *flags, binary=None, command=None, directory=None, http=False):
         binary = binary or os.environ["DFLOCKD_BINARY"]
         command = command or shlex.join([binary, *map(str, flags)])
         names = ["tcp", "http"] if http else ["tcp"]
-        listeners = [socket.create_server((host, 0), family=family_of(host), backlog=512) for _ in names]
+        listeners = [socket.create_server(("127.0.0.1", 0), backlog=512) for _ in names]
         self.port, self.http_port = (listener.getsockname()[1] for listener in (listeners[0], listeners[-1]))
         self.address, self.url = f"127.0.0.1:{self.port}", f"http://127.0.0.1:{self.http_port}"
         copies = [fcntl.fcntl(listener, fcntl.F_DUPFD, 10) for listener in listeners]
@@ -67,8 +60,6 @@ class Server:
             LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
             for target, copy in enumerate(copies, FIRST_INHERITED):
                 os.dup2(copy, target)
-            if open_files:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, open_files))
 
         self.log_file = tempfile.TemporaryFile()
         # A shell, since LISTEN_PID must name the process that it becomes.
