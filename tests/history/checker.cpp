@@ -263,31 +263,36 @@ void Checker::look_at_enqueue(std::uint32_t index, PhaseOne& state) {
   }
 }
 
+void Checker::refute_wait(const Operation& request, const PhaseOne& state, const char* why) {
+  if (state.enqueue == kNobody) return violate(Rule::kReply, request, why);
+  violate(Rule::kReply, request, why, ": ", op(state.enqueue));
+}
+
+void Checker::look_at_granted_wait(std::uint32_t index, const PhaseOne& state) {
+  if (state.certainty == PhaseOne::Certainty::kAbsent) {
+    refute_wait(op(index), state, " was granted what was not enqueued for");
+    add_grant(index, index);
+  } else if (state.grant != kNobody) {
+    if (!(answered(grants_[state.grant]).token == op(index).token)) {
+      refute_wait(op(index), state, " was granted another token than its enqueue");
+    }
+    uses_.emplace_back(state.grant, index);
+  } else {
+    add_grant(state.enqueue, index);
+  }
+}
+
 void Checker::look_at_wait(std::uint32_t index, PhaseOne& state) {
   using enum Reply;
   using enum PhaseOne::Certainty;
   const Operation& request = op(index);
-  const auto impossible = [&](const char* why) {
-    if (state.enqueue == kNobody) return violate(Rule::kReply, request, why);
-    violate(Rule::kReply, request, why, ": ", op(state.enqueue));
-  };
+  const auto impossible = [&](const char* why) { refute_wait(request, state, why); };
   const bool sure = state.certainty == kSure;
   const bool queued = sure && op(state.enqueue).reply == kQueued;
   const Time in_queue_since = queued ? op(state.enqueue).completed : kNever;
   switch (request.reply) {
     case kGranted:
-      if (state.certainty == kAbsent) {
-        impossible(" was granted what was not enqueued for");
-        add_grant(index, index);
-      } else if (state.grant != kNobody) {
-        const Grant& grant = grants_[state.grant];
-        if (!(answered(grant).token == request.token)) {
-          impossible(" was granted another token than its enqueue");
-        }
-        uses_.emplace_back(state.grant, index);
-      } else {
-        add_grant(state.enqueue, index);
-      }
+      look_at_granted_wait(index, state);
       state = {};
       break;
     case kTimeout:

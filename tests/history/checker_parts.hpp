@@ -125,6 +125,8 @@ class Checker {
   void know_limits();
   void look_at_replies();
   void look_at_enqueue(std::uint32_t index, PhaseOne& state);
+  void refute_wait(const Operation& request, const PhaseOne& state, const char* why);
+  void look_at_granted_wait(std::uint32_t index, const PhaseOne& state);
   void look_at_wait(std::uint32_t index, PhaseOne& state);
   void look_at_lost_wait(std::uint32_t index, PhaseOne& state);
   [[nodiscard]] bool may_be_released(const Grant& grant, Time by) const;
