@@ -65,6 +65,16 @@ void skip_byte_order_mark(const std::string& path, WipedBytes& bytes) {
   if (text.starts_with(kMark)) bytes.erase(bytes.begin(), bytes.begin() + kMark.size());
 }
 
+constexpr std::string_view kWhiteSpace = " \t\n\v\f\r";
+
+/// Why trimmed text is no secret, in words that follow the file's name; nullptr if it is one.
+const char* why_no_secret(std::string_view text) {
+  if (text.empty()) return "it holds no token";
+  if (text.find('\n') != std::string_view::npos) return "it holds more than one line";
+  if (text.size() > kMaxSecretSize) return "it holds more than 65536 bytes";
+  return nullptr;
+}
+
 }  // namespace
 
 SmallFile read_small_file(const std::string& path, Pipes pipes) {
@@ -83,6 +93,20 @@ SmallFile read_small_file(const std::string& path, Pipes pipes) {
   if (file.bytes.size() > kMaxFileSize) refuse(path, "it is larger than 1 MiB");
   skip_byte_order_mark(path, file.bytes);
   return file;
+}
+
+bool is_secret(std::string_view text) {
+  return trim(text, kWhiteSpace) == text && why_no_secret(text) == nullptr;
+}
+
+SecretFile read_secret_file(const std::string& path, Pipes pipes) {
+  const SmallFile file = read_small_file(path, pipes);
+  const std::string_view text = trim(view_of(file.bytes), kWhiteSpace);
+  if (const char* const reason = why_no_secret(text)) {
+    throw FileError("cannot use " + in_quotes(path) + ": " + reason +
+                    "; expected a line of 1 to 65536 bytes");
+  }
+  return {.secret = Secret(text), .readable_by_others = file.readable_by_others};
 }
 
 void check_readable(const std::string& path) {

@@ -10,8 +10,10 @@
 // Any thread may call it.
 #pragma once
 
+#include <cstddef>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 #include "base/secret.hpp"
 
@@ -38,6 +40,22 @@ enum class Pipes {
 /// devices and the like are refused, since they might block or never end; so is UTF-16. Throws
 /// FileError.
 [[nodiscard]] SmallFile read_small_file(const std::string& path, Pipes pipes = Pipes::kRefuse);
+
+/// The longest shared secret, in bytes: an argument of the line protocol's `auth`.
+inline constexpr std::size_t kMaxSecretSize = 65536;
+
+/// Whether a secret can be sent as it is, on a line and in an HTTP header: of allowed length,
+/// without a newline, without white space at either end.
+[[nodiscard]] bool is_secret(std::string_view text);
+
+struct SecretFile {
+  Secret secret;
+  bool readable_by_others;
+};
+
+/// Reads a secret, without the white space around it. Throws FileError if the file cannot be read
+/// or what it holds is no secret.
+[[nodiscard]] SecretFile read_secret_file(const std::string& path, Pipes pipes = Pipes::kRefuse);
 
 /// For files that somebody else reads, and perhaps again later: throws FileError if there is no
 /// such file, it is not a regular one, or it must not be read.

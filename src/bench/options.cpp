@@ -15,7 +15,7 @@
 
 #include <CLI/CLI.hpp>
 
-#include "base/token.hpp"
+#include "base/small_file.hpp"
 #include "bench/report.hpp"
 
 namespace dflockd::bench {
@@ -160,7 +160,7 @@ void add_security_flags(CLI::App& app, Options& options) {
   add_file(app, "--auth-token-file",
            "file with the secret that each connection sends first, or each HTTP request",
            [&options](const std::string& path) {
-             options.auth_token = base::read_token_file(path, base::Pipes::kRead).token.view();
+             options.auth_token = base::read_secret_file(path, base::Pipes::kRead).secret.view();
            });
 }
 

@@ -5,9 +5,9 @@
 #include <cmath>
 #include <string>
 
+#include "base/terms.hpp"
 #include "base/tls.hpp"
 #include "client/failure.hpp"
-#include "protocol/request.hpp"
 
 namespace dflockd::client {
 namespace {
@@ -20,7 +20,7 @@ constexpr std::size_t kMaxSecret = 65'536;
 }
 
 void check_positive(std::string_view name, std::chrono::milliseconds length) {
-  if (length <= length.zero() || length > protocol::kMaxSeconds) {
+  if (length <= length.zero() || length > base::kMaxSeconds) {
     refuse(std::string(name) + " of " + std::to_string(length.count()) +
            " ms is not allowed; expected more than 0 and at most 9223372036 s");
   }
@@ -55,26 +55,26 @@ bool is_port(std::string_view text) {
 }  // namespace
 
 void check_key(std::string_view key) {
-  if (protocol::is_key(key)) return;
+  if (base::is_key(key)) return;
   if (key.empty()) refuse("the key is empty; expected 1 to 256 bytes");
-  if (key.size() > protocol::kMaxKey) {
+  if (key.size() > base::kMaxKey) {
     refuse("a key of " + std::to_string(key.size()) + " bytes is too long; expected 1 to 256");
   }
   refuse("key " + in_quotes(key) + " has a space, tab or line end in it, which is not allowed");
 }
 
 void check_token(std::string_view token) {
-  if (!protocol::parse_token(token)) refuse("a token has 32 lowercase hex characters");
+  if (!base::parse_token(token)) refuse("a token has 32 lowercase hex characters");
 }
 
 void check_limit(int limit) {
-  if (limit < 1 || static_cast<std::uint32_t>(limit) > protocol::kMaxLimit) {
+  if (limit < 1 || static_cast<std::uint32_t>(limit) > base::kMaxLimit) {
     refuse("limit " + std::to_string(limit) + " is not allowed; expected 1 to 1048576");
   }
 }
 
 void check_timeout(std::string_view name, std::chrono::milliseconds timeout) {
-  if (timeout < timeout.zero() || timeout > protocol::kMaxSeconds) {
+  if (timeout < timeout.zero() || timeout > base::kMaxSeconds) {
     refuse(std::string(name) + " of " + std::to_string(timeout.count()) +
            " ms is not allowed; expected 0 to 9223372036 s");
   }
@@ -82,14 +82,14 @@ void check_timeout(std::string_view name, std::chrono::milliseconds timeout) {
 
 // Not via milliseconds: the longest timeouts have too many of them.
 void check_timeout(std::string_view name, std::chrono::seconds timeout) {
-  if (timeout < timeout.zero() || timeout > protocol::kMaxSeconds) {
+  if (timeout < timeout.zero() || timeout > base::kMaxSeconds) {
     refuse(std::string(name) + " of " + std::to_string(timeout.count()) +
            " s is not allowed; expected 0 to 9223372036 s");
   }
 }
 
 void check_lease(std::chrono::seconds lease) {
-  if (lease < lease.zero() || lease > protocol::kMaxSeconds) {
+  if (lease < lease.zero() || lease > base::kMaxSeconds) {
     refuse("lease_ttl of " + std::to_string(lease.count()) +
            " s is not allowed; expected 0, for the server's default, to 9223372036");
   }

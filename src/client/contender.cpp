@@ -4,10 +4,10 @@
 #include <dflockd/lock.hpp>
 #include <dflockd/semaphore.hpp>
 
+#include "base/terms.hpp"
 #include "client/arguments.hpp"
 #include "client/contender_impl.hpp"
 #include "client/failure.hpp"
-#include "protocol/request.hpp"
 
 namespace dflockd {
 
@@ -222,7 +222,7 @@ void Lock::unlock() noexcept {
 
 std::chrono::milliseconds Lock::in_range(std::chrono::duration<double> timeout) {
   if (timeout <= timeout.zero()) return std::chrono::milliseconds(0);
-  if (timeout >= protocol::kMaxSeconds) return protocol::kMaxSeconds;
+  if (timeout >= base::kMaxSeconds) return base::kMaxSeconds;
   return std::chrono::ceil<std::chrono::milliseconds>(timeout);
 }
 

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/terms.hpp"
 #include "client/arguments.hpp"
 #include "client/failure.hpp"
-#include "protocol/request.hpp"
 
 namespace dflockd {
 
@@ -172,7 +172,7 @@ void Contender::Impl::acquire_without_timeout() {
   constexpr Clock::time_point kNever = Clock::time_point::max();
   refuse_in_handler();
   Turn turn(*this, {}, kNever, For::kContending);
-  while (!contend(turn, protocol::kMaxSeconds, kNever)) continue;
+  while (!contend(turn, base::kMaxSeconds, kNever)) continue;
 }
 
 bool Contender::Impl::contend(Turn& turn, seconds server_timeout, Clock::time_point cut_off) {

@@ -5,14 +5,14 @@
 
 #include <dflockd/detail/wire.hpp>
 
+#include "base/terms.hpp"
 #include "client/arguments.hpp"
 #include "client/failure.hpp"
-#include "protocol/request.hpp"
 
 namespace dflockd {
 
 std::uint64_t Grant::fence() const noexcept {
-  const auto parsed = protocol::parse_token(token);
+  const auto parsed = base::parse_token(token);
   return parsed ? parsed->fence : 0;
 }
 
@@ -59,7 +59,7 @@ std::optional<std::chrono::seconds> parse_seconds(std::string_view text) {
   std::uint64_t seconds = 0;  // of a signed type, -0 would be a number
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
   if (error != std::errc() || end != text.data() + text.size() ||
-      seconds > static_cast<std::uint64_t>(protocol::kMaxSeconds.count())) {
+      seconds > static_cast<std::uint64_t>(base::kMaxSeconds.count())) {
     return std::nullopt;
   }
   return std::chrono::seconds(seconds);
@@ -69,7 +69,7 @@ std::optional<std::chrono::seconds> parse_seconds(std::string_view text) {
 std::optional<Grant> parse_grant(std::string_view text) {
   const std::size_t space = std::min(text.find(' '), text.size());
   const std::string_view token = text.substr(0, space);
-  if (space == text.size() || !protocol::parse_token(token)) return std::nullopt;
+  if (space == text.size() || !base::parse_token(token)) return std::nullopt;
   const auto lease = parse_seconds(text.substr(space + 1));
   if (!lease) return std::nullopt;
   return Grant{.token = std::string(token), .lease_ttl = *lease};

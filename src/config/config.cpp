@@ -10,8 +10,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "base/small_file.hpp"
 #include "base/text.hpp"
-#include "base/token.hpp"
 #include "config/hosts.hpp"
 #include "config/rows.hpp"
 #include "config/sources.hpp"
@@ -200,8 +200,8 @@ class Collector {
     const std::filesystem::path& file = settings_.auth_token_file;
     const std::string source = where("auth-token-file");
     try {
-      base::TokenFile content = base::read_token_file(file.string());
-      settings_.auth_token = std::move(content.token);
+      base::SecretFile content = base::read_secret_file(file.string());
+      settings_.auth_token = std::move(content.secret);
       if (content.readable_by_others) {
         warnings_.push_back(source + ": " + in_quotes(file.string()) + " is readable by others");
       }

@@ -8,7 +8,7 @@
 #include <system_error>
 #include <utility>
 
-#include "base/token.hpp"
+#include "base/small_file.hpp"
 #include "config/hosts.hpp"
 #include "config/sources.hpp"
 
@@ -258,7 +258,7 @@ struct Reader {
     return valid;
   }
   bool operator()(const Token& kind) {
-    const bool valid = text.empty() || (base::is_token(text) && text != kMask);
+    const bool valid = text.empty() || (base::is_secret(text) && text != kMask);
     if (valid) {
       settings.*kind.field = Secret(text);
     }
@@ -287,7 +287,7 @@ struct Allowed {
   }
   std::string operator()(const Path&) { return "the path of a file"; }
   std::string operator()(const Token&) {
-    return from_to("a token", 1, base::kMaxTokenSize) +
+    return from_to("a token", 1, base::kMaxSecretSize) +
            " bytes long, without a newline, without white space at either end";
   }
   std::string operator()(const Origins&) {

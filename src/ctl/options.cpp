@@ -11,7 +11,7 @@
 
 #include <CLI/CLI.hpp>
 
-#include "base/token.hpp"
+#include "base/small_file.hpp"
 #include "ctl/text.hpp"
 
 namespace dflockd::ctl {
@@ -392,7 +392,7 @@ void take_security(Options& options, const Security& security,
   if (!security.auth_token_file.empty()) {
     use_file(kAuthTokenFile, words, [&] {
       options.auth_token =
-          base::read_token_file(security.auth_token_file, base::Pipes::kRead).token.view();
+          base::read_secret_file(security.auth_token_file, base::Pipes::kRead).secret.view();
     });
   } else if (security.auth_token != nullptr) {
     options.auth_token = security.auth_token;

@@ -399,7 +399,7 @@ void HttpSession::change(std::string& out) {
   }
   if (is_new_grant(*answer) && outlet_.peer_gone()) {
     // It raced with the caller's leaving: the next in the queue has it.
-    static_cast<void>(door_.service.release(key_of(*operation_), answer->token));
+    static_cast<void>(door_.service.release(operation_->key(), answer->token));
     return end_change(client_canceled(), out);
   }
   end_change(tell(std::move(result)), out);
@@ -440,10 +440,10 @@ void HttpSession::leave() {
 void HttpSession::withdraw() {
   if (!turn_->session_gone()) {
     if (phase_ == Phase::kQueued && operation_->operation == Operation::kWait) {
-      door_.service.give_up_place(turn_->owner(), key_of(*operation_));
+      door_.service.give_up_place(turn_->owner(), operation_->key());
     }
     if (turn_->answer() && is_new_grant(*turn_->answer())) {
-      static_cast<void>(door_.service.release(key_of(*operation_), turn_->answer()->token));
+      static_cast<void>(door_.service.release(operation_->key(), turn_->answer()->token));
     }
   }
   turn_.reset();

@@ -5,9 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "base/terms.hpp"
 #include "http/body.hpp"
-#include "protocol/commands.hpp"
-#include "protocol/request.hpp"
 
 namespace dflockd::http {
 
@@ -70,20 +69,20 @@ class Fields {
   }
   void limit(std::uint32_t& target) {
     std::uint64_t value = 0;
-    number(body_.limit, "limit", 1, protocol::kMaxLimit, value);
+    number(body_.limit, "limit", 1, base::kMaxLimit, value);
     target = static_cast<std::uint32_t>(value);
   }
   void token(locks::Token& target) {
     if (!body_.token) return refuse("token: missing");
-    const auto token = protocol::parse_token(*body_.token);
+    const auto token = base::parse_token(*body_.token);
     if (!token) return refuse("token: expected 32 lowercase hex characters");
-    target = {token->fence, token->salt};
+    target = *token;
   }
 
   [[nodiscard]] const std::optional<Failure>& failure() const { return failure_; }
 
  private:
-  static constexpr auto kMaxSeconds = static_cast<std::uint64_t>(protocol::kMaxSeconds.count());
+  static constexpr auto kMaxSeconds = static_cast<std::uint64_t>(base::kMaxSeconds.count());
 
   template <class Target>
   void number(const std::optional<std::uint64_t>& value, std::string_view name, std::uint64_t least,
@@ -105,8 +104,9 @@ class Fields {
 std::variant<Body, Failure> parse(const Route& route, std::string_view body) {
   switch (route.operation) {
     case Operation::kAcquire:
-      return route.semaphore ? parse_body(body, {"acquire_timeout_s", "lease_ttl_s", "limit"})
-                             : parse_body(body, {"acquire_timeout_s", "lease_ttl_s"});
+      return route.kind == locks::Kind::kSemaphore
+                 ? parse_body(body, {"acquire_timeout_s", "lease_ttl_s", "limit"})
+                 : parse_body(body, {"acquire_timeout_s", "lease_ttl_s"});
     case Operation::kRelease:
       return parse_body(body, {"token"});
     case Operation::kRenew:
@@ -116,24 +116,24 @@ std::variant<Body, Failure> parse(const Route& route, std::string_view body) {
     default:
       break;
   }
-  if (route.semaphore) return parse_body(body, {"limit", "lease_ttl_s"});
+  if (route.kind == locks::Kind::kSemaphore) return parse_body(body, {"limit", "lease_ttl_s"});
   return body.empty() ? Body() : parse_body(body, {"lease_ttl_s"});
 }
 
-protocol::Command command_of(Operation operation) {
+service::Verb verb_of(Operation operation) {
   switch (operation) {
     case Operation::kAcquire:
-      return protocol::Command::kAcquire;
+      return service::Verb::kAcquire;
     case Operation::kRelease:
-      return protocol::Command::kRelease;
+      return service::Verb::kRelease;
     case Operation::kRenew:
-      return protocol::Command::kRenew;
+      return service::Verb::kRenew;
     case Operation::kEnqueue:
-      return protocol::Command::kEnqueue;
+      return service::Verb::kEnqueue;
     case Operation::kWait:
-      return protocol::Command::kWait;
+      return service::Verb::kWait;
     default:
-      return protocol::Command::kInvalid;
+      return service::Verb::kInvalid;
   }
 }
 
@@ -141,7 +141,7 @@ protocol::Command command_of(Operation operation) {
 
 OperationResult carry_out(const LockOperation& operation, service::Service& service,
                           locks::OwnerId owner) {
-  const locks::Key key = key_of(operation);
+  const locks::Key key = operation.key();
   switch (operation.operation) {
     case Operation::kAcquire:
       return service.acquire(owner, key, operation.limit, operation.timeout, operation.lease);
@@ -165,14 +165,13 @@ OperationResult carry_out(const LockOperation& operation, service::Service& serv
 
 std::variant<LockOperation, Failure> read_operation(const Route& route, std::string key,
                                                     std::string_view body) {
-  if (!protocol::is_key(key)) {
+  if (!base::is_key(key)) {
     return Failure{.detail = "key: expected 1 to 256 bytes without space, tab, CR and LF"};
   }
   auto parsed = parse(route, body);
   if (auto* const failure = std::get_if<Failure>(&parsed)) return std::move(*failure);
   Fields fields(std::get<Body>(parsed));
-  LockOperation operation{
-      .operation = route.operation, .semaphore = route.semaphore, .key = std::move(key)};
+  LockOperation operation{.operation = route.operation, .kind = route.kind, .name = std::move(key)};
   switch (route.operation) {
     case Operation::kAcquire:
       fields.timeout(&Body::acquire_timeout_s, "acquire_timeout_s", operation.timeout);
@@ -188,7 +187,7 @@ std::variant<LockOperation, Failure> read_operation(const Route& route, std::str
       break;
   }
   fields.lease(operation.lease);
-  if (route.semaphore &&
+  if (route.kind == locks::Kind::kSemaphore &&
       (route.operation == Operation::kAcquire || route.operation == Operation::kEnqueue)) {
     fields.limit(operation.limit);
   }
@@ -197,19 +196,19 @@ std::variant<LockOperation, Failure> read_operation(const Route& route, std::str
 }
 
 std::size_t label_of(const LockOperation& operation) {
-  return protocol::label(command_of(operation.operation), operation.semaphore);
+  return service::label(verb_of(operation.operation), operation.kind);
 }
 
-protocol::Status status_of(const LockOperation& operation, const OperationResult& result) {
+service::Status status_of(const LockOperation& operation, const OperationResult& result) {
   if (const auto* const response = std::get_if<Response>(&result)) {
     constexpr int kFirstError = 400;
-    return response->status < kFirstError ? protocol::Status::kOk : protocol::Status::kError;
+    return response->status < kFirstError ? service::Status::kOk : service::Status::kError;
   }
   const Outcome outcome = std::get<locks::Answer>(result).outcome;
   if (outcome == Outcome::kGranted && operation.operation == Operation::kEnqueue) {
-    return protocol::Status::kAcquired;
+    return service::Status::kAcquired;
   }
-  return protocol::status_of(outcome);
+  return service::status_of(outcome);
 }
 
 Response to_response(const LockOperation& operation, const locks::Answer& answer) {

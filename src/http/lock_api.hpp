@@ -12,25 +12,23 @@
 #include "http/message.hpp"
 #include "http/routes.hpp"
 #include "locks/command.hpp"
-#include "protocol/reply.hpp"
 #include "service/service.hpp"
+#include "service/verbs.hpp"
 
 namespace dflockd::http {
 
 /// A request that has been read and checked, ready for its turn.
 struct LockOperation {
   Operation operation = Operation::kAcquire;
-  bool semaphore = false;
-  std::string key;
+  locks::Kind kind = locks::Kind::kLock;
+  std::string name;
   std::chrono::seconds timeout{0};
   std::chrono::seconds lease{0};  ///< 0: the server's default
   std::uint32_t limit = 1;
   locks::Token token{};
-};
 
-[[nodiscard]] inline locks::Key key_of(const LockOperation& operation) {
-  return {operation.semaphore ? locks::Kind::kSemaphore : locks::Kind::kLock, operation.key};
-}
+  [[nodiscard]] locks::Key key() const { return {kind, name}; }
+};
 
 /// Reads the operation of a route on locks or semaphores, with its `key` decoded. Pure.
 [[nodiscard]] std::variant<LockOperation, Failure> read_operation(const Route& route,
@@ -45,11 +43,10 @@ using OperationResult = std::variant<Response, locks::Answer>;
 [[nodiscard]] OperationResult carry_out(const LockOperation& operation, service::Service& service,
                                         locks::OwnerId owner);
 
-/// As what metrics count an operation: the command of the line protocol that does the same, by its
-/// `protocol::label`, and what that would have replied.
+/// As what metrics count an operation: its `service::label`, and what became of it.
 [[nodiscard]] std::size_t label_of(const LockOperation& operation);
-[[nodiscard]] protocol::Status status_of(const LockOperation& operation,
-                                         const OperationResult& result);
+[[nodiscard]] service::Status status_of(const LockOperation& operation,
+                                        const OperationResult& result);
 
 /// The response that tells of an answer.
 [[nodiscard]] Response to_response(const LockOperation& operation, const locks::Answer& answer);

@@ -7,6 +7,8 @@ namespace dflockd::http {
 
 namespace {
 
+using locks::Kind;
+
 constexpr std::array kRoutes{
     Route{Method::kPost, "/v1/sessions", Operation::kCreateSession},
     Route{Method::kDelete, "/v1/sessions/{id}", Operation::kDeleteSession, Bucket::kHolding},
@@ -18,19 +20,23 @@ constexpr std::array kRoutes{
     Route{Method::kPost, "/v1/locks/{key}/enqueue", Operation::kEnqueue},
     Route{Method::kPost, "/v1/locks/{key}/wait", Operation::kWait},
 
-    Route{Method::kPost, "/v1/semaphores/{key}", Operation::kAcquire, Bucket::kCommon, true},
+    Route{Method::kPost, "/v1/semaphores/{key}", Operation::kAcquire, Bucket::kCommon,
+          Kind::kSemaphore},
     Route{Method::kPost, "/v1/semaphores/{key}/release", Operation::kRelease, Bucket::kHolding,
-          true},
-    Route{Method::kPost, "/v1/semaphores/{key}/renew", Operation::kRenew, Bucket::kHolding, true},
+          Kind::kSemaphore},
+    Route{Method::kPost, "/v1/semaphores/{key}/renew", Operation::kRenew, Bucket::kHolding,
+          Kind::kSemaphore},
     Route{Method::kPost, "/v1/semaphores/{key}/enqueue", Operation::kEnqueue, Bucket::kCommon,
-          true},
-    Route{Method::kPost, "/v1/semaphores/{key}/wait", Operation::kWait, Bucket::kCommon, true},
+          Kind::kSemaphore},
+    Route{Method::kPost, "/v1/semaphores/{key}/wait", Operation::kWait, Bucket::kCommon,
+          Kind::kSemaphore},
 
     Route{Method::kGet, "/v1/stats", Operation::kStats},
-    Route{Method::kGet, "/health", Operation::kHealth, Bucket::kNone, false, false},
-    Route{Method::kGet, "/ready", Operation::kReady, Bucket::kNone, false, false},
+    Route{Method::kGet, "/health", Operation::kHealth, Bucket::kNone, Kind::kLock, false},
+    Route{Method::kGet, "/ready", Operation::kReady, Bucket::kNone, Kind::kLock, false},
     Route{Method::kGet, "/metrics", Operation::kMetrics},
-    Route{Method::kGet, "/v1/openapi.json", Operation::kOpenApi, Bucket::kCommon, false, false},
+    Route{Method::kGet, "/v1/openapi.json", Operation::kOpenApi, Bucket::kCommon, Kind::kLock,
+          false},
 };
 
 /// Takes the first segment off `path`, which begins with '/': what stands up to the next one.

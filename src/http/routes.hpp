@@ -9,6 +9,7 @@
 #include <variant>
 
 #include "http/message.hpp"
+#include "locks/types.hpp"
 
 namespace dflockd::http {
 
@@ -50,7 +51,7 @@ struct Route {
   std::string_view pattern;  ///< one segment may be a parameter: "/v1/locks/{key}"
   Operation operation;
   Bucket bucket = Bucket::kCommon;
-  bool semaphore = false;
+  locks::Kind kind = locks::Kind::kLock;
   bool needs_auth = true;
 };
 

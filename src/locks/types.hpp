@@ -6,10 +6,12 @@
 #include <cstdint>
 #include <string_view>
 
+#include "base/terms.hpp"
 #include "locks/sip_hash.hpp"
-#include "locks/token.hpp"
 
 namespace dflockd::locks {
+
+using base::Token;
 
 /// A point in time: nanoseconds since an epoch that the caller chooses, never decreasing.
 using Instant = std::chrono::nanoseconds;

@@ -12,9 +12,6 @@
 
 namespace dflockd::protocol {
 
-/// What the line protocol says of an outcome, but for a grant to an enqueue, which is `kAcquired`.
-[[nodiscard]] Status status_of(locks::Outcome outcome);
-
 /// Carries out any request but `auth` and `stats` for `owner` and appends the reply to `out`.
 /// Returns what the reply says, or nothing if the request blocks: then there is no reply yet, and
 /// `Waiter::wait_over` follows.

@@ -133,15 +133,15 @@ net::Want LineSession::carry_out(const Frame& frame, net::InputBuffer& input,
                                  std::string& replies) {
   const Request request = parse(frame.lines);
   if (must_authenticate(request)) {
-    const bool is_auth = request.command == Command::kAuth;
+    const bool is_auth = request.verb == Verb::kAuth;
     const bool authenticated = authenticate(request, frame.lines.argument, replies);
     input.wipe(frame.size);
     return authenticated ? Want::kInput : deny(is_auth ? "wrong_secret" : "no_auth", replies);
   }
   served_ = true;
   const std::size_t reply_start = replies.size();
-  const bool is_stats = request.command == Command::kStats;
-  const std::size_t label = protocol::label(request.command, request.semaphore);
+  const bool is_stats = request.verb == Verb::kStats;
+  const std::size_t label = service::label(request.verb, request.key.kind);
   const std::optional<Status> status =
       is_stats ? Status::kOk : execute(request, door_.service, owner_, replies);
   if (status) {
@@ -167,7 +167,7 @@ net::Want LineSession::carry_out(const Frame& frame, net::InputBuffer& input,
 
 /// The first request on a connection must, if a secret is demanded, and every `auth` after it.
 bool LineSession::must_authenticate(const Request& request) const {
-  return !authenticated_ || (request.command == Command::kAuth && door_.authenticator.required());
+  return !authenticated_ || (request.verb == Verb::kAuth && door_.authenticator.required());
 }
 
 bool LineSession::authenticate(const Request& request, std::string_view argument,
@@ -177,9 +177,9 @@ bool LineSession::authenticate(const Request& request, std::string_view argument
   const bool as_it_came = door_.authenticator.accepts(argument);
   const bool trimmed = door_.authenticator.accepts(base::trim(argument, " \t\r"));
   const bool accepted = as_it_came || trimmed;
-  if (!accepted || request.command != Command::kAuth) return false;
+  if (!accepted || request.verb != Verb::kAuth) return false;
   authenticated_ = true;
-  count(protocol::label(request.command, false), Status::kOk);
+  count(service::label(request.verb, request.key.kind), Status::kOk);
   append_status(replies, Status::kOk);
   return true;
 }
@@ -291,7 +291,7 @@ void LineSession::leave(std::string_view unsent) {
 std::vector<std::uint64_t> LineSession::undelivered(std::string_view unsent) const {
   std::vector<std::uint64_t> fences;
   if (answer_.outcome == locks::Outcome::kGranted) fences.push_back(answer_.token.fence);
-  for (const Token& token : granted_tokens(unsent)) fences.push_back(token.fence);
+  for (const base::Token& token : granted_tokens(unsent)) fences.push_back(token.fence);
   std::ranges::sort(fences);
   return fences;
 }

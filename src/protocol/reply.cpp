@@ -33,7 +33,7 @@ void append_line(std::string& out, const Line& line, char* end) {
   out.append(line.data(), static_cast<std::size_t>(end - line.data()));
 }
 
-void append_token(std::string& out, std::string_view status, const Token& token,
+void append_token(std::string& out, std::string_view status, const base::Token& token,
                   std::chrono::seconds lease) {
   Line line;
   char* end = put(line.data(), status);
@@ -45,57 +45,16 @@ void append_token(std::string& out, std::string_view status, const Token& token,
 
 }  // namespace
 
-std::string_view text(Status status) {
-  switch (status) {
-    case Status::kOk:
-      return "ok";
-    case Status::kError:
-      return "error";
-    case Status::kTimeout:
-      return "timeout";
-    case Status::kQueued:
-      return "queued";
-    case Status::kMaxLocks:
-      return "error_max_locks";
-    case Status::kMaxWaiters:
-      return "error_max_waiters";
-    case Status::kLimitMismatch:
-      return "error_limit_mismatch";
-    case Status::kAlreadyEnqueued:
-      return "error_already_enqueued";
-    case Status::kNotEnqueued:
-      return "error_not_enqueued";
-    case Status::kLeaseExpired:
-      return "error_lease_expired";
-    case Status::kDraining:
-      return "error_draining";
-    case Status::kAuth:
-      return "error_auth";
-    case Status::kAcquired:
-      return "acquired";
-  }
-  return "error";
-}
-
-std::span<const std::string_view> status_names() {
-  static const auto kNames = [] {
-    std::array<std::string_view, static_cast<std::size_t>(Status::kAcquired) + 1> names;
-    for (std::size_t i = 0; i < names.size(); ++i) names[i] = text(static_cast<Status>(i));
-    return names;
-  }();
-  return kNames;
-}
-
 void append_status(std::string& out, Status status) {
   out.append(text(status));
   out.push_back('\n');
 }
 
-void append_grant(std::string& out, const Token& token, std::chrono::seconds lease) {
+void append_grant(std::string& out, const base::Token& token, std::chrono::seconds lease) {
   append_token(out, kGrant, token, lease);
 }
 
-void append_acquired(std::string& out, const Token& token, std::chrono::seconds lease) {
+void append_acquired(std::string& out, const base::Token& token, std::chrono::seconds lease) {
   append_token(out, kAcquired, token, lease);
 }
 
@@ -104,8 +63,8 @@ void append_remaining(std::string& out, std::chrono::seconds remaining) {
   append_line(out, line, put_seconds(put(line.data(), "ok "), line, remaining));
 }
 
-std::vector<Token> granted_tokens(std::string_view replies) {
-  std::vector<Token> tokens;
+std::vector<base::Token> granted_tokens(std::string_view replies) {
+  std::vector<base::Token> tokens;
   for (std::size_t end = 0; (end = replies.find('\n')) != std::string_view::npos;
        replies.remove_prefix(end + 1)) {
     const std::string_view line = replies.substr(0, end);
@@ -113,7 +72,8 @@ std::vector<Token> granted_tokens(std::string_view replies) {
       if (!line.starts_with(status)) continue;
       const std::string_view rest =
           line.substr(status.size());  // a token, or the seconds of a renewal
-      if (const auto token = parse_token(rest.substr(0, rest.find(' ')))) tokens.push_back(*token);
+      if (const auto token = base::parse_token(rest.substr(0, rest.find(' '))))
+        tokens.push_back(*token);
     }
   }
   return tokens;

@@ -1,19 +1,14 @@
 #include "protocol/request.hpp"
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 
 namespace dflockd::protocol {
 
 namespace {
 
-constexpr std::size_t kTokenLength = 32;
-
-// For the algorithms, which inline them: `string_view::find_first_of` would call memchr for every
-// single character.
+// For the algorithms, which inline it: see `base::is_key`.
 constexpr auto kIsBlank = [](char c) { return c == ' ' || c == '\t'; };
-constexpr auto kIsBarredFromKeys = [](char c) { return kIsBlank(c) || c == '\r' || c == '\n'; };
 
 /// The words of an argument line, taken from its front one at a time.
 class Words {
@@ -42,7 +37,8 @@ std::optional<std::uint64_t> parse_number(std::string_view word, std::uint64_t l
 }
 
 bool read_seconds(std::string_view word, std::uint64_t least, std::chrono::seconds& seconds) {
-  const auto number = parse_number(word, least, static_cast<std::uint64_t>(kMaxSeconds.count()));
+  const auto number =
+      parse_number(word, least, static_cast<std::uint64_t>(base::kMaxSeconds.count()));
   if (number) seconds = std::chrono::seconds(*number);
   return number.has_value();
 }
@@ -57,36 +53,13 @@ bool read_lease(std::string_view word, Request& request) {
 }
 
 bool read_limit(std::string_view word, Request& request) {
-  const auto number = parse_number(word, 1, kMaxLimit);
+  const auto number = parse_number(word, 1, base::kMaxLimit);
   if (number) request.limit = static_cast<std::uint32_t>(*number);
   return number.has_value();
 }
 
-constexpr std::uint8_t kNoDigit = 0xFF;
-
-/// The value of each byte as a lowercase hex digit, or `kNoDigit`.
-constexpr std::array<std::uint8_t, 256> kHexValues = [] {
-  std::array<std::uint8_t, 256> values{};
-  values.fill(kNoDigit);
-  for (std::uint8_t value = 0; value < 16; ++value) {
-    values[static_cast<unsigned char>("0123456789abcdef"[value])] = value;
-  }
-  return values;
-}();
-
-bool read_hex(std::string_view digits, std::uint64_t& number) {
-  std::uint8_t seen = 0;
-  number = 0;
-  for (const char digit : digits) {
-    const std::uint8_t value = kHexValues[static_cast<unsigned char>(digit)];
-    seen |= value;
-    number = number << 4U | value;
-  }
-  return seen < 16;  // a byte that is no digit has set a bit above
-}
-
 bool read_token(std::string_view word, Request& request) {
-  const std::optional<Token> token = parse_token(word);
+  const std::optional<base::Token> token = base::parse_token(word);
   if (token) request.token = *token;
   return token.has_value();
 }
@@ -94,23 +67,23 @@ bool read_token(std::string_view word, Request& request) {
 bool read_arguments(std::string_view line, Request& request) {
   Words words(line);
   bool read = false;
-  switch (request.command) {
-    case Command::kAcquire:
+  switch (request.verb) {
+    case Verb::kAcquire:
       read = read_timeout(words.next(), request) &&
-             (!request.semaphore || read_limit(words.next(), request)) &&
+             (request.key.kind == locks::Kind::kLock || read_limit(words.next(), request)) &&
              read_lease(words.next(), request);
       break;
-    case Command::kRelease:
+    case Verb::kRelease:
       read = read_token(words.next(), request);
       break;
-    case Command::kRenew:
+    case Verb::kRenew:
       read = read_token(words.next(), request) && read_lease(words.next(), request);
       break;
-    case Command::kEnqueue:
-      read = (!request.semaphore || read_limit(words.next(), request)) &&
+    case Verb::kEnqueue:
+      read = (request.key.kind == locks::Kind::kLock || read_limit(words.next(), request)) &&
              read_lease(words.next(), request);
       break;
-    case Command::kWait:
+    case Verb::kWait:
       read = read_timeout(words.next(), request);
       break;
     default:
@@ -119,65 +92,44 @@ bool read_arguments(std::string_view line, Request& request) {
   return read && words.next().empty();
 }
 
-Command command_of(char letter) {
+Verb verb_of(char letter) {
   switch (letter) {
     case 'l':
-      return Command::kAcquire;
+      return Verb::kAcquire;
     case 'r':
-      return Command::kRelease;
+      return Verb::kRelease;
     case 'n':
-      return Command::kRenew;
+      return Verb::kRenew;
     case 'e':
-      return Command::kEnqueue;
+      return Verb::kEnqueue;
     case 'w':
-      return Command::kWait;
+      return Verb::kWait;
     default:
-      return Command::kInvalid;
+      return Verb::kInvalid;
   }
 }
 
 }  // namespace
 
-std::span<const std::string_view> labels() {
-  static constexpr std::array<std::string_view, 18> kLabels{
-      "invalid", "invalid", "l",  "sl",   "r",    "sr",   "n",    "sn",    "e",
-      "se",      "w",       "sw", "auth", "auth", "ping", "ping", "stats", "stats"};
-  static_assert(label(Command::kStats, true) + 1 == kLabels.size());
-  return kLabels;
-}
-
-bool is_key(std::string_view key) {
-  return !key.empty() && key.size() <= kMaxKey && std::ranges::none_of(key, kIsBarredFromKeys);
-}
-
-std::optional<Token> parse_token(std::string_view word) {
-  Token token;
-  if (word.size() != kTokenLength || !read_hex(word.substr(0, kTokenLength / 2), token.fence) ||
-      !read_hex(word.substr(kTokenLength / 2), token.salt)) {
-    return std::nullopt;
-  }
-  return token;
-}
-
 Request parse(const Lines& lines) {
   Request request;
   const std::string_view name = lines.command;
   if (name == "ping") {
-    request.command = Command::kPing;
+    request.verb = Verb::kPing;
   } else if (name == "stats") {
-    request.command = Command::kStats;
+    request.verb = Verb::kStats;
   } else if (name == "auth") {
-    request.command = Command::kAuth;
+    request.verb = Verb::kAuth;
     request.secret = lines.argument;
   } else {
-    request.semaphore = name.size() == 2 && name.front() == 's';
-    const bool known = name.size() == 1 || request.semaphore;
-    request.command = known ? command_of(name.back()) : Command::kInvalid;
-    request.key = lines.key;
-    if (!is_key(lines.key) || !read_arguments(lines.argument, request)) {
-      request.command = Command::kInvalid;
+    const bool is_semaphore = name.size() == 2 && name.front() == 's';
+    const bool known = name.size() == 1 || is_semaphore;
+    request.verb = known ? verb_of(name.back()) : Verb::kInvalid;
+    request.key = {is_semaphore ? locks::Kind::kSemaphore : locks::Kind::kLock, lines.key};
+    if (!base::is_key(lines.key) || !read_arguments(lines.argument, request)) {
+      request.verb = Verb::kInvalid;
     }
-    request.semaphore = request.semaphore && request.command != Command::kInvalid;
+    if (request.verb == Verb::kInvalid) request.key.kind = locks::Kind::kLock;  // one label
   }
   return request;
 }

@@ -12,8 +12,7 @@
 #include "http/http_session.hpp"
 #include "logging/logging.hpp"
 #include "net/plain_stream.hpp"
-#include "protocol/reply.hpp"
-#include "protocol/request.hpp"
+#include "service/verbs.hpp"
 
 namespace dflockd::server {
 
@@ -64,7 +63,7 @@ Server::Server(asio::io_context& context, base::LoopClock& clock, ServerOptions 
               .idle = options_.idle_timeout}),
       gate_("tcp", options_.caps),
       listener_(context, "tcp", options_.address, gate_, welcome_to(Protocol::kLines)),
-      metrics_(protocol::labels(), protocol::status_names()),
+      metrics_(service::labels(), service::status_names()),
       started_at_(clock.now()),
       tick_timer_(context.get_executor()),
       stats_reporter_(

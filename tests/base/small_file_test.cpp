@@ -13,7 +13,6 @@
 
 #include <gtest/gtest.h>
 
-#include "base/token.hpp"
 #include "support/files.hpp"
 
 namespace dflockd::base {
@@ -145,7 +144,7 @@ TEST_F(SmallFileTest, pipe_is_read_to_its_end) {
 TEST_F(SmallFileTest, token_is_a_line_without_the_white_space_around_it) {
   const auto token = [&](std::string_view content) {
     write(content);
-    return std::string(read_token_file(file_).token.view());
+    return std::string(read_secret_file(file_).secret.view());
   };
   EXPECT_EQ(token("\xef\xbb\xbfhunter2\r\n"), "hunter2");
   EXPECT_EQ(token("\n hunter 2\t"), "hunter 2");

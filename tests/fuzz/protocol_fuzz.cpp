@@ -32,6 +32,7 @@ namespace {
 
 using dflockd::fuzz::check;
 using namespace dflockd::protocol;
+using namespace dflockd::service;
 using std::chrono::seconds;
 
 constexpr std::size_t kMostBytes = 70'000;
@@ -243,24 +244,29 @@ bool is_valid(const Taken& taken) {
 // --- What is understood ---
 
 bool is_about_key(const Request& request) {
-  return request.command != Command::kInvalid && request.command != Command::kAuth &&
-         request.command != Command::kPing && request.command != Command::kStats;
+  return request.verb != Verb::kInvalid && request.verb != Verb::kAuth &&
+         request.verb != Verb::kPing && request.verb != Verb::kStats;
+}
+
+bool is_semaphore(const Request& request) {
+  return request.key.kind == dflockd::locks::Kind::kSemaphore;
 }
 
 void check_understood(const Taken& taken, const Request& request) {
-  check((request.command != Command::kInvalid) == is_valid(taken), "what is valid is understood");
-  const auto number = label(request.command, request.semaphore);
+  check((request.verb != Verb::kInvalid) == is_valid(taken), "what is valid is understood");
+  const auto number = label(request.verb, request.key.kind);
   check(number < labels().size(), "a request has a label");
-  if (request.command == Command::kInvalid) {
+  if (request.verb == Verb::kInvalid) {
     check(labels()[number] == "invalid", "the label of what is not valid says so");
     return;
   }
   check(labels()[number] == taken.command, "the label of a request is its command");
-  if (request.command == Command::kAuth) {
+  if (request.verb == Verb::kAuth) {
     check(request.secret == taken.argument, "a secret is taken as it came");
   }
   if (!is_about_key(request)) return;
-  check(request.key == taken.key && is_key(request.key), "a key is taken as it came");
+  check(request.key.name == taken.key && dflockd::base::is_key(taken.key),
+        "a key is taken as it came");
   const std::string arguments = *arguments_of(taken.command);
   const std::vector<std::string> words = words_of(taken.argument);
   for (std::size_t i = 0; i < words.size(); ++i) {
@@ -269,10 +275,10 @@ void check_understood(const Taken& taken, const Request& request) {
   if (words.size() < arguments.size()) {
     check(request.lease == kDefaultLease, "a lease that is left out is the default");
   }
-  check(request.semaphore || request.limit == 1, "the limit of a lock is 1");
+  check(is_semaphore(request) || request.limit == 1, "the limit of a lock is 1");
 }
 
-void append_words(std::string& out, const Token& token, seconds lease) {
+void append_words(std::string& out, const dflockd::base::Token& token, seconds lease) {
   append_grant(out, token, lease);
   out.erase(0, 3);  // "ok "
   out.resize(32);
@@ -281,37 +287,37 @@ void append_words(std::string& out, const Token& token, seconds lease) {
 /// The request in the client's words.
 std::string said_again(const Request& request) {
   namespace wire = dflockd::detail;
-  const wire::Target target{.key = request.key,
-                            .limit = request.semaphore ? static_cast<int>(request.limit) : 0};
+  const wire::Target target{.key = request.key.name,
+                            .limit = is_semaphore(request) ? static_cast<int>(request.limit) : 0};
   std::string token;
   append_words(token, request.token, seconds(0));
   std::string out;
-  switch (request.command) {
-    case Command::kAcquire:
+  switch (request.verb) {
+    case Verb::kAcquire:
       wire::append_acquire(out, target, request.timeout, request.lease);
       break;
-    case Command::kRelease:
+    case Verb::kRelease:
       wire::append_release(out, target, token);
       break;
-    case Command::kRenew:
+    case Verb::kRenew:
       wire::append_renew(out, target, token, request.lease);
       break;
-    case Command::kEnqueue:
+    case Verb::kEnqueue:
       wire::append_enqueue(out, target, request.lease);
       break;
-    case Command::kWait:
+    case Verb::kWait:
       wire::append_wait(out, target, request.timeout);
       break;
-    case Command::kAuth:
+    case Verb::kAuth:
       wire::append_auth(out, request.secret);
       break;
-    case Command::kPing:
+    case Verb::kPing:
       wire::append_ping(out);
       break;
-    case Command::kStats:
+    case Verb::kStats:
       wire::append_stats(out);
       break;
-    case Command::kInvalid:
+    case Verb::kInvalid:
       break;
   }
   return out;
@@ -324,18 +330,17 @@ void check_client_is_understood(const Request& request) {
   check(frame.status == FrameStatus::kComplete && frame.size == text.size(),
         "what the client says is one request");
   const Request again = parse(frame.lines);
-  check(again.command == request.command && again.semaphore == request.semaphore &&
-            again.key == request.key && again.timeout == request.timeout &&
-            again.lease == request.lease && again.limit == request.limit &&
-            again.token.fence == request.token.fence && again.token.salt == request.token.salt &&
+  check(again.verb == request.verb && again.key == request.key &&
+            again.timeout == request.timeout && again.lease == request.lease &&
+            again.limit == request.limit && again.token == request.token &&
             again.secret == request.secret,
         "what the client says is understood as it means it");
   if (!is_about_key(request)) return;
   try {
-    dflockd::detail::check_key(request.key);
+    dflockd::detail::check_key(request.key.name);
     dflockd::detail::check_timeout(request.timeout);
     dflockd::detail::check_lease(request.lease);
-    if (request.semaphore) dflockd::detail::check_limit(static_cast<int>(request.limit));
+    if (is_semaphore(request)) dflockd::detail::check_limit(static_cast<int>(request.limit));
   } catch (const dflockd::Error&) {
     check(false, "the client allows what the server understands");
   }
@@ -349,7 +354,7 @@ void check_replies(const Request& request) {
   append_grant(replies, request.token, lease);
   append_acquired(replies, request.token, lease);
   append_remaining(replies, lease);
-  const std::vector<Token> tokens = granted_tokens(replies);
+  const std::vector<dflockd::base::Token> tokens = granted_tokens(replies);
   check(tokens.size() == 2 && tokens[0].fence == request.token.fence &&
             tokens[1].salt == request.token.salt,
         "the tokens of all grants are found, and nothing else");
@@ -391,7 +396,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   for (const Taken& taken : expected.taken) {
     const Request request = parse({taken.command, taken.key, taken.argument});
     check_understood(taken, request);
-    if (request.command == Command::kInvalid) continue;
+    if (request.verb == Verb::kInvalid) continue;
     check_client_is_understood(request);
     check_replies(request);
   }

@@ -25,10 +25,9 @@
 #include "net/complaints.hpp"
 #include "net/input_buffer.hpp"
 #include "net/session.hpp"
-#include "protocol/reply.hpp"
-#include "protocol/request.hpp"
 #include "service/service.hpp"
 #include "service/stats_reporter.hpp"
+#include "service/verbs.hpp"
 
 namespace dflockd::http {
 
@@ -93,7 +92,7 @@ class Server final : private service::Host {
   service::Service service_;
   service::StatsReporter stats_;
   access::Authenticator authenticator_;
-  metrics::Metrics metrics_{protocol::labels(), protocol::status_names()};
+  metrics::Metrics metrics_{service::labels(), service::status_names()};
   net::Complaints complaints_;
   std::uint64_t last_connection_id_ = 0;
   bool draining_ = false;

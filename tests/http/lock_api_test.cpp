@@ -19,9 +19,11 @@ using namespace std::string_literals;
 const std::string kToken = "18a4f0c2b7d9e1f33a0c5d7e9b1f2a4c";
 constexpr std::chrono::seconds kMost{9'223'372'036};
 
-const Route& route(Operation operation, bool semaphore = false) {
+using locks::Kind;
+
+const Route& route(Operation operation, Kind kind = Kind::kLock) {
   for (const Route& route : routes()) {
-    if (route.operation == operation && route.semaphore == semaphore) return route;
+    if (route.operation == operation && route.kind == kind) return route;
   }
   throw std::runtime_error("no such route");
 }
@@ -45,27 +47,27 @@ LockOperation accepted(const Route& route, const std::string& body) {
 /// The operations, each with a body that is allowed.
 struct Valid {
   Operation operation;
-  bool semaphore;
+  Kind kind;
   std::string body;
 };
 const std::vector<Valid> kValid = {
-    {Operation::kAcquire, false, R"({"acquire_timeout_s":10})"},
-    {Operation::kAcquire, true, R"({"acquire_timeout_s":10,"limit":3})"},
-    {Operation::kRelease, false, R"({"token":")" + kToken + R"("})"},
-    {Operation::kRelease, true, R"({"token":")" + kToken + R"("})"},
-    {Operation::kRenew, false, R"({"token":")" + kToken + R"("})"},
-    {Operation::kRenew, true, R"({"token":")" + kToken + R"("})"},
-    {Operation::kEnqueue, false, "{}"},
-    {Operation::kEnqueue, true, R"({"limit":3})"},
-    {Operation::kWait, false, R"({"timeout_s":10})"},
-    {Operation::kWait, true, R"({"timeout_s":10})"},
+    {Operation::kAcquire, Kind::kLock, R"({"acquire_timeout_s":10})"},
+    {Operation::kAcquire, Kind::kSemaphore, R"({"acquire_timeout_s":10,"limit":3})"},
+    {Operation::kRelease, Kind::kLock, R"({"token":")" + kToken + R"("})"},
+    {Operation::kRelease, Kind::kSemaphore, R"({"token":")" + kToken + R"("})"},
+    {Operation::kRenew, Kind::kLock, R"({"token":")" + kToken + R"("})"},
+    {Operation::kRenew, Kind::kSemaphore, R"({"token":")" + kToken + R"("})"},
+    {Operation::kEnqueue, Kind::kLock, "{}"},
+    {Operation::kEnqueue, Kind::kSemaphore, R"({"limit":3})"},
+    {Operation::kWait, Kind::kLock, R"({"timeout_s":10})"},
+    {Operation::kWait, Kind::kSemaphore, R"({"timeout_s":10})"},
 };
 
 // --- What is refused ---
 
 TEST(lock_api, keys_that_the_protocol_does_not_allow_are_refused_for_every_operation) {
   for (const Valid& valid : kValid) {
-    const Route& one = route(valid.operation, valid.semaphore);
+    const Route& one = route(valid.operation, valid.kind);
     for (const std::string& key :
          {""s, " "s, "a b"s, "a\tb"s, "a\rb"s, "a\n"s, std::string(257, 'k')}) {
       EXPECT_NE(refusal(one, valid.body, key), "") << one.pattern << testing::PrintToString(key);
@@ -78,7 +80,7 @@ TEST(lock_api, keys_that_the_protocol_does_not_allow_are_refused_for_every_opera
 
 TEST(lock_api, bodies_that_are_no_object_are_refused_for_every_operation) {
   for (const Valid& valid : kValid) {
-    const Route& one = route(valid.operation, valid.semaphore);
+    const Route& one = route(valid.operation, valid.kind);
     for (const std::string& body :
          {" "s, "x"s, "[]"s, "null"s, valid.body + "x", "[" + valid.body + "]"}) {
       EXPECT_NE(refusal(one, body), "") << one.pattern << ' ' << body;
@@ -99,9 +101,9 @@ TEST(lock_api, fields_of_other_operations_are_refused) {
     switch (valid.operation) {
       case Operation::kAcquire:
         return field == "acquire_timeout_s" || field == "lease_ttl_s" ||
-               (valid.semaphore && field == "limit");
+               (valid.kind == Kind::kSemaphore && field == "limit");
       case Operation::kEnqueue:
-        return field == "lease_ttl_s" || (valid.semaphore && field == "limit");
+        return field == "lease_ttl_s" || (valid.kind == Kind::kSemaphore && field == "limit");
       case Operation::kRenew:
         return field == "token" || field == "lease_ttl_s";
       case Operation::kRelease:
@@ -111,7 +113,7 @@ TEST(lock_api, fields_of_other_operations_are_refused) {
     }
   };
   for (const Valid& valid : kValid) {
-    const Route& one = route(valid.operation, valid.semaphore);
+    const Route& one = route(valid.operation, valid.kind);
     for (const auto& [name, value] : fields) {
       if (valid.body.find('"' + name + '"') != std::string::npos) continue;
       const std::string comma = valid.body == "{}" ? "" : ",";
@@ -125,10 +127,11 @@ TEST(lock_api, fields_of_other_operations_are_refused) {
 
 TEST(lock_api, fields_that_are_missing_are_named) {
   EXPECT_EQ(refusal(route(Operation::kAcquire), "{}"), "acquire_timeout_s: missing");
-  EXPECT_EQ(refusal(route(Operation::kAcquire, true), "{}"), "acquire_timeout_s: missing");
-  EXPECT_EQ(refusal(route(Operation::kAcquire, true), R"({"acquire_timeout_s":1})"),
+  EXPECT_EQ(refusal(route(Operation::kAcquire, Kind::kSemaphore), "{}"),
+            "acquire_timeout_s: missing");
+  EXPECT_EQ(refusal(route(Operation::kAcquire, Kind::kSemaphore), R"({"acquire_timeout_s":1})"),
             "limit: missing");
-  EXPECT_EQ(refusal(route(Operation::kEnqueue, true), "{}"), "limit: missing");
+  EXPECT_EQ(refusal(route(Operation::kEnqueue, Kind::kSemaphore), "{}"), "limit: missing");
   EXPECT_EQ(refusal(route(Operation::kWait), "{}"), "timeout_s: missing");
   EXPECT_EQ(refusal(route(Operation::kRelease), "{}"), "token: missing");
   EXPECT_EQ(refusal(route(Operation::kRenew), R"({"lease_ttl_s":1})"), "token: missing");
@@ -136,9 +139,9 @@ TEST(lock_api, fields_that_are_missing_are_named) {
 
 TEST(lock_api, body_may_be_empty_only_to_enqueue_for_a_lock) {
   for (const Valid& valid : kValid) {
-    const bool allowed = valid.operation == Operation::kEnqueue && !valid.semaphore;
-    EXPECT_EQ(refusal(route(valid.operation, valid.semaphore), "").empty(), allowed)
-        << route(valid.operation, valid.semaphore).pattern;
+    const bool allowed = valid.operation == Operation::kEnqueue && valid.kind == Kind::kLock;
+    EXPECT_EQ(refusal(route(valid.operation, valid.kind), "").empty(), allowed)
+        << route(valid.operation, valid.kind).pattern;
   }
 }
 
@@ -159,9 +162,9 @@ TEST(lock_api, seconds_out_of_range_are_refused) {
 
 TEST(lock_api, limits_out_of_range_are_refused) {
   for (const std::string& value : {"0"s, "1048577"s, "4294967297"s, "18446744073709551615"s}) {
-    EXPECT_EQ(refusal(route(Operation::kEnqueue, true), "{\"limit\":" + value + "}"),
+    EXPECT_EQ(refusal(route(Operation::kEnqueue, Kind::kSemaphore), "{\"limit\":" + value + "}"),
               "limit: expected an integer from 1 to 1048576");
-    EXPECT_NE(refusal(route(Operation::kAcquire, true),
+    EXPECT_NE(refusal(route(Operation::kAcquire, Kind::kSemaphore),
                       "{\"acquire_timeout_s\":0,\"limit\":" + value + "}"),
               "");
   }
@@ -180,7 +183,8 @@ TEST(lock_api, tokens_must_be_32_lowercase_hex_characters) {
 }
 
 TEST(lock_api, first_of_several_wrong_fields_is_named) {
-  EXPECT_EQ(refusal(route(Operation::kAcquire, true), R"({"lease_ttl_s":9223372037,"limit":0})"),
+  EXPECT_EQ(refusal(route(Operation::kAcquire, Kind::kSemaphore),
+                    R"({"lease_ttl_s":9223372037,"limit":0})"),
             "acquire_timeout_s: missing");
 }
 
@@ -188,10 +192,10 @@ TEST(lock_api, first_of_several_wrong_fields_is_named) {
 
 TEST(lock_api, operation_is_that_of_the_route) {
   for (const Valid& valid : kValid) {
-    const LockOperation operation = accepted(route(valid.operation, valid.semaphore), valid.body);
+    const LockOperation operation = accepted(route(valid.operation, valid.kind), valid.body);
     EXPECT_EQ(operation.operation, valid.operation);
-    EXPECT_EQ(operation.semaphore, valid.semaphore);
-    EXPECT_EQ(operation.key, "key");
+    EXPECT_EQ(operation.kind, valid.kind);
+    EXPECT_EQ(operation.name, "key");
   }
 }
 
@@ -212,13 +216,13 @@ TEST(lock_api, lease_of_0_is_the_servers_default) {
 
 TEST(lock_api, largest_numbers_are_read) {
   const LockOperation operation =
-      accepted(route(Operation::kAcquire, true),
+      accepted(route(Operation::kAcquire, Kind::kSemaphore),
                R"({"acquire_timeout_s":9223372036,"lease_ttl_s":9223372036,"limit":1048576})");
   EXPECT_EQ(operation.timeout, kMost);
   EXPECT_EQ(operation.lease, kMost);
   EXPECT_EQ(operation.limit, 1'048'576U);
   EXPECT_EQ(accepted(route(Operation::kWait), R"({"timeout_s":9223372036})").timeout, kMost);
-  EXPECT_EQ(accepted(route(Operation::kEnqueue, true), R"({"limit":1})").limit, 1U);
+  EXPECT_EQ(accepted(route(Operation::kEnqueue, Kind::kSemaphore), R"({"limit":1})").limit, 1U);
 }
 
 TEST(lock_api, token_is_read_fence_first) {
@@ -232,7 +236,7 @@ TEST(lock_api, token_is_read_fence_first) {
 // --- What is answered ---
 
 Response answer_to(Operation operation, const locks::Answer& answer) {
-  return to_response(LockOperation{.operation = operation, .key = "key"}, answer);
+  return to_response(LockOperation{.operation = operation, .name = "key"}, answer);
 }
 
 TEST(lock_api, grants_are_answered_exactly) {

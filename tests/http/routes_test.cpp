@@ -188,8 +188,8 @@ TEST(routes, table_says_what_the_documentation_does) {
   std::set<std::string> lines;
   for (const Route& route : routes()) {
     lines.insert(std::string(text(route.method)) + ' ' + std::string(route.pattern) +
-                 (route.semaphore ? " semaphore" : "") + (route.needs_auth ? " auth" : "") +
-                 buckets.at(route.bucket));
+                 (route.kind == locks::Kind::kSemaphore ? " semaphore" : "") +
+                 (route.needs_auth ? " auth" : "") + buckets.at(route.bucket));
   }
   std::set<std::string> expected = {
       "POST /v1/sessions auth limited",

@@ -60,7 +60,7 @@ class Server final : private service::Host {
   service::Service service_;
   service::StatsReporter stats_;
   access::Authenticator authenticator_;
-  metrics::Metrics metrics_{labels(), status_names()};
+  metrics::Metrics metrics_{service::labels(), service::status_names()};
   net::Complaints complaints_;
 
  public:

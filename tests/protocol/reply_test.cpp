@@ -43,10 +43,10 @@ TEST(reply, small_halves_of_a_token_are_padded_with_zeros) {
 
 TEST(reply, longest_replies_fit) {
   std::string out;
-  append_acquired(out, {UINT64_MAX, UINT64_MAX}, kMaxSeconds);
+  append_acquired(out, {UINT64_MAX, UINT64_MAX}, base::kMaxSeconds);
   EXPECT_EQ(out, "acquired ffffffffffffffffffffffffffffffff 9223372036\n");
   out.clear();
-  append_remaining(out, kMaxSeconds);
+  append_remaining(out, base::kMaxSeconds);
   EXPECT_EQ(out, "ok 9223372036\n");
 }
 
@@ -56,9 +56,9 @@ TEST(reply, tokens_of_grants_are_found_among_other_replies) {
   append_grant(replies, {1, 2}, std::chrono::seconds(33));
   append_remaining(replies, std::chrono::seconds(60));
   append_status(replies, Status::kMaxLocks);
-  append_acquired(replies, {UINT64_MAX, 4}, kMaxSeconds);
+  append_acquired(replies, {UINT64_MAX, 4}, base::kMaxSeconds);
   append_status(replies, Status::kQueued);
-  const std::vector<Token> tokens = granted_tokens(replies);
+  const std::vector<base::Token> tokens = granted_tokens(replies);
   ASSERT_EQ(tokens.size(), 2U);
   EXPECT_EQ(tokens[0].fence, 1U);
   EXPECT_EQ(tokens[0].salt, 2U);

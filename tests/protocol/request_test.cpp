@@ -13,8 +13,8 @@ using std::string_literals::operator""s;
 
 const std::string kToken = "18a4f0c2b7d9e1f33a0c5d7e9b1f2a4c";
 
-Command command_of(const Lines& lines) {
-  return parse(lines).command;
+Verb verb_of(const Lines& lines) {
+  return parse(lines).verb;
 }
 
 /// The commands that have a key, each with an argument that is allowed.
@@ -44,14 +44,14 @@ const std::vector<Valid> kValid = {
 TEST(request, unknown_commands_are_invalid) {
   for (const std::string& command : {""s, "L"s, "x"s, "s"s, "sx"s, "ls"s, "lock"s, "l "s, " l"s,
                                      "sll"s, "Ping"s, "pin"s, "pings"s, "\0"s, "stat"s, "AUTH"s}) {
-    EXPECT_EQ(command_of({command, "key", "10"}), Command::kInvalid) << command;
+    EXPECT_EQ(verb_of({command, "key", "10"}), Verb::kInvalid) << command;
   }
 }
 
 TEST(request, keys_that_are_not_allowed_are_invalid_for_every_command_that_has_a_key) {
   for (const Valid& valid : kValid) {
     for (const std::string& key : {""s, " "s, "a b"s, "a\tb"s, "a\rb"s, std::string(257, 'k')}) {
-      EXPECT_EQ(command_of({valid.command, key, valid.argument}), Command::kInvalid) << key;
+      EXPECT_EQ(verb_of({valid.command, key, valid.argument}), Verb::kInvalid) << key;
     }
   }
 }
@@ -64,8 +64,8 @@ TEST(request, keys_may_hold_any_other_byte_up_to_256) {
   }
   for (const std::string& key : {all, std::string(256, 'k'), "\xff\xfe"s, "k\0k"s}) {
     const Request request = parse({"l", key, "10"});
-    EXPECT_EQ(request.command, Command::kAcquire);
-    EXPECT_EQ(request.key, key);
+    EXPECT_EQ(request.verb, Verb::kAcquire);
+    EXPECT_EQ(request.key.name, key);
   }
 }
 
@@ -82,7 +82,7 @@ TEST(request, wrong_numbers_of_arguments_are_invalid) {
       {"sw", ""},   {"sw", "1 2"},
   };
   for (const Valid& line : wrong) {
-    EXPECT_EQ(command_of({line.command, "key", line.argument}), Command::kInvalid)
+    EXPECT_EQ(verb_of({line.command, "key", line.argument}), Verb::kInvalid)
         << line.command << " " << line.argument;
   }
 }
@@ -104,25 +104,25 @@ TEST(request, numbers_that_do_not_parse_or_are_out_of_range_are_invalid) {
                                           "5\0"s};
   for (const std::string& number : never) {
     for (const std::string& command : {"l"s, "e"s, "w"s, "sw"s}) {
-      EXPECT_EQ(command_of({command, "key", number}), Command::kInvalid) << command << number;
+      EXPECT_EQ(verb_of({command, "key", number}), Verb::kInvalid) << command << number;
     }
-    EXPECT_EQ(command_of({"l", "key", "1 " + number}), Command::kInvalid) << number;
-    EXPECT_EQ(command_of({"n", "key", kToken + " " + number}), Command::kInvalid) << number;
-    EXPECT_EQ(command_of({"sl", "key", "1 " + number}), Command::kInvalid) << number;
-    EXPECT_EQ(command_of({"se", "key", "1 " + number}), Command::kInvalid) << number;
+    EXPECT_EQ(verb_of({"l", "key", "1 " + number}), Verb::kInvalid) << number;
+    EXPECT_EQ(verb_of({"n", "key", kToken + " " + number}), Verb::kInvalid) << number;
+    EXPECT_EQ(verb_of({"sl", "key", "1 " + number}), Verb::kInvalid) << number;
+    EXPECT_EQ(verb_of({"se", "key", "1 " + number}), Verb::kInvalid) << number;
   }
 }
 
 TEST(request, leases_of_zero_are_invalid) {
   for (const Valid& zero : std::vector<Valid>{
            {"l", "1 0"}, {"n", kToken + " 0"}, {"e", "0"}, {"sl", "1 1 0"}, {"se", "1 0"}}) {
-    EXPECT_EQ(command_of({zero.command, "key", zero.argument}), Command::kInvalid);
+    EXPECT_EQ(verb_of({zero.command, "key", zero.argument}), Verb::kInvalid);
   }
 }
 
 TEST(request, limits_are_from_1_to_1048576) {
-  EXPECT_EQ(command_of({"sl", "key", "1 0"}), Command::kInvalid);
-  EXPECT_EQ(command_of({"sl", "key", "1 1048577"}), Command::kInvalid);
+  EXPECT_EQ(verb_of({"sl", "key", "1 0"}), Verb::kInvalid);
+  EXPECT_EQ(verb_of({"sl", "key", "1 1048577"}), Verb::kInvalid);
   EXPECT_EQ(parse({"sl", "key", "1 1"}).limit, 1U);
   EXPECT_EQ(parse({"se", "key", "1048576"}).limit, 1'048'576U);
 }
@@ -131,8 +131,8 @@ TEST(request, tokens_are_32_lowercase_hex_characters) {
   const std::string upper = "18A4F0C2B7D9E1F33A0C5D7E9B1F2A4C";
   for (const std::string& token : {kToken.substr(1), kToken + "0", upper, "g"s + kToken.substr(1),
                                    "0x"s + kToken.substr(2), kToken.substr(1) + "-"}) {
-    EXPECT_EQ(command_of({"r", "key", token}), Command::kInvalid) << token;
-    EXPECT_EQ(command_of({"sn", "key", token}), Command::kInvalid) << token;
+    EXPECT_EQ(verb_of({"r", "key", token}), Verb::kInvalid) << token;
+    EXPECT_EQ(verb_of({"sn", "key", token}), Verb::kInvalid) << token;
   }
   const Request request = parse({"r", "key", kToken});
   EXPECT_EQ(request.token.fence, 0x18a4f0c2b7d9e1f3U);
@@ -145,25 +145,24 @@ TEST(request, tokens_hold_no_byte_that_is_not_a_lowercase_hex_digit) {
     for (const std::size_t at : {0UL, 15UL, 16UL, 31UL}) {
       std::string token = kToken;
       token[at] = static_cast<char>(byte);
-      EXPECT_EQ(command_of({"r", "key", token}), allowed ? Command::kRelease : Command::kInvalid)
-          << token;
+      EXPECT_EQ(verb_of({"r", "key", token}), allowed ? Verb::kRelease : Verb::kInvalid) << token;
     }
   }
 }
 
 TEST(request, every_command_parses) {
-  const std::vector<std::pair<std::string, Command>> commands = {
-      {"l", Command::kAcquire}, {"r", Command::kRelease}, {"n", Command::kRenew},
-      {"e", Command::kEnqueue}, {"w", Command::kWait},
+  const std::vector<std::pair<std::string, Verb>> verbs = {
+      {"l", Verb::kAcquire}, {"r", Verb::kRelease}, {"n", Verb::kRenew},
+      {"e", Verb::kEnqueue}, {"w", Verb::kWait},
   };
   for (const Valid& valid : kValid) {
     const Request request = parse({valid.command, "key", valid.argument});
-    const bool semaphore = valid.command.size() == 2;
-    EXPECT_EQ(request.semaphore, semaphore);
-    EXPECT_EQ(request.key, "key");
-    for (const auto& [letter, command] : commands) {
+    const bool is_semaphore = valid.command.size() == 2;
+    EXPECT_EQ(request.key.kind, is_semaphore ? locks::Kind::kSemaphore : locks::Kind::kLock);
+    EXPECT_EQ(request.key.name, "key");
+    for (const auto& [letter, verb] : verbs) {
       if (valid.command.back() == letter[0]) {
-        EXPECT_EQ(request.command, command) << valid.command << " " << valid.argument;
+        EXPECT_EQ(request.verb, verb) << valid.command << " " << valid.argument;
       }
     }
   }
@@ -189,23 +188,23 @@ TEST(request, lease_that_is_left_out_is_the_default_one) {
 
 TEST(request, bounds_of_times_are_allowed) {
   const Request request = parse({"l", "key", "0 9223372036"});
-  EXPECT_EQ(request.command, Command::kAcquire);
+  EXPECT_EQ(request.verb, Verb::kAcquire);
   EXPECT_EQ(request.timeout, seconds(0));
-  EXPECT_EQ(request.lease, kMaxSeconds);
-  EXPECT_EQ(parse({"l", "key", "9223372036 1"}).timeout, kMaxSeconds);
+  EXPECT_EQ(request.lease, base::kMaxSeconds);
+  EXPECT_EQ(parse({"l", "key", "9223372036 1"}).timeout, base::kMaxSeconds);
 }
 
 TEST(request, blanks_around_arguments_do_not_matter) {
   const Request request = parse({"sl", "key", "  10\t3   30 "});
-  EXPECT_EQ(request.command, Command::kAcquire);
+  EXPECT_EQ(request.verb, Verb::kAcquire);
   EXPECT_EQ(request.lease, seconds(30));
-  EXPECT_EQ(command_of({"e", "key", "  "}), Command::kEnqueue);
+  EXPECT_EQ(verb_of({"e", "key", "  "}), Verb::kEnqueue);
 }
 
 TEST(request, ping_stats_and_auth_ignore_the_key) {
   for (const std::string& key : {""s, "_"s, "a b"s}) {
-    EXPECT_EQ(command_of({"ping", key, "any thing"}), Command::kPing);
-    EXPECT_EQ(command_of({"stats", key, ""}), Command::kStats);
+    EXPECT_EQ(verb_of({"ping", key, "any thing"}), Verb::kPing);
+    EXPECT_EQ(verb_of({"stats", key, ""}), Verb::kStats);
     EXPECT_EQ(parse({"auth", key, " se cret "}).secret, " se cret ");
   }
 }

@@ -20,6 +20,7 @@ class Mutant(NamedTuple):
 
 TABLE = "locks/lock_table.cpp"
 FENCE_FILE = "fencing/fence_file.cpp"
+TERMS = "base/terms.cpp"
 REQUEST = "protocol/request.cpp"
 FRAMER = "protocol/framer.cpp"
 SERVICE = "service/service.cpp"
@@ -190,7 +191,7 @@ MUTANTS = [
            "  next_reservation_ = now() + kReservationPause;\n", "  next_reservation_ = locks::kNever;\n"),
 
     # --- Bytes ---
-    Mutant("uppercase_tokens", REQUEST, '"0123456789abcdef"[value]', '"0123456789ABCDEF"[value]'),
+    Mutant("uppercase_tokens", TERMS, '"0123456789abcdef"[value]', '"0123456789ABCDEF"[value]'),
     Mutant("more_arguments_than_allowed", REQUEST,
            "  return read && words.next().empty();\n", "  return read;\n"),
     Mutant("lease_of_nothing", REQUEST,

@@ -103,7 +103,7 @@ void Connection::close(bool release_all) {
   if (release_all) return server_.service().release_owner(owner_);
   std::vector<std::uint64_t> undelivered;
   if (server_.service().keeps_grants()) {
-    for (const protocol::Token& token : protocol::granted_tokens(unsent)) {
+    for (const base::Token& token : protocol::granted_tokens(unsent)) {
       undelivered.push_back(token.fence);
     }
     std::ranges::sort(undelivered);

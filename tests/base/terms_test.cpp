@@ -1,8 +1,8 @@
-#include "locks/token.hpp"
+#include "base/terms.hpp"
 
 #include <gtest/gtest.h>
 
-namespace dflockd::locks {
+namespace dflockd::base {
 
 namespace {
 
@@ -27,4 +27,4 @@ TEST(TokenTest, fence_and_salt_are_not_interchangeable) {
 
 }  // namespace
 
-}  // namespace dflockd::locks
+}  // namespace dflockd::base
