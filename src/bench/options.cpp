@@ -16,7 +16,6 @@
 #include <CLI/CLI.hpp>
 
 #include "base/small_file.hpp"
-#include "bench/report.hpp"
 
 namespace dflockd::bench {
 namespace {
@@ -28,6 +27,22 @@ constexpr const char* kDescription =
     "Puts a lock server under load and prints its throughput and latency.\n"
     "A cycle is an acquire and its release. With a pipeline of N each connection sends N acquires\n"
     "in one write, reads the N replies, and does the same with the releases.";
+
+/// What `print_json` prints.
+constexpr const char* kJsonKeys = R"(The JSON object has these keys:
+  version, protocol, http, host, port, connections, pipeline, keys, semaphore (or null), hold_ms,
+  busy_poll               the load
+  tls                     null, or version, cipher and verified: what the first connection agreed on
+  elapsed_s               how long was measured
+  cycles                  acquires that were granted and then released
+  cycles_per_s            the throughput
+  errors, first_error     replies that were not the expected ones; the first, or null
+  server_cpu_us_per_cycle, server_cpu_utilisation
+                          with --server-pid, otherwise null; 1 is one core, fully used
+  latency_us              acquire, release and cycle, each with p50, p90, p99, p99_9 and max
+With --handshakes it has resume and ping instead of pipeline, keys, semaphore and hold_ms;
+handshakes, handshakes_per_s, server_cpu_us_per_handshake and resumed instead of those with cycles;
+and latency_us of handshake and visit, which lasts until the connection is closed.)";
 
 constexpr const char* kExitStatus =
     "Exit status: 0; 1 if a reply was not the expected one, no cycle was completed, or the server\n"

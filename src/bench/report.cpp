@@ -146,21 +146,6 @@ void print_json_tls(std::ostream& out, const Options& options, const Result& res
 
 }  // namespace
 
-const char* const kJsonKeys = R"(The JSON object has these keys:
-  version, protocol, http, host, port, connections, pipeline, keys, semaphore (or null), hold_ms,
-  busy_poll               the load
-  tls                     null, or version, cipher and verified: what the first connection agreed on
-  elapsed_s               how long was measured
-  cycles                  acquires that were granted and then released
-  cycles_per_s            the throughput
-  errors, first_error     replies that were not the expected ones; the first, or null
-  server_cpu_us_per_cycle, server_cpu_utilisation
-                          with --server-pid, otherwise null; 1 is one core, fully used
-  latency_us              acquire, release and cycle, each with p50, p90, p99, p99_9 and max
-With --handshakes it has resume and ping instead of pipeline, keys, semaphore and hold_ms;
-handshakes, handshakes_per_s, server_cpu_us_per_handshake and resumed instead of those with cycles;
-and latency_us of handshake and visit, which lasts until the connection is closed.)";
-
 void print_text(std::ostream& out, const Options& options, const Result& result) {
   const bool is_known = !options.handshakes || options.ping;
   out << (is_known ? name(options.protocol) : "server") << " at " << options.host << " port "

@@ -10,13 +10,10 @@
 
 namespace dflockd::bench {
 
-/// What the keys of the JSON object mean, for `--help`.
-extern const char* const kJsonKeys;
-
 /// A few aligned lines.
 void print_text(std::ostream& out, const Options& options, const Result& result);
 
-/// One JSON object on one line, with the keys that `kJsonKeys` describes.
+/// One JSON object on one line, with the keys that `--help` describes.
 void print_json(std::ostream& out, const Options& options, const Result& result);
 
 /// A number with this many digits after its point and its thousands grouped: "1,234,567.8". `value`

@@ -24,7 +24,6 @@
 
 #include "base/tls.hpp"
 #include "client/failure.hpp"
-#include "client/renewer.hpp"
 #include "client/socket.hpp"
 #include "client/tls.hpp"
 
@@ -152,9 +151,9 @@ class Lane::Link {
   std::size_t taken_ = 0;
 };
 
-Lane::Lane(asio::io_context& io, Renewer& renewer, Endpoint endpoint, ConnectionOptions options)
+Lane::Lane(asio::io_context& io, RenewalSink& sink, Endpoint endpoint, ConnectionOptions options)
     : io_(io),
-      renewer_(renewer),
+      sink_(sink),
       endpoint_(std::move(endpoint)),
       options_(std::move(options)),
       watchdog_(io) {}
@@ -184,7 +183,7 @@ asio::awaitable<void> Lane::run() {
     link_.reset();
     due_.insert(due_.begin(), sent_.begin(), sent_.end());
     sent_.clear();
-    for (const auto& renewal : due_) renewer_.failed(renewal, failure);
+    for (const auto& renewal : due_) sink_.failed(renewal, failure);
     if (!fresh) continue;  // a connection that had been idle; a new one may do
     pausing_ = true;
     watchdog_.expires_after(pause);
@@ -261,15 +260,15 @@ asio::awaitable<void> Lane::receive_batch(bool fresh) {
     const std::shared_ptr<Renewal> renewal = std::move(sent_.front());
     sent_.pop_front();
     if (error) {
-      renewer_.refused(renewal);
+      sink_.refused(renewal);
     } else {
-      renewer_.renewed(renewal, sent_at_, remaining);
+      sink_.renewed(renewal, sent_at_, remaining);
     }
   }
 }
 
 void Lane::drop_unwanted() {
-  std::erase_if(due_, [this](const auto& renewal) { return !renewer_.wants(*renewal); });
+  std::erase_if(due_, [this](const auto& renewal) { return !sink_.wants(*renewal); });
 }
 
 /// How long an attempt may take, so that there is time for another two.

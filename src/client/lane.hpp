@@ -14,17 +14,15 @@
 
 #include "client/arguments.hpp"
 #include "client/process.hpp"
+#include "client/renewal.hpp"
 
 namespace dflockd::client {
-
-class Renewal;
-class Renewer;
 
 /// All of it runs on the renewer's thread. Retries a failed renewal over a new connection for as
 /// long as the renewer wants it: at once, then after growing pauses of up to a second.
 class Lane : public std::enable_shared_from_this<Lane> {
  public:
-  Lane(asio::io_context& io, Renewer& renewer, Endpoint endpoint, ConnectionOptions options);
+  Lane(asio::io_context& io, RenewalSink& sink, Endpoint endpoint, ConnectionOptions options);
   ~Lane();
   Lane(const Lane&) = delete;
   Lane& operator=(const Lane&) = delete;
@@ -51,7 +49,7 @@ class Lane : public std::enable_shared_from_this<Lane> {
   [[nodiscard]] std::chrono::milliseconds patience() const;
 
   asio::io_context& io_;
-  Renewer& renewer_;
+  RenewalSink& sink_;
   const Endpoint endpoint_;
   const ConnectionOptions options_;
   Renewals due_;

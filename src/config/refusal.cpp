@@ -42,4 +42,12 @@ std::string in_quotes(std::string_view text) {
   return "'" + base::escaped(text) + "'";
 }
 
+std::string why_refused(const Value& value, std::string_view text) {
+  if (is_secret(value) && text == kMask) {
+    return in_quotes(text) + " is the mask that --check-config prints, not a secret";
+  }
+  return (is_secret(value) ? kNotShown : in_quotes(text)) + " is not allowed; expected " +
+         allowed(value);
+}
+
 }  // namespace dflockd::config

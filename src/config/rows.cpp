@@ -9,8 +9,8 @@
 #include <utility>
 
 #include "base/small_file.hpp"
+#include "base/terms.hpp"
 #include "config/hosts.hpp"
-#include "config/sources.hpp"
 
 namespace dflockd::config {
 namespace {
@@ -151,11 +151,7 @@ constexpr std::array kRows{
         nullptr, Scope::kCommandLine, 'h'},
 };
 
-/// What --check-config prints for a secret.
-constexpr std::string_view kMask = "***";
-
-/// The longest time in seconds: still a positive number of nanoseconds in 64 bits.
-constexpr std::uint64_t kMaxSeconds = 9'223'372'036;
+constexpr auto kMaxSeconds = static_cast<std::uint64_t>(base::kMaxSeconds.count());
 
 constexpr std::array kLevels{
     std::pair{std::string_view("debug"), LogLevel::kDebug},
@@ -346,14 +342,6 @@ std::span<const Row> rows() {
 
 bool read(const Value& value, std::string_view text, Settings& settings) {
   return std::visit(Reader{text, settings}, value);
-}
-
-std::string why_refused(const Value& value, std::string_view text) {
-  if (is_secret(value) && text == kMask) {
-    return in_quotes(text) + " is the mask that --check-config prints, not a secret";
-  }
-  return (is_secret(value) ? kNotShown : in_quotes(text)) + " is not allowed; expected " +
-         allowed(value);
 }
 
 std::string allowed(const Value& value) {

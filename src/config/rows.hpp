@@ -119,13 +119,13 @@ struct Row {
 /// what `allowed` says.
 [[nodiscard]] bool read(const Value& value, std::string_view text, Settings& settings);
 
-/// Why `read` returns false for `text`; follows the place in the error line, and shows no secret.
-[[nodiscard]] std::string why_refused(const Value& value, std::string_view text);
-
 /// What a value of this kind may be; follows the word "expected".
 [[nodiscard]] std::string allowed(const Value& value);
 
-/// The value in `settings` in the form that `read` takes; a mask, which it refuses, for a secret.
+/// What --check-config shows instead of a secret.
+inline constexpr std::string_view kMask = "***";
+
+/// The value in `settings` in the form that `read` takes; `kMask`, which it refuses, for a secret.
 [[nodiscard]] std::string show(const Value& value, const Settings& settings);
 
 /// Whether the value is text, which TOML wants in quotes.

@@ -28,6 +28,9 @@ class Refusal : public std::runtime_error {
 /// Replaces what may be a secret in an error line.
 inline constexpr char kNotShown[] = "<not shown>";
 
+/// Why `read` returns false for `text`; follows the place in the error line, and shows no secret.
+[[nodiscard]] std::string why_refused(const Value& value, std::string_view text);
+
 /// The one of `names`, which are not empty, that `name` is most likely a misspelling of.
 [[nodiscard]] std::string_view nearest(std::string_view name,
                                        const std::vector<std::string_view>& names);

@@ -1,5 +1,3 @@
-#include "config/config.hpp"
-
 #include <algorithm>
 #include <cerrno>
 #include <iterator>
@@ -12,6 +10,7 @@
 
 #include "base/small_file.hpp"
 #include "base/text.hpp"
+#include "config/config.hpp"
 #include "config/hosts.hpp"
 #include "config/rows.hpp"
 #include "config/sources.hpp"
