@@ -1,5 +1,5 @@
-// Whom a request is for: a host and perhaps a port, as they stand in `Host`, in an absolute target
-// and in an origin (RFC 3986, 3.2). Pure.
+// The host and perhaps the port of a request, as they stand in `Host`, in an absolute target and in
+// an origin (RFC 3986, 3.2). Pure.
 #pragma once
 
 #include <array>

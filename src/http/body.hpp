@@ -20,7 +20,7 @@ struct Body {
   std::optional<std::string> token;
 };
 
-/// Parses `text`, an object of which every field is among `allowed`, by its name in JSON. A field
+/// Parses `text`, an object whose every field is among `allowed`, by its name in JSON. A field
 /// that is `null` is as one that is absent. Numbers must be integers that are not negative; nothing
 /// may stand behind the object. Memory and time are bounded by the length of `text`, however deeply
 /// it nests.

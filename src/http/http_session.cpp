@@ -291,7 +291,7 @@ std::optional<Response> HttpSession::find_session() {
   return std::nullopt;
 }
 
-/// Answers before the body is read. Whoever waits for `100 Continue` may send the body or not,
+/// Answers before the body is read. A client that waits for `100 Continue` may send it or not,
 /// which leaves open where the next request would begin.
 void HttpSession::answer_head(Response response, std::string& out) {
   phase_ = Phase::kOpen;
@@ -460,7 +460,7 @@ void HttpSession::answer(Response response, std::string& out) {
   end_request();
 }
 
-/// Answers with the report, of which the pieces follow the head.
+/// Answers with the report, whose pieces follow the head.
 void HttpSession::answer_report(net::Output& output) {
   const service::StatsReporter::Report report = std::exchange(report_, nullptr);
   std::size_t size = 0;

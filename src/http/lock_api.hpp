@@ -35,8 +35,8 @@ struct LockOperation {
                                                                   std::string key,
                                                                   std::string_view body);
 
-/// What came of an operation: a response, or the answer of the lock table, of which `kQueued` is
-/// still to come for an acquire or a wait.
+/// What came of an operation: a response, or the answer of the lock table. To an acquire or a wait
+/// `kQueued` means that the answer is still to come.
 using OperationResult = std::variant<Response, locks::Answer>;
 
 /// Carries an operation out for `owner`.

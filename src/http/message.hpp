@@ -68,7 +68,7 @@ void append_head(std::string& out, const Response& response, std::size_t body_si
                  const Delivery& delivery);
 
 /// The header line that says when a response was made (RFC 9110, 6.6.1), line end included. It is
-/// formatted anew once a second at most.
+/// formatted again once a second at most.
 class DateLine {
  public:
   /// The line for a time, which need not be later than the one before. Valid until the next call;

@@ -117,7 +117,7 @@ std::size_t RequestReader::read_line(std::string_view unread) {
   return take_line(line) ? size : 0;
 }
 
-/// Whether there is room for a line, of which some may still be missing.
+/// Whether there is room for a line, which may be incomplete.
 bool RequestReader::fits(std::string_view line) {
   if (part_ == Part::kChunkLine) {
     return line.size() <= kMaxChunkLine ||

@@ -1,5 +1,6 @@
 // The bytes that a connection has received and not consumed yet. Starts small, grows under
-// pipelined load, and gives large memory back. Not thread-safe.
+// pipelined load, and gives large memory back. There may be a secret in them: no copy of what is
+// not consumed yet stays behind. Not thread-safe.
 #pragma once
 
 #include <algorithm>
@@ -18,6 +19,9 @@ class InputBuffer {
  public:
   /// A buffer that holds at most `limit` unread bytes.
   explicit InputBuffer(std::size_t limit) : limit_(limit) {}
+  InputBuffer(const InputBuffer&) = delete;
+  InputBuffer& operator=(const InputBuffer&) = delete;
+  ~InputBuffer() { wipe(end_ - begin_); }
 
   /// What has been received and not consumed. Valid until `space` is called.
   [[nodiscard]] std::string_view unread() const { return {data_.get() + begin_, end_ - begin_}; }
@@ -41,7 +45,7 @@ class InputBuffer {
   /// Drops the first `size` unread bytes, and leaves nothing of them in memory.
   void wipe(std::size_t size) {
     assert(size <= end_ - begin_);
-    ::explicit_bzero(data_.get() + begin_, size);
+    if (size > 0) ::explicit_bzero(data_.get() + begin_, size);
     consume(size);
   }
 
@@ -57,7 +61,9 @@ class InputBuffer {
     assert(!full());
     if (begin_ > 0) {
       std::memmove(data_.get(), data_.get() + begin_, end_ - begin_);
-      end_ -= begin_;
+      const std::size_t moved_to = end_ - begin_;
+      ::explicit_bzero(data_.get() + moved_to, end_ - moved_to);
+      end_ = moved_to;
       begin_ = 0;
     }
     if (end_ == capacity_ || (filled_ && capacity_ < kKept)) grow();
@@ -78,7 +84,10 @@ class InputBuffer {
   void grow() {
     const std::size_t capacity = std::min(std::max(kInitial, 2 * capacity_), limit_);
     auto data = std::make_unique_for_overwrite<char[]>(capacity);
-    if (end_ > 0) std::memcpy(data.get(), data_.get(), end_);
+    if (end_ > 0) {
+      std::memcpy(data.get(), data_.get(), end_);
+      ::explicit_bzero(data_.get(), end_);
+    }
     data_ = std::move(data);
     capacity_ = capacity;
     filled_ = false;

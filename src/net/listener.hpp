@@ -51,7 +51,7 @@ class Listener {
   /// Accepts until `close`.
   Awaitable run();
 
-  /// Logs the failures that nothing has told of, if it is time. To be called once in a while.
+  /// Logs unreported failures, if it is time. To be called once in a while.
   void tick(std::chrono::nanoseconds now);
 
   /// Accepts no more, and lets go of the port. May be called again.

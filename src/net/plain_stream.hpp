@@ -41,7 +41,7 @@ class SocketStream {
   /// For `Watch`.
   [[nodiscard]] int descriptor() { return socket_.native_handle(); }
 
-  /// The address at this end; empty if it cannot be told.
+  /// The address at this end; empty if the system does not say.
   [[nodiscard]] std::string local_address() const {
     std::error_code error;
     const asio::ip::tcp::endpoint local = socket_.local_endpoint(error);

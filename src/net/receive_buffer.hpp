@@ -1,4 +1,4 @@
-// Where a connection receives into, told apart from other buffers so that a reception costs one
+// The buffer that a connection receives into, a type of its own so that a reception costs one
 // system call.
 //
 // asio, up to 1.30 at least, takes it that there may be more to read unless the last recv(2)

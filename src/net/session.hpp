@@ -32,7 +32,7 @@ enum class Want : std::uint8_t {
   kDrop,    ///< the end at once
 };
 
-/// How long whoever failed to authenticate is kept waiting.
+/// How long a client that failed to authenticate is kept waiting.
 inline constexpr std::chrono::milliseconds kPause{100};
 
 /// How long a session lets its peer be silent while it wants input.

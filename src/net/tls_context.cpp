@@ -195,8 +195,8 @@ const X509_NAME* issuer_by(X509* trusted) {
                                     : X509_get_issuer_name(trusted);
 }
 
-/// Tells clients whose certificates are asked for. They need not be told, and are not if the list
-/// would be longer than they read.
+/// Lists for clients the issuers of the certificates that are asked for. The list is optional, and
+/// left out if it would be longer than clients read.
 void announce_issuers(SSL_CTX* context, const std::vector<Owned<X509>>& trusted) {
   constexpr std::size_t kLongestList = base::kMaxHandshakeMessage / 2;
   Owned<STACK_OF(X509_NAME)> names(sk_X509_NAME_new_null());

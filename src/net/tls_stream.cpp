@@ -170,7 +170,7 @@ Awaitable TlsStream::handshake(std::error_code& error, Turns* turns) {
     begin_receiving();
     ERR_clear_error();
     error = outcome(SSL_do_handshake(ssl_.get()));
-    // It may be one of our clients that was not told of TLS. Others would see garbage.
+    // It may be one of our clients, configured without TLS. Others would see garbage.
     if (tls_reason(error) == SSL_R_WRONG_VERSION_NUMBER) send_alert(SSL_AD_PROTOCOL_VERSION);
     if (error != asio::error::would_block) co_return;
     co_await wait(error);

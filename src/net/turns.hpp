@@ -1,7 +1,7 @@
-// Turns of the loop, for whoever has more to do than is fair at a time: handshakes, requests sent
-// ahead, the end of a connection. They are given in the order in which they were asked for, but
-// ends first, as others wait for what they free; a few milliseconds' worth at a time, with
-// everybody else served in between.
+// Turns of the loop, for a connection that has more to do than is fair at a time: handshakes,
+// requests sent ahead, the end of a connection. They are given in the order in which they were
+// asked for, but ends first, as others wait for what they free; a few milliseconds' worth at a
+// time, with everybody else served in between.
 //
 //   co_await turns.next(net::kUseAwaitable);
 //

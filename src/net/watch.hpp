@@ -42,7 +42,7 @@ class Watched {
   /// The peer has closed its side of the connection, unread bytes before that or not, or the whole
   /// of it: then nobody is left to read replies.
   virtual void on_hangup(bool whole) = 0;
-  /// The server is draining. To be told often.
+  /// The server is draining. To be called some times a second.
   virtual void on_drain() = 0;
   /// The server stops: the connection ends at once, whatever it is doing.
   virtual void on_stop() = 0;

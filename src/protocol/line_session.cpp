@@ -69,11 +69,11 @@ LineSession::LineSession(LineDoor& door, net::Outlet& outlet, service::OwnerInfo
       authenticated_(!door.authenticator.required()) {}
 
 LineSession::~LineSession() {
-  if (!left_) leave({});
+  if (left_as_ == nullptr) leave({});
 }
 
 net::Peer LineSession::peer() const {
-  const service::OwnerInfo& info = door_.service.info(owner_);
+  const service::OwnerInfo& info = left_as_ != nullptr ? *left_as_ : door_.service.info(owner_);
   return {.connection_id = info.connection_id, .address = info.peer};
 }
 
@@ -107,7 +107,7 @@ net::Want LineSession::advance(net::InputBuffer& input, net::Output& output) {
       }
       break;
     case Phase::kOpen:
-      if (left_) return drop("peer_left");
+      if (left_as_ != nullptr) return drop("peer_left");
       break;
   }
   const std::size_t before = input.unread().size();
@@ -257,7 +257,7 @@ void LineSession::on_hangup(bool gone) {
 }
 
 void LineSession::on_sending_to_nobody(bool all_carried_out) {
-  if (left_ || (phase_ != Phase::kWaiting && !all_carried_out)) return;
+  if (left_as_ != nullptr || (phase_ != Phase::kWaiting && !all_carried_out)) return;
   if (door_.service.keeps_grants()) {
     door_.service.cancel_waits(owner_);  // what is being sent to it stays, if it arrives
     return;
@@ -271,14 +271,14 @@ bool LineSession::is_spare(const net::InputBuffer& input) const {
 }
 
 void LineSession::on_end(std::string_view unsent, std::string_view why) {
-  if (left_) return;
+  if (left_as_ != nullptr) return;
   if (!why.empty()) ending_ = why;
   leave(unsent);
 }
 
 /// Ends the owner: what it held and waited for goes to others now.
 void LineSession::leave(std::string_view unsent) {
-  left_ = true;
+  left_as_ = std::make_unique<service::OwnerInfo>(door_.service.info(owner_));
   logging::debug(
       "disconnected",
       {{"connection", peer().connection_id}, {"peer", peer().address}, {"reason", ending_}});
@@ -301,7 +301,8 @@ void LineSession::count(std::size_t label, Status status) {
 }
 
 void LineSession::log_request(const Lines& lines, std::string_view reply) const {
-  // Whoever sends a secret to a server that wants none may have put it on the wrong line, too.
+  // A client that sends a secret to a server that wants none may have put it on the wrong line,
+  // too.
   const std::string_view command = first_word(lines.command);
   const std::string_view key = command == "auth" ? "_" : lines.key;
   logging::debug("request", {{"connection", peer().connection_id},

@@ -1,30 +1,30 @@
 // The line protocol on one connection: reads requests, has them carried out in order, and says the
 // replies. A state machine over bytes; see `net::Session`.
 //
-// | phase     | it is                     | advance            | silent too long  | peer hangs up
-// | a drain            |
-// |-----------|---------------------------|--------------------|------------------|----------------------|--------------------|
-// | new       | before its first request  | carries out what   | `error`, closes  | what it sent is
-// | ends it after a    | |           |                           | is complete        | | carried
-// out, then end| second of silence  | | open      | between requests          | the same | a
-// request that   | the same             | ends it if it      | |           | |                    |
-// began: `error`,  |                      | holds nothing      | |           | | | closes; else it
-// |                      |                    | |           |                           | | ends if
-// it holds |                      |                    | |           |                           |
-// | nothing          |                      |                    | | waiting   | a request blocks
-// | waits on; `error`  | -                | ends at once: the    | the table answers  | | | | if
-// too much is     |                  | place is given up    | `error_draining`   | |           | |
-// sent ahead         |                  |                      |                    | | answered  |
-// and its answer is there   | says it, goes on   | -                | ends at once: a grant| - | |
-// |                           |                    |                  | goes to the next     | | |
-// reporting | `stats` is being made     | waits on           | -                | ends if nobody
-// reads | -                  | | reported  | and it is there           | says it, goes on   | - |
-// the same             | -                  | | denied    | `error_auth` is said      | drops it |
-// -                | -                    | -                  | | closing   | the last reply is
-// said    | closes             | -                | -                    | -                  | |
-// dropped   | nobody is to hear more    | drops it           | -                | - | - |
+// | phase     | it is, and `advance`     | silence        | the peer hangs up    | a drain      |
+// |-----------|--------------------------|----------------|----------------------|--------------|
+// | new       | before its first         | `error`,       | carries out what it  | ends it      |
+// |           | request: carries out     | closes         | sent, then ends      | after a      |
+// |           | what is complete         |                |                      | second       |
+// | open      | between two requests, or | `error` if a   | the same             | ends it if   |
+// |           | in one: the same         | request began; |                      | it holds     |
+// |           |                          | ends if idle   |                      | nothing      |
+// | waiting   | a request blocks: waits  | -              | ends at once: the    | the table    |
+// |           | on; `error` if too much  |                | place is given up    | answers it   |
+// |           | is sent ahead            |                |                      |              |
+// | answered  | the answer is there:     | -              | ends at once: a      | -            |
+// |           | says it, goes on         |                | grant goes on        |              |
+// | reporting | waiting for `stats`      | -              | ends if nobody reads | -            |
+// | reported  | with `stats` there: says | -              | the same             | -            |
+// |           | it, goes on              |                |                      |              |
+// | denied    | `error_auth` is said:    | -              | -                    | -            |
+// |           | drops it after the pause |                |                      |              |
+// | closing   | the last reply is said:  | -              | -                    | -            |
+// |           | closes                   |                |                      |              |
+// | dropped   | nobody is to hear more:  | -              | -                    | -            |
+// |           | drops it                 |                |                      |              |
 //
-// Whoever leaves with replies unsent has not heard of the grants in them: where grants outlive
+// A peer that leaves with replies unsent has not heard of the grants in them: where grants outlive
 // connections, those end with this one.
 #pragma once
 
@@ -114,16 +114,16 @@ class LineSession final : public net::Session, private service::Waiter {
   net::Outlet& outlet_;
   const locks::OwnerId owner_;
   Framer framer_;
-  locks::Answer answer_;                   ///< to the request that blocked, until it is said
-  struct Question;                         ///< for a report
-  std::unique_ptr<Question> question_;     ///< in phases `kReporting` and `kReported`
+  locks::Answer answer_;                ///< to the request that blocked, until it is said
+  struct Question;                      ///< for a report
+  std::unique_ptr<Question> question_;  ///< in phases `kReporting` and `kReported`
+  std::unique_ptr<const service::OwnerInfo> left_as_;  ///< who its owner was, once that is closed
   std::string_view ending_ = "peer_left";  ///< why the connection ends, for the log; a literal
   Phase phase_ = Phase::kNew;
   std::uint8_t blocked_label_ = 0;  ///< of the request that waits, for the metrics
   bool authenticated_;              ///< or need not
   bool served_ = false;             ///< has had a request besides `auth`
   bool hung_up_ = false;            ///< the peer sends no more
-  bool left_ = false;               ///< its owner is closed
 };
 
 }  // namespace dflockd::protocol

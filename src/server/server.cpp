@@ -252,7 +252,7 @@ net::Awaitable Server::handle_signals() {
 }
 
 void Server::reload() {
-  if (room_.draining) return reload_();  // the manager has been told that this is the end
+  if (room_.draining) return reload_();  // the manager knows that this is the end
   supervision_.reloading(service_.now());
   reload_();
   supervision_.ready(service_.now());

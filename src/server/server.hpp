@@ -101,7 +101,7 @@ class Server {
   Credentials& credentials_;
   ServiceLoop& loop_;
   service::Service& service_;
-  asio::basic_signal_set<net::Executor> signals_;  ///< caught before anybody is told of the server
+  asio::basic_signal_set<net::Executor> signals_;  ///< caught before anybody can know of the server
   net::Turns turns_;
   net::Complaints complaints_;
   net::PumpRoom room_;

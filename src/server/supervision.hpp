@@ -1,5 +1,5 @@
 // Tells the service manager how the server is doing, from the loop itself: a loop that does not
-// turn feeds no watchdog. What cannot be told is logged, once a second at most. For the loop's
+// turn feeds no watchdog. What cannot be sent is logged, once a second at most. For the loop's
 // thread only.
 #pragma once
 

@@ -15,7 +15,7 @@ namespace {
 /// How many keys are read before it is looked at how much they gave.
 constexpr std::size_t kStep = 64;
 
-/// The size of a piece, and room for what it may be larger: a name of which every byte is escaped,
+/// The size of a piece, and how much larger it may become: by a name whose every byte is escaped,
 /// and the rest.
 constexpr std::size_t kPiece = 64UL * 1024;
 constexpr std::size_t kLongestElement = 2048;

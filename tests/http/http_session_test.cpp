@@ -413,6 +413,26 @@ TEST(http_session, nobody_waits_for_a_report_that_nobody_reads) {
   EXPECT_EQ(connection.advance(), Want::kDrop);
 }
 
+// --- Turns ---
+
+TEST(http_session, large_body_has_a_turn_of_its_own) {
+  Server server;
+  const std::string session = server.open_session();
+  const auto with_body = [&](std::size_t size) {
+    const std::string body = R"({"acquire_timeout_s":0})";
+    return request("POST /v1/locks/k", body + std::string(size - body.size(), ' '),
+                   with_session(session));
+  };
+  for (const bool is_large : {false, true}) {
+    Connection connection(server);
+    connection.lay(kHealth + with_body(HttpSession::kLargeBody + (is_large ? 1 : 0)) + kHealth);
+    EXPECT_EQ(connection.advance(true), is_large ? Want::kTurn : Want::kInput);
+    EXPECT_EQ(statuses(connection.take()).size(), is_large ? 1U : 3U);
+    EXPECT_EQ(connection.advance(true), Want::kInput);
+    EXPECT_EQ(statuses(connection.take()).size(), is_large ? 2U : 0U);
+  }
+}
+
 // --- Drain ---
 
 TEST(http_session, drain_ends_connections_with_their_next_answer_and_takes_new_sessions) {

@@ -6,6 +6,8 @@
 
 #include <gtest/gtest.h>
 
+#include "support/freed_memory.hpp"
+
 namespace dflockd::net {
 namespace {
 
@@ -38,6 +40,42 @@ TEST(InputBuffer, grows_while_receptions_fill_it_up_to_its_limit) {
   while (!input.full()) received += receive(input, bytes);
   EXPECT_EQ(received, bytes.size());
   EXPECT_EQ(input.unread(), bytes);
+}
+
+constexpr std::string_view kSecret = "correct horse battery staple";
+
+TEST(InputBuffer, leaves_no_copy_of_a_secret_behind_when_it_grows) {
+  const base::FreedMemoryWatch watch(kSecret);
+  {
+    InputBuffer input(100'000);
+    receive(input, kSecret);
+    while (input.unread().size() < 10'000) receive(input, std::string(10'000, 'x'));
+    input.wipe(kSecret.size());
+  }
+  EXPECT_FALSE(watch.seen());
+}
+
+TEST(InputBuffer, leaves_no_copy_of_a_secret_behind_when_it_moves_it_to_the_front) {
+  const base::FreedMemoryWatch watch(kSecret);
+  {
+    InputBuffer input(100'000);
+    const std::string before(2 * kSecret.size(), 'x');
+    receive(input, before);
+    receive(input, kSecret);
+    input.consume(before.size());
+    receive(input, "\n");
+    input.wipe(kSecret.size() + 1);
+  }
+  EXPECT_FALSE(watch.seen());
+}
+
+TEST(InputBuffer, wipes_what_is_not_consumed_in_the_end) {
+  const base::FreedMemoryWatch watch(kSecret);
+  {
+    InputBuffer input(100'000);
+    receive(input, kSecret);
+  }
+  EXPECT_FALSE(watch.seen());
 }
 
 }  // namespace

@@ -362,6 +362,10 @@ TEST(line_session, peer_that_hung_up_holds_nothing_while_its_replies_are_being_s
   EXPECT_FALSE(next.woken) << "there may be a release in what it sent";
   leaving.session().on_sending_to_nobody(true);
   EXPECT_TRUE(next.go_on().starts_with("ok "));
+  const std::uint64_t connection_id = leaving.session().peer().connection_id;
+  const Connection successor(server);  // in its owner's place
+  EXPECT_EQ(leaving.session().peer().connection_id, connection_id);
+  EXPECT_EQ(leaving.session().peer().address, "peer:1");
   EXPECT_EQ(leaving.advance(), "");
   EXPECT_EQ(leaving.want, Want::kDrop);
 }
