@@ -5,8 +5,6 @@
 
 #include "base/text.hpp"
 #include "logging/logging.hpp"
-#include "protocol/commands.hpp"
-#include "protocol/reply.hpp"
 
 namespace dflockd::protocol {
 

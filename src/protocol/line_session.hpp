@@ -38,8 +38,8 @@
 #include "access/authenticator.hpp"
 #include "net/complaints.hpp"
 #include "net/session.hpp"
+#include "protocol/commands.hpp"
 #include "protocol/framer.hpp"
-#include "protocol/reply.hpp"
 #include "service/service.hpp"
 #include "service/stats_reporter.hpp"
 

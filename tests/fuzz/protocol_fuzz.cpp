@@ -24,8 +24,8 @@
 #include <dflockd/error.hpp>
 
 #include "check.hpp"
+#include "protocol/commands.hpp"
 #include "protocol/framer.hpp"
-#include "protocol/reply.hpp"
 #include "protocol/request.hpp"
 
 namespace {

@@ -5,7 +5,6 @@
 
 #include "oracle.hpp"
 #include "protocol/commands.hpp"
-#include "protocol/reply.hpp"
 #include "protocol/request.hpp"
 #include "recorder.hpp"
 

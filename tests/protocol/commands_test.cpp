@@ -1,4 +1,4 @@
-#include "protocol/reply.hpp"
+#include "protocol/commands.hpp"
 
 #include <string>
 
