@@ -1,4 +1,7 @@
-// Replies leave when the batch behind them is committed.
+// Replies leave when the batch behind them is committed, and large receptions wait for a turn.
+#include "net/pump.hpp"
+
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <memory>
@@ -15,7 +18,6 @@
 #include "base/loop_clock.hpp"
 #include "net/complaints.hpp"
 #include "net/net.hpp"
-#include "net/pump.hpp"
 #include "net/turns.hpp"
 #include "net/watch.hpp"
 
@@ -27,6 +29,7 @@ namespace {
 struct Fate {
   bool ended = false;
   bool hung_up = false;
+  std::size_t seen = 0;  ///< the most input there was at a time
   std::string unsent;
 };
 
@@ -37,6 +40,7 @@ class Echo final : public Session {
 
   Want advance(InputBuffer& input, Output& output) override {
     const std::string_view unread = input.unread();
+    fate_.seen = std::max(fate_.seen, unread.size());
     const std::size_t end = unread.rfind('\n');
     if (end == std::string_view::npos) return Want::kInput;
     batches_.add_command();
@@ -66,9 +70,9 @@ class Echo final : public Session {
 
 }  // namespace
 
-class PumpCommit : public testing::Test {
+class PumpTest : public testing::Test {
  protected:
-  PumpCommit() : client_(context_) {
+  PumpTest() : client_(context_) {
     using asio::ip::tcp;
     asio::basic_socket_acceptor<tcp, Executor> acceptor(context_,
                                                         {asio::ip::address_v4::loopback(), 0});
@@ -77,14 +81,15 @@ class PumpCommit : public testing::Test {
     server.non_blocking(true);
     auto pass = gate_.admit(asio::ip::address_v4::loopback(), clock_.now());
     auto pump = std::make_unique<Pump<PlainStream>>(room_, watch_, std::move(*pass),
-                                                    std::move(server), 4096);
+                                                    std::move(server), kMostInput);
     auto session = std::make_unique<Echo>(batches_, fate_);
     spawn(context_, watch_.run());
     spawn(context_, Pump<PlainStream>::serve(std::move(pump), std::move(session)));
     client_.non_blocking(true);
   }
-  ~PumpCommit() override {
+  ~PumpTest() override {
     watch_.stop();
+    comes([this] { return fate_.ended; });
     context_.run_for(kLongest);
   }
 
@@ -105,16 +110,24 @@ class PumpCommit : public testing::Test {
     bool came = false;
     while (!(came = condition()) && std::chrono::steady_clock::now() < end) {
       context_.run_for(std::chrono::milliseconds(1));
+      give_turns();
     }
     return came;
   }
 
+  void give_turns() {
+    turns_context_.restart();
+    turns_context_.poll();
+  }
+
   static constexpr std::chrono::seconds kLongest{10};
+  static constexpr std::size_t kMostInput = 256UL * 1024;
 
   asio::io_context context_{ASIO_CONCURRENCY_HINT_UNSAFE};
   base::LoopClock clock_;
   base::Batches batches_;
-  Turns turns_{context_};
+  asio::io_context turns_context_;  ///< of their own, so that a test decides when they are given
+  Turns turns_{turns_context_};
   Complaints complaints_;
   PumpRoom room_{.context = context_,
                  .clock = clock_,
@@ -126,6 +139,8 @@ class PumpCommit : public testing::Test {
   Fate fate_;
   asio::basic_stream_socket<asio::ip::tcp, Executor> client_;
 };
+
+class PumpCommit : public PumpTest {};
 
 TEST_F(PumpCommit, a_reply_waits_for_its_batch_and_comes_whole_and_in_order) {
   send("one\n");
@@ -174,6 +189,22 @@ TEST_F(PumpCommit, a_peer_that_hangs_up_meanwhile_is_noticed_and_hears_nothing_s
   batches_.commit(batches_.seal());
   EXPECT_TRUE(comes([&] { return received() == "one\n"; }));
   EXPECT_TRUE(comes([&] { return fate_.ended; }));
+}
+
+class PumpReception : public PumpTest {};
+
+TEST_F(PumpReception, that_is_large_waits_for_a_turn_before_it_is_looked_at) {
+  constexpr std::size_t kLarge = 16UL * 1024;
+  std::string line(kMostInput / 2, 'x');
+  line.back() = '\n';
+  send(line);
+  const auto end = std::chrono::steady_clock::now() + kLongest;
+  while (fate_.seen < kLarge && std::chrono::steady_clock::now() < end) context_.poll_one();
+  context_.poll();  // without a turn
+  EXPECT_GE(fate_.seen, kLarge) << "what is small is looked at";
+  EXPECT_LT(fate_.seen, 2 * kLarge);
+  EXPECT_TRUE(comes([&] { return !batches_.all_committed(); }));
+  EXPECT_EQ(fate_.seen, line.size());
 }
 
 }  // namespace dflockd::net
