@@ -16,6 +16,7 @@
 #include <CLI/CLI.hpp>
 
 #include "base/small_file.hpp"
+#include "base/terms.hpp"
 
 namespace dflockd::bench {
 namespace {
@@ -192,15 +193,17 @@ void add_load_flags(CLI::App& app, Options& options) {
       kKeys, options.keys);
   add_number<std::uint32_t>(
       app, {"--semaphore", "LIMIT", "acquire semaphores of this limit instead of locks"}, 1,
-      1'048'576, [&options](auto limit) { options.semaphore = limit; });
+      base::kMaxLimit, [&options](auto limit) { options.semaphore = limit; });
   add_number<double>(app, {"--hold", "MS", "milliseconds between a grant and its release"}, 0,
                      3'600'000, [&options](double ms) { options.hold = from_seconds(ms / 1e3); })
       ->default_str("0");
   add_number<std::int64_t>(app, {"--timeout", "S", "seconds that an acquire may wait"}, 0,
-                           9'223'372'036, [&options](auto s) { options.timeout = seconds(s); })
+                           base::kMaxSeconds.count(),
+                           [&options](auto s) { options.timeout = seconds(s); })
       ->default_str(std::to_string(options.timeout.count()));
   add_number<std::int64_t>(app, {"--lease", "S", "seconds of lease (default: the server's, or 33)"},
-                           1, 9'223'372'036, [&options](auto s) { options.lease = seconds(s); });
+                           1, base::kMaxSeconds.count(),
+                           [&options](auto s) { options.lease = seconds(s); });
   app.add_flag(
          "--busy-poll", options.busy_poll,
          "use a whole core instead of sleeping, so that the server never has to wake the load")

@@ -39,13 +39,13 @@ struct Options {
 
   std::string key;
   bool semaphore = false;
-  int limit = 0;                                 ///< of the semaphore
-  std::chrono::milliseconds timeout = kLongest;  ///< 0: try once
-  std::optional<int> conflict_exit_code;         ///< instead of a message and kTimeout
-  bool no_auto_release = false;                  ///< the server keeps grants without connections
-  std::chrono::seconds lease{0};                 ///< 0: the server's default
-  std::vector<std::string> command;              ///< with its arguments
-  std::string token;                             ///< "-": the first line of standard input
+  int limit = 0;                                          ///< of the semaphore
+  std::chrono::milliseconds timeout = base::kMaxSeconds;  ///< 0: try once
+  std::optional<int> conflict_exit_code;                  ///< instead of a message and kTimeout
+  bool no_auto_release = false;      ///< the server keeps grants without connections
+  std::chrono::seconds lease{0};     ///< 0: the server's default
+  std::vector<std::string> command;  ///< with its arguments
+  std::string token;                 ///< "-": the first line of standard input
   bool json = false;
   std::optional<std::chrono::milliseconds> watch;  ///< the time between two looks
 };

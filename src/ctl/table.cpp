@@ -35,7 +35,7 @@ std::string cut(const std::string& text, std::size_t width) {
 
 std::string time_text(const Json& element, const char* name) {
   // What no integer can hold must not be converted to one.
-  constexpr auto kMost = static_cast<double>(kLongest.count());
+  constexpr auto kMost = static_cast<double>(base::kMaxSeconds.count());
   const double seconds = std::clamp(element.at(name).get<double>(), 0.0, kMost);
   return short_text(std::chrono::duration_cast<std::chrono::milliseconds>(
       std::chrono::duration<double>(seconds)));

@@ -27,7 +27,7 @@ std::optional<milliseconds> parse_duration(std::string_view text) {
   if (error != std::errc()) return std::nullopt;
   for (const auto& [name, unit] : kUnits) {
     if (std::string_view(rest, end) != name) continue;
-    const auto most = static_cast<std::uint64_t>(milliseconds(kLongest) / unit);
+    const auto most = static_cast<std::uint64_t>(milliseconds(base::kMaxSeconds) / unit);
     if (number > most) return std::nullopt;
     return unit * static_cast<std::int64_t>(number);
   }

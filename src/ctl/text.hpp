@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/terms.hpp"
 #include "base/text.hpp"
 
 namespace dflockd::ctl {
@@ -17,11 +18,8 @@ using base::in_quotes;
 /// One line on standard error.
 void say(const std::string& what);
 
-/// The longest that the protocol knows: 292 years.
-inline constexpr std::chrono::seconds kLongest{9'223'372'036};
-
-/// A whole number with `ms`, `s`, `m` or `h`, or without for seconds; up to `kLongest`. Nothing if
-/// `text` is something else.
+/// A whole number with `ms`, `s`, `m` or `h`, or without for seconds; up to `base::kMaxSeconds`.
+/// Nothing if `text` is something else.
 [[nodiscard]] std::optional<std::chrono::milliseconds> parse_duration(std::string_view text);
 
 /// Short, at the cost of precision: "300ms", "12s", "3m05s", "2h04m", "9d03h".
