@@ -20,15 +20,38 @@ namespace dflockd::locks {
 /// Makes a new owner: `Answer::owner`. Takes no note of the time. O(1).
 struct OpenOwner {};
 
+/// Gives an owner a name, under which it owns its claims, those that it has already too: `kDone`,
+/// or `kHasRef` the second time. Takes no note of the time. O(1) expected.
+///
+/// What an owner with a name leaves behind can be **orphaned**: kept for some time, for the next
+/// owner with the name, as long as no other that is open has it. Key by key it gets back what it
+/// asks for, as `Acquire`, `Enqueue` and `Wait` say; of several claims on one key those that are
+/// held come first, and then those that lost their owner first.
+struct SetRef {
+  OwnerId owner;
+  std::string_view ref;
+};
+
+/// What becomes of what an owner leaves behind.
+struct Legacy {
+  /// Grants whose tokens have been delivered stay, until somebody releases them or their leases run
+  /// out.
+  bool keeps_grants = false;
+  /// If the owner has a name: how long all that it leaves is orphaned, and no longer than a lease
+  /// lasts. With `keeps_grants`, places only: grants last as long as their leases. 0: not at all.
+  std::chrono::seconds orphan_ttl{0};
+};
+
 /// Ends an owner: cancels its wait and its phase-1 states, without an effect on itself, and
-/// releases its grants. O(what the owner holds and waits for), times O(log `undelivered.size()`).
+/// releases its grants, but for what `legacy` says. If one owner is left with its name, and its
+/// blocked request is for a key of an orphaned claim, shared or not alike, it gets that then and
+/// there. O(what the owner holds and waits for), times O(log `undelivered.size()`).
 struct CloseOwner {
   OwnerId owner;
-  /// Leaves the grants whose tokens have been delivered to the owner, until somebody releases them
-  /// or their leases run out. A grant that falls due by `now`, in this command, has not been.
-  bool keeps_grants = false;
-  /// With `keeps_grants`: the fences in answers that were not delivered, one for each answer (those
-  /// to `Enqueue` and `Wait` may name the same), in ascending order.
+  /// A grant that falls due by `now`, in this command, has not been delivered.
+  Legacy legacy{};
+  /// With `keeps_grants` and no orphans: the fences in answers that were not delivered, one for
+  /// each answer (those to `Enqueue` and `Wait` may name the same), in ascending order.
   std::span<const std::uint64_t> undelivered{};
 };
 
@@ -53,6 +76,11 @@ struct Request {
 /// says how the wait ended. Whatever leaves the queue's head lets in those behind it for whom there
 /// is room then: all shared requests up to the next exclusive one. O(1) expected, and for each who
 /// is let in.
+///
+/// An orphaned claim on the key is the owner's again. If it is held, the answer is its token with
+/// its lease restarted, as long as the request says; if it waits, it goes on in its old place, or
+/// gives that up if `timeout` is zero. If the request is shared and the claim is not, or the
+/// reverse: `kModeMismatch`. So too for `Enqueue` and `Wait`.
 struct Acquire {
   OwnerId owner;
   Request request;
@@ -69,8 +97,9 @@ struct Enqueue {
 
 /// Phase 2: collects what `Enqueue` began. A grant is answered with its token, its lease restarted
 /// at the length that `Enqueue` named. A place in the queue blocks for up to `timeout`: `kQueued`,
-/// then an effect; a zero `timeout` gives it up at once. Either way the phase-1 state is over. O(1)
-/// expected.
+/// then an effect; a zero `timeout` gives it up at once. Either way the phase-1 state is over. An
+/// orphaned claim comes in the stead of no state, and of a place that is shared or not as it is.
+/// O(1) expected.
 struct Wait {
   OwnerId owner;
   Key key;
@@ -84,9 +113,11 @@ struct CancelWait {
 };
 
 /// Cancels all that the owner waits for in the same way: its blocked request and what is left of
-/// its phase-1 states. A grant whose token no answer has named goes to the next. O(what it has).
+/// its phase-1 states. A grant whose token no answer has named goes to the next. What can be
+/// orphaned is, instead. O(what it has).
 struct CancelWaits {
   OwnerId owner;
+  Legacy legacy{};
 };
 
 /// The same of the owner's phase-1 state for one key: for a `Wait` that will not come. A grant
@@ -104,8 +135,10 @@ struct Release {
 };
 
 /// Restarts a grant's lease for any caller with its token, to end `lease` from now: `kDone` or
-/// `kNotHeld`. O(1) expected, and O(log n) for the deadline.
+/// `kNotHeld`. An orphaned grant is the caller's from then on. O(1) expected, and O(log n) for the
+/// deadline.
 struct Renew {
+  OwnerId owner;
   Key key;
   Token token;
   std::chrono::seconds lease{0};
@@ -141,7 +174,7 @@ struct CollectIdle {
 
 /// Any change of the table.
 using Command =
-    std::variant<OpenOwner, CloseOwner, Acquire, Enqueue, Wait, CancelWait, CancelWaits,
+    std::variant<OpenOwner, SetRef, CloseOwner, Acquire, Enqueue, Wait, CancelWait, CancelWaits,
                  GiveUpPlace, Release, Renew, Advance, ReserveFences, StartDraining, CollectIdle>;
 
 // --- Answers and effects ---
@@ -160,7 +193,9 @@ enum class Outcome : std::uint8_t {
   kDraining,         ///< the server is shutting down
   kNoFence,          ///< no reserved fence is left; nothing was granted
   kNotHeld,          ///< the token holds no slot of this key
-  kDone,             ///< anything else that has been done
+  kModeMismatch,  ///< the owner's orphaned claim is shared and the request is not, or the reverse
+  kHasRef,        ///< the owner has a name already
+  kDone,          ///< anything else that has been done
 };
 
 /// The answer to a command. What its outcome does not call for is zero.

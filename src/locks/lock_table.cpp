@@ -42,23 +42,47 @@ Answer LockTable::carry_out(Instant /*now*/, const OpenOwner& /*command*/) {
   return {.owner = id_of(owner)};
 }
 
+Answer LockTable::carry_out(Instant /*now*/, const SetRef& command) {
+  Owner& owner = owner_of(command.owner);
+  if (owner.ref != nullptr) return {Outcome::kHasRef};
+  Ref* ref = find_ref(command.ref);
+  if (ref == nullptr) {
+    ref = &ref_pool_.take();
+    ref->name = command.ref;
+    ref->hash = sip_hash(options_.hash_key, command.ref);
+    refs_.insert(ref->hash, ref->slot);
+  }
+  ++ref->users;
+  ref->open_owners.push_back(owner);
+  owner.ref = ref;
+  return {};
+}
+
 Answer LockTable::carry_out(Instant now, const CloseOwner& command) {
   const std::uint64_t undelivered =
       next_fence_;  // from here on: an owner that leaves hears nothing
   advance(now);
   Owner& owner = owner_of(command.owner);
+  const bool orphans = owner.ref != nullptr && command.legacy.orphan_ttl.count() > 0;
   const auto stays = [&](const Claim& held) {
-    if (!command.keeps_grants || held.token.fence >= undelivered) return false;
+    if (!command.legacy.keeps_grants || held.token.fence >= undelivered) return false;
     return held.answers > std::ranges::equal_range(command.undelivered, held.token.fence).size();
   };
+  if (orphans) orphan_waits(owner, command.legacy);
   cancel_claims(owner);
   for (Claim* claim = owner.claims.front(); claim != nullptr;) {
     Claim& held = *std::exchange(claim, owner.claims.next(*claim));
-    if (stays(held)) {
+    if (orphans) {
+      orphan(held, command.legacy);
+    } else if (stays(held)) {
       end_phase_one(held);
     } else {
       give_up_slot(held);
     }
+  }
+  if (owner.ref != nullptr) {
+    owner.ref->open_owners.remove(owner);
+    reunite(*owner.ref);
   }
   owner.open = false;
   recycle(owner);
@@ -69,27 +93,30 @@ Answer LockTable::carry_out(Instant now, const CloseOwner& command) {
 
 Answer LockTable::carry_out(Instant now, const Acquire& command) {
   advance(now);
-  if (draining_) return {Outcome::kDraining};
   Owner& owner = owner_of(command.owner);
   assert(owner.blocked == nullptr);
+  Claim* const orphan = find_orphan(owner, command.request.key);
+  if (draining_ && orphan == nullptr) return {Outcome::kDraining};
   const IfBusy if_busy = command.timeout.count() == 0 ? IfBusy::kGiveUp : IfBusy::kQueue;
-  Claim* claim = nullptr;
-  const Answer answer = admit(owner, command.request, if_busy, claim);
-  if (answer.outcome == Outcome::kQueued) block(*claim, command.timeout);
-  return answer;
+  Claim* claim = orphan;
+  const Answer answer = orphan == nullptr ? admit(owner, command.request, if_busy, claim)
+                                          : take_back(*orphan, owner, command.request);
+  return answer.outcome == Outcome::kQueued ? block(*claim, command.timeout) : answer;
 }
 
 Answer LockTable::carry_out(Instant now, const Enqueue& command) {
   advance(now);
-  if (draining_) return {Outcome::kDraining};
   Owner& owner = owner_of(command.owner);
+  Claim* const orphan = find_orphan(owner, command.request.key);
+  if (draining_ && orphan == nullptr) return {Outcome::kDraining};
   if (Claim* earlier = find_phase_one(owner, command.request.key); earlier != nullptr) {
     if (earlier->state != ClaimState::kEnded) return {Outcome::kAlreadyEnqueued};
     forget(*earlier);
   }
-  Claim* claim = nullptr;
-  const Answer answer = admit(owner, command.request, IfBusy::kQueue, claim);
-  if (claim != nullptr) {
+  Claim* claim = orphan;
+  const Answer answer = orphan == nullptr ? admit(owner, command.request, IfBusy::kQueue, claim)
+                                          : take_back(*orphan, owner, command.request);
+  if (answer.outcome == Outcome::kGranted || answer.outcome == Outcome::kQueued) {
     claim->in_phase_one = true;
     phase_one_.insert(hash_of(owner, *claim->key), claim->slot);
   }
@@ -98,9 +125,20 @@ Answer LockTable::carry_out(Instant now, const Enqueue& command) {
 
 Answer LockTable::carry_out(Instant now, const Wait& command) {
   advance(now);
-  const Owner& owner = owner_of(command.owner);
+  Owner& owner = owner_of(command.owner);
   assert(owner.blocked == nullptr);
   Claim* claim = find_phase_one(owner, command.key);
+  Claim* const orphan = find_orphan(owner, command.key);
+  if (orphan != nullptr && claim == nullptr) {
+    adopt(*orphan, owner);
+    claim = orphan;
+  } else if (orphan != nullptr && claim->state == ClaimState::kWaiting &&
+             claim->shared == orphan->shared) {
+    adopt(*orphan, owner);
+    orphan->lease = claim->lease;
+    leave_queue(*claim);
+    claim = orphan;
+  }
   if (claim == nullptr) return {Outcome::kNotEnqueued};
 
   if (claim->state == ClaimState::kEnded) {
@@ -108,18 +146,13 @@ Answer LockTable::carry_out(Instant now, const Wait& command) {
     forget(*claim);
     return {why};
   }
-  if (draining_) return {Outcome::kDraining};
+  if (draining_ && claim != orphan) return {Outcome::kDraining};
   end_phase_one(*claim);
   if (claim->state == ClaimState::kHeld) {
     deadlines_.set(*claim, later(now_, claim->lease));
     return answer_with(*claim);
   }
-  if (command.timeout.count() == 0) {
-    leave_queue(*claim);
-    return {Outcome::kTimeout};
-  }
-  block(*claim, command.timeout);
-  return {Outcome::kQueued};
+  return block(*claim, command.timeout);
 }
 
 Answer LockTable::carry_out(Instant now, const CancelWait& command) {
@@ -133,12 +166,23 @@ Answer LockTable::carry_out(Instant now, const CancelWait& command) {
 
 Answer LockTable::carry_out(Instant now, const CancelWaits& command) {
   Owner& owner = owner_of(command.owner);
-  leave_queues(owner);
+  const bool orphans = owner.ref != nullptr && command.legacy.orphan_ttl.count() > 0;
+  if (orphans) {
+    now_ = std::max(now_, now);
+    orphan_waits(owner, command.legacy);
+  } else {
+    leave_queues(owner);
+  }
   advance(now);
   cancel_claims(owner);
   for (Claim* claim = owner.claims.front(); claim != nullptr;) {
     Claim& held = *std::exchange(claim, owner.claims.next(*claim));
-    if (held.answers == 0) give_up_slot(held);
+    if (held.answers > 0) continue;
+    if (orphans) {
+      orphan(held, command.legacy);
+    } else {
+      give_up_slot(held);
+    }
   }
   return {};
 }
@@ -173,6 +217,10 @@ Answer LockTable::carry_out(Instant now, const Renew& command) {
   advance(now);
   Claim* claim = find_holder(command.key, command.token);
   if (claim == nullptr) return {Outcome::kNotHeld};
+  if (claim->orphaned) {
+    adopt(*claim, owner_of(command.owner));
+    claim->answers = 1;  // which the caller has
+  }
   deadlines_.set(*claim, later(now_, command.lease));
   return {.lease = command.lease};
 }
@@ -199,7 +247,11 @@ Answer LockTable::carry_out(Instant now, const StartDraining& /*command*/) {
     for (Claim* claim = key.holders.front(); claim != nullptr;) {
       Claim& held = *std::exchange(claim, key.holders.next(*claim));
       if (held.answers > 0) continue;
-      keep_for_wait(held, Outcome::kDraining);
+      if (held.orphaned) {
+        forget(held);
+      } else {
+        keep_for_wait(held, Outcome::kDraining);
+      }
       serve_queue(key);
     }
   }
@@ -283,6 +335,34 @@ Claim* LockTable::find_phase_one(const Owner& owner, const Key& name) const {
   return slot == SlotIndex::kNone ? nullptr : &claim_pool_.at(slot);
 }
 
+std::uint64_t LockTable::hash_of(const Ref& ref, const KeyRecord& key) {
+  return ref.hash ^ key.hash;
+}
+
+Ref* LockTable::find_ref(std::string_view name) const {
+  const std::uint32_t slot =
+      refs_.find(sip_hash(options_.hash_key, name),
+                 [&](std::uint32_t candidate) { return ref_pool_.at(candidate).name == name; });
+  return slot == SlotIndex::kNone ? nullptr : &ref_pool_.at(slot);
+}
+
+Orphans* LockTable::find_orphans(const Ref& ref, const KeyRecord& key) const {
+  const std::uint32_t slot = orphans_.find(hash_of(ref, key), [&](std::uint32_t candidate) {
+    const Orphans& orphans = orphans_pool_.at(candidate);
+    return orphans.ref == &ref && orphans.key == &key;
+  });
+  return slot == SlotIndex::kNone ? nullptr : &orphans_pool_.at(slot);
+}
+
+/// The claim that the owner may take back for a request for the key, or null.
+Claim* LockTable::find_orphan(const Owner& owner, const Key& name) const {
+  if (owner.ref == nullptr || owner.ref->only_owner() != &owner) return nullptr;
+  const KeyRecord* key = find_key(name);
+  const Orphans* orphans = key == nullptr ? nullptr : find_orphans(*owner.ref, *key);
+  if (orphans == nullptr) return nullptr;
+  return orphans->held.empty() ? orphans->waiting.front() : orphans->held.front();
+}
+
 // --- The way of a request ---
 
 /// Grants a free slot, or queues if the caller wants to and may. Sets `claim` if there is one then.
@@ -359,9 +439,15 @@ Answer LockTable::answer_with(Claim& claim) {
           .lease = claim.lease};
 }
 
-void LockTable::block(Claim& claim, std::chrono::seconds timeout) {
+/// Has the owner wait for the claim, or give its place up if there is no time for that.
+Answer LockTable::block(Claim& claim, std::chrono::seconds timeout) {
+  if (timeout.count() == 0) {
+    leave_queue(claim);
+    return {Outcome::kTimeout};
+  }
   claim.owner->blocked = &claim;
   deadlines_.set(claim, later(now_, timeout));
+  return {Outcome::kQueued};
 }
 
 // --- The end of a claim ---
@@ -396,7 +482,9 @@ void LockTable::leave_queue(Claim& claim) {
 /// Ends a waiting claim without a grant.
 void LockTable::end_wait(Claim& claim, Outcome why) {
   assert(claim.state == ClaimState::kWaiting);
-  if (claim.owner->blocked == &claim) {
+  if (claim.orphaned) {
+    forget(claim);
+  } else if (claim.owner->blocked == &claim) {
     const KeyRecord& key = *claim.key;
     const OwnerId owner = id_of(*claim.owner);
     forget(claim);
@@ -418,12 +506,15 @@ void LockTable::give_up_slot(Claim& claim) {
 void LockTable::expire(Claim& claim) {
   KeyRecord& key = *claim.key;
   const OwnerId owner = id_of(*claim.owner);
+  const bool lease_ran_out = !claim.ttl_is_over;
   if (claim.in_phase_one) {
     keep_for_wait(claim, Outcome::kLeaseExpired);
   } else {
     forget(claim);
   }
-  effects_.take({owner, {key.kind, key.name}, {Outcome::kLeaseExpired}});
+  if (lease_ran_out) {
+    effects_.take({owner, {key.kind, key.name}, {Outcome::kLeaseExpired}});
+  }
   serve_queue(key);
 }
 
@@ -435,9 +526,12 @@ void LockTable::serve_queue(KeyRecord& key) {
       end_wait(head, Outcome::kNoFence);
       continue;
     }
+    const Instant end = head.orphaned ? deadlines_.deadline(head) : kNever;
     unlink(head);
     grant(head);
-    if (head.owner->blocked == &head) {
+    if (head.orphaned) {
+      keep_orphan(head, end);
+    } else if (head.owner->blocked == &head) {
       head.owner->blocked = nullptr;
       effects_.take({id_of(*head.owner), {key.kind, key.name}, answer_with(head)});
     }
@@ -504,7 +598,11 @@ void LockTable::forget(Claim& claim) {
   end_phase_one(claim);
   if (claim.state != ClaimState::kEnded) --owner.active;
   if (owner.blocked == &claim) owner.blocked = nullptr;
-  owner.claims.remove(claim);
+  if (claim.orphaned) {
+    leave_orphans(claim);
+  } else {
+    owner.claims.remove(claim);
+  }
   claim_pool_.give_back(claim);
   --counts_.claims;
   recycle(owner);
@@ -512,9 +610,121 @@ void LockTable::forget(Claim& claim) {
 
 /// Frees the record of an owner that is closed and has nothing left.
 void LockTable::recycle(Owner& owner) {
-  if (owner.open || !owner.claims.empty()) return;
+  if (owner.open || owner.active > 0 || !owner.claims.empty()) return;
   ++owner.generation;
+  if (Ref* const ref = std::exchange(owner.ref, nullptr); ref != nullptr && --ref->users == 0) {
+    refs_.erase(ref->hash, ref->slot);
+    ref_pool_.give_back(*ref);
+  }
   owner_pool_.give_back(owner);
+}
+
+// --- Orphans ---
+
+/// Orphans all that the owner waits for. What is in the queues keeps its places.
+void LockTable::orphan_waits(Owner& owner, const Legacy& legacy) {
+  for (Claim* claim = owner.claims.front(); claim != nullptr;) {
+    Claim& waiting = *std::exchange(claim, owner.claims.next(*claim));
+    if (waiting.state == ClaimState::kWaiting) orphan(waiting, legacy);
+  }
+}
+
+/// Takes a claim that waits or is held from its owner, and keeps it for the next of its name.
+void LockTable::orphan(Claim& claim, const Legacy& legacy) {
+  Owner& owner = *claim.owner;
+  end_phase_one(claim);
+  if (owner.blocked == &claim) owner.blocked = nullptr;
+  owner.claims.remove(claim);
+  Orphans* orphans = find_orphans(*owner.ref, *claim.key);
+  if (orphans == nullptr) {
+    orphans = &orphans_pool_.take();
+    orphans->ref = owner.ref;
+    orphans->key = claim.key;
+    orphans_.insert(hash_of(*owner.ref, *claim.key), orphans->slot);
+  }
+  claim.orphaned = true;
+  claim.keeps_lease = legacy.keeps_grants;
+  const Instant end = later(now_, legacy.orphan_ttl);
+  if (claim.state == ClaimState::kHeld) {
+    orphans->held.push_back(claim);
+    if (!claim.keeps_lease) end_by(claim, end);
+  } else {
+    orphans->waiting.push_back(claim);
+    deadlines_.set(claim, end);
+  }
+}
+
+/// An orphan has been granted what it waited for, until `end`.
+void LockTable::keep_orphan(Claim& claim, Instant end) {
+  Orphans& orphans = *find_orphans(*claim.owner->ref, *claim.key);
+  orphans.waiting.remove(claim);
+  orphans.held.push_back(claim);
+  if (!claim.keeps_lease) end_by(claim, end);
+}
+
+/// Has a grant end at `end`, if its lease does not end it before.
+void LockTable::end_by(Claim& held, Instant end) {
+  if (end >= deadlines_.deadline(held)) return;
+  held.ttl_is_over = true;
+  deadlines_.set(held, end);
+}
+
+void LockTable::leave_orphans(Claim& claim) {
+  Orphans& orphans = *find_orphans(*claim.owner->ref, *claim.key);
+  (claim.state == ClaimState::kHeld ? orphans.held : orphans.waiting).remove(claim);
+  claim.orphaned = claim.ttl_is_over = claim.keeps_lease = false;
+  if (!orphans.held.empty() || !orphans.waiting.empty()) return;
+  orphans_.erase(hash_of(*orphans.ref, *orphans.key), orphans.slot);
+  orphans_pool_.give_back(orphans);
+}
+
+/// Gives an orphan to an owner. Its deadline is the caller's to set.
+void LockTable::adopt(Claim& claim, Owner& owner) {
+  Owner& before = *claim.owner;
+  leave_orphans(claim);
+  --before.active;
+  claim.owner = &owner;
+  claim.answers = 0;
+  owner.claims.push_back(claim);
+  ++owner.active;
+  recycle(before);
+}
+
+/// Gives an orphan to an owner of its name that asks for the key.
+Answer LockTable::take_back(Claim& claim, Owner& owner, const Request& request) {
+  if (claim.key->limit != request.limit) return {Outcome::kLimitMismatch};
+  if (claim.shared != request.shared) return {Outcome::kModeMismatch};
+  adopt(claim, owner);
+  claim.lease = request.lease;
+  if (claim.state == ClaimState::kWaiting) {
+    deadlines_.remove(claim);
+    return {Outcome::kQueued};
+  }
+  deadlines_.set(claim, later(now_, claim.lease));
+  return answer_with(claim);
+}
+
+/// If one owner of the name is left and blocked by an orphan of its own, it waits no more, or in
+/// the orphan's place.
+void LockTable::reunite(const Ref& ref) {
+  Owner* const owner = ref.only_owner();
+  Claim* const waiting = owner == nullptr ? nullptr : owner->blocked;
+  if (waiting == nullptr) return;
+  KeyRecord& key = *waiting->key;
+  Claim* const orphan = find_orphan(*owner, {key.kind, key.name});
+  if (orphan == nullptr || orphan->shared != waiting->shared) return;
+  const Instant until = deadlines_.deadline(*waiting);
+  adopt(*orphan, *owner);
+  orphan->lease = waiting->lease;
+  forget(*waiting);
+  if (orphan->state == ClaimState::kHeld) {
+    deadlines_.set(*orphan, later(now_, orphan->lease));
+    effects_.take({id_of(*owner), {key.kind, key.name}, answer_with(*orphan)});
+  } else {
+    deadlines_.set(*orphan, until);
+    owner->blocked = orphan;
+  }
+  serve_queue(key);
 }
 
 // --- Keys ---

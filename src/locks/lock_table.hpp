@@ -12,18 +12,19 @@
 //   const Answer answer = table.apply(now, Acquire{owner, {job, 1, 33s, salt}, 10s});
 //   if (answer.outcome == Outcome::kGranted) table.apply(now, Release{job, answer.token});
 //
-// Every command but `OpenOwner` and `ReserveFences` brings the table up to `now`: leases and waits
-// that are over end, in the order of their deadlines, and, unless a command says otherwise, before
-// the command itself is looked at. Time never goes back: a `now` before the latest one seen is
-// taken as that one.
+// Every command but `OpenOwner`, `SetRef` and `ReserveFences` brings the table up to `now`: leases
+// and waits that are over end, in the order of their deadlines, and, unless a command says
+// otherwise, before the command itself is looked at. Time never goes back: a `now` before the
+// latest one seen is taken as that one.
 //
 // An owner has at most one blocked request at a time, an `Acquire` or `Wait` that was answered
 // `kQueued`, and may send neither of them meanwhile.
 //
-// Where several refusals apply, the first of these is the answer: `kDraining`, `kAlreadyEnqueued`,
-// `kLimitMismatch`, then at a free slot `kNoFence`, `kMaxLocks`, and at a busy key `kTimeout`,
-// `kMaxWaiters`, `kMaxLocks`. `Wait` makes no claim, but goes on with one that `Enqueue` made: no
-// cap refuses it, and during a drain `kNotEnqueued` and the reason why its claim ended come first.
+// Where several refusals apply, the first of these is the answer: `kDraining`, but not for who
+// takes an orphan back, `kAlreadyEnqueued`, `kLimitMismatch`, `kModeMismatch`, then at a free slot
+// `kNoFence`, `kMaxLocks`, and at a busy key `kTimeout`, `kMaxWaiters`, `kMaxLocks`. `Wait` makes
+// no claim, but goes on with one that `Enqueue` made: no cap refuses it, and during a drain
+// `kNotEnqueued` and the reason why its claim ended come first.
 //
 // Nothing fails for want of memory: `TableOptions` bounds what the table takes, and a process that
 // is given none ends.
@@ -36,6 +37,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string_view>
 
 #include "base/intrusive_list.hpp"
 #include "locks/command.hpp"
@@ -102,6 +104,7 @@ class LockTable {
 
   // The commands.
   Answer carry_out(Instant now, const OpenOwner& command);
+  Answer carry_out(Instant now, const SetRef& command);
   Answer carry_out(Instant now, const CloseOwner& command);
   Answer carry_out(Instant now, const Acquire& command);
   Answer carry_out(Instant now, const Enqueue& command);
@@ -128,13 +131,17 @@ class LockTable {
   [[nodiscard]] KeyRecord* find_key(const Key& key) const;
   [[nodiscard]] Claim* find_holder(const Key& name, const Token& token) const;
   [[nodiscard]] Claim* find_phase_one(const Owner& owner, const Key& name) const;
+  [[nodiscard]] static std::uint64_t hash_of(const Ref& ref, const KeyRecord& key);
+  [[nodiscard]] Ref* find_ref(std::string_view name) const;
+  [[nodiscard]] Orphans* find_orphans(const Ref& ref, const KeyRecord& key) const;
+  [[nodiscard]] Claim* find_orphan(const Owner& owner, const Key& name) const;
 
   // The way of a request.
   Answer admit(Owner& owner, const Request& request, IfBusy if_busy, Claim*& claim);
   Claim& new_claim(Owner& owner, KeyRecord& key, const Request& request);
   void grant(Claim& claim);
   static Answer answer_with(Claim& claim);
-  void block(Claim& claim, std::chrono::seconds timeout);
+  Answer block(Claim& claim, std::chrono::seconds timeout);
 
   // The end of a claim.
   void cancel_claims(Owner& owner);
@@ -151,6 +158,16 @@ class LockTable {
   void forget(Claim& claim);
   void recycle(Owner& owner);
 
+  // Orphans.
+  void orphan_waits(Owner& owner, const Legacy& legacy);
+  void orphan(Claim& claim, const Legacy& legacy);
+  void end_by(Claim& held, Instant end);
+  void keep_orphan(Claim& claim, Instant end);
+  void leave_orphans(Claim& claim);
+  void adopt(Claim& claim, Owner& owner);
+  Answer take_back(Claim& claim, Owner& owner, const Request& request);
+  void reunite(const Ref& ref);
+
   // Keys.
   KeyRecord* make_key(const Request& request);
   std::size_t drop_idle(Instant max_idle, std::size_t budget);
@@ -160,6 +177,7 @@ class LockTable {
   [[nodiscard]] KeyRecord* longest_idle() const;
   [[nodiscard]] KeyInfo describe(const KeyRecord& key) const;
 
+  [[nodiscard]] bool orphans_are_consistent(std::size_t orphaned) const;
   [[nodiscard]] bool full_of_claims() const;
   [[nodiscard]] std::size_t& holders_of(Kind kind);
   [[nodiscard]] std::size_t& waiters_of(Kind kind);
@@ -176,12 +194,16 @@ class LockTable {
   SlotPool<KeyRecord> key_pool_;
   SlotPool<Claim> claim_pool_;
   SlotPool<Owner> owner_pool_;
+  SlotPool<Ref> ref_pool_;
+  SlotPool<Orphans> orphans_pool_;
   // Indexes, each under the secret hash: a client chooses the keys, and which fences, owners and
   // places to keep.
   SlotIndex keys_;
   /// Grants by fence, where a key may have several: of semaphores with a limit above 1, and shared.
   SlotIndex co_holders_;
   SlotIndex phase_one_;  ///< claims in phase 1, by owner and key
+  SlotIndex refs_;
+  SlotIndex orphans_;  ///< by ref and key
   /// Ends of leases and of waits, together.
   DeadlineHeap<Claim> deadlines_;
   /// Keys without holders, longest idle first. Those with an ended phase-1 state, which `Wait` may

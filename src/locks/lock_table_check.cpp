@@ -17,14 +17,49 @@ bool all_shared(const KeyRecord& key) {
 }  // namespace
 
 std::size_t LockTable::longest_search() const {
-  return std::max(
-      {keys_.longest_search(), co_holders_.longest_search(), phase_one_.longest_search()});
+  return std::max({keys_.longest_search(), co_holders_.longest_search(),
+                   phase_one_.longest_search(), refs_.longest_search(), orphans_.longest_search()});
+}
+
+bool LockTable::orphans_are_consistent(std::size_t orphaned) const {
+  std::size_t found = 0;
+  std::size_t users = 0;
+  bool right = true;
+  const auto look = [&](const auto& list, ClaimState state, const Orphans& orphans) {
+    for (const Claim* claim = list.front(); claim != nullptr; claim = list.next(*claim)) {
+      ++found;
+      right = right && claim->orphaned && claim->state == state && !claim->in_phase_one &&
+              claim->heap_place != kNoPlace && claim->key == orphans.key &&
+              claim->owner->ref == orphans.ref && claim->owner->blocked != claim;
+    }
+  };
+  orphans_.visit([&](std::uint32_t slot) {
+    const Orphans& orphans = orphans_pool_.at(slot);
+    right = right && find_orphans(*orphans.ref, *orphans.key) == &orphans &&
+            (!orphans.held.empty() || !orphans.waiting.empty());
+    look(orphans.held, ClaimState::kHeld, orphans);
+    look(orphans.waiting, ClaimState::kWaiting, orphans);
+  });
+  refs_.visit([&](std::uint32_t slot) {
+    const Ref& ref = ref_pool_.at(slot);
+    users += ref.users;
+    right = right && ref.users > 0 && find_ref(ref.name) == &ref;
+    for (const Owner* open = ref.open_owners.front(); open != nullptr;
+         open = ref.open_owners.next(*open)) {
+      right = right && open->open && open->ref == &ref;
+    }
+  });
+  for (std::uint32_t slot = 0; slot < owner_pool_.size(); ++slot) {
+    if (owner_pool_.at(slot).ref != nullptr) --users;
+  }
+  return right && users == 0 && found == orphaned;
 }
 
 bool LockTable::consistent() const {
   TableCounts counted;
   std::size_t in_heap = 0;
   std::size_t co_holders = 0;
+  std::size_t orphaned = 0;
   std::size_t in_phase_one = 0;
   const auto count = [&](const auto& list, ClaimState state, const KeyRecord& key) {
     std::uint32_t length = 0;
@@ -33,6 +68,7 @@ bool LockTable::consistent() const {
       ++counted.claims;
       if (claim->state != state || claim->key != &key) return UINT32_MAX;
       if (claim->heap_place != kNoPlace) ++in_heap;
+      if (claim->orphaned) ++orphaned;
       if (claim->state == ClaimState::kHeld && found_by_fence(*claim)) ++co_holders;
       if (claim->in_phase_one) {
         ++in_phase_one;
@@ -64,7 +100,8 @@ bool LockTable::consistent() const {
          counted.lock_waiters == counts_.lock_waiters &&
          counted.semaphore_waiters == counts_.semaphore_waiters &&
          co_holders == co_holders_.size() && in_phase_one == phase_one_.size() &&
-         in_heap == deadlines_.size() && deadlines_.consistent();
+         in_heap == deadlines_.size() && deadlines_.consistent() &&
+         orphans_are_consistent(orphaned);
 }
 
 }  // namespace dflockd::locks

@@ -2,6 +2,9 @@
 //
 //   Owner ──claims──► Claim ◄──holders, waiters, ended── KeyRecord
 //
+// Claims that have outlived their owner's connection are linked to `Orphans` instead, by the name
+// of their owner and their key.
+//
 // A claim is one owner's request for one key, through its whole life: waiting, then held, then
 // gone.
 #pragma once
@@ -20,6 +23,7 @@ namespace dflockd::locks {
 
 struct KeyRecord;
 struct Owner;
+struct Ref;
 
 enum class ClaimState : std::uint8_t {
   kWaiting,  ///< in its key's queue
@@ -32,7 +36,7 @@ struct Claim {
   KeyRecord* key = nullptr;
   Owner* owner = nullptr;
   base::Links<Claim> in_key;    ///< in one of the key's lists, by state
-  base::Links<Claim> in_owner;  ///< in the owner's list
+  base::Links<Claim> in_owner;  ///< in the owner's list, or in one of its orphans
   Token token;                  ///< the salt from the start, the fence once held
   std::chrono::seconds lease{0};
   Instant since{0};  ///< when it joined the queue or, when held, was granted
@@ -42,7 +46,10 @@ struct Claim {
   ClaimState state = ClaimState::kWaiting;
   bool shared : 1 = false;        ///< of a lock
   bool in_phase_one : 1 = false;  ///< enqueued, and `Wait` has not come yet
-  std::uint8_t answers = 0;       ///< how many have named the token: to `Enqueue` and to `Wait`
+  bool orphaned : 1 = false;
+  bool ttl_is_over : 1 = false;  ///< when orphaned: at its deadline, whatever its lease
+  bool keeps_lease : 1 = false;  ///< when orphaned: once held, it lasts as long as its lease
+  std::uint8_t answers = 0;      ///< how many have named the token: to `Enqueue` and to `Wait`
   Outcome ended_with = Outcome::kLeaseExpired;  ///< when ended: what `Wait` will answer
 };
 
@@ -69,13 +76,39 @@ struct KeyRecord {
 };
 
 struct Owner {
-  base::IntrusiveList<Claim, &Claim::in_owner> claims;
+  base::IntrusiveList<Claim, &Claim::in_owner> claims;  ///< without orphans, the oldest first
+  Ref* ref = nullptr;                                   ///< its name, if it has one
+  base::Links<Owner> in_ref;
   Claim* blocked = nullptr;  ///< the claim whose end the owner waits for
   std::uint64_t hash = 0;    ///< of its slot
-  std::uint32_t active = 0;  ///< how many of the claims are waiting or held
+  std::uint32_t active = 0;  ///< how many claims are waiting or held, orphans too
   std::uint32_t generation = 0;
   std::uint32_t slot = 0;
   bool open = false;
+};
+
+/// A name of owners.
+struct Ref {
+  std::string name;
+  std::uint64_t hash = 0;
+  base::IntrusiveList<Owner, &Owner::in_ref> open_owners;
+  std::uint32_t users = 0;  ///< owners with the name, open or not
+  std::uint32_t slot = 0;
+
+  /// The only open owner, or null if there are none or several.
+  [[nodiscard]] Owner* only_owner() const {
+    Owner* const first = open_owners.front();
+    return first != nullptr && open_owners.next(*first) == nullptr ? first : nullptr;
+  }
+};
+
+/// The orphaned claims of one name on one key, at least one.
+struct Orphans {
+  Ref* ref = nullptr;
+  KeyRecord* key = nullptr;
+  base::IntrusiveList<Claim, &Claim::in_owner> held;
+  base::IntrusiveList<Claim, &Claim::in_owner> waiting;
+  std::uint32_t slot = 0;
 };
 
 }  // namespace dflockd::locks

@@ -32,6 +32,14 @@ class SlotIndex {
     }
   }
 
+  /// Calls `visit(slot)` for every record. For tests. O(n).
+  template <class Visitor>
+  void visit(Visitor&& visit) const {
+    for (const Entry& entry : entries_) {
+      if (entry.slot != kNone) visit(entry.slot);
+    }
+  }
+
   /// Adds a record that is not in the index. Amortised O(1).
   void insert(std::uint64_t hash, std::uint32_t slot) {
     if (2 * (size_ + 1) > entries_.size()) grow();

@@ -59,6 +59,11 @@ Answer Service::apply(const locks::Command& command) {
   return table_.apply(now(), command);
 }
 
+/// What becomes of what an owner leaves behind.
+locks::Legacy Service::legacy() const {
+  return {.keeps_grants = keeps_grants(), .orphan_ttl = options_.orphan_ttl};
+}
+
 OwnerId Service::open_owner(Waiter& waiter, OwnerInfo info) {
   const OwnerId owner = apply(locks::OpenOwner{}).owner;
   if (owner.index >= owners_.size()) owners_.resize(owner.index + 1);
@@ -66,9 +71,13 @@ OwnerId Service::open_owner(Waiter& waiter, OwnerInfo info) {
   return owner;
 }
 
+bool Service::set_ref(OwnerId owner, std::string_view ref) {
+  return apply(locks::SetRef{owner, ref}).outcome == locks::Outcome::kDone;
+}
+
 void Service::close_owner(OwnerId owner, std::span<const std::uint64_t> undelivered) {
   owners_[owner.index].waiter = nullptr;
-  apply(locks::CloseOwner{owner, keeps_grants(), undelivered});
+  apply(locks::CloseOwner{owner, legacy(), undelivered});
   after_request();
 }
 
@@ -84,7 +93,7 @@ void Service::cancel_wait(OwnerId owner) {
 }
 
 void Service::cancel_waits(OwnerId owner) {
-  apply(locks::CancelWaits{owner});
+  apply(locks::CancelWaits{owner, legacy()});
   after_request();
 }
 
@@ -149,9 +158,9 @@ bool Service::release(const Key& key, const locks::Token& token) {
   return answer.outcome == locks::Outcome::kDone;
 }
 
-std::chrono::seconds Service::renew(const Key& key, const locks::Token& token,
+std::chrono::seconds Service::renew(OwnerId owner, const Key& key, const locks::Token& token,
                                     std::chrono::seconds lease) {
-  const Answer answer = apply(locks::Renew{key, token, lease_for(lease)});
+  const Answer answer = apply(locks::Renew{owner, key, token, lease_for(lease)});
   after_request();
   return answer.lease;
 }

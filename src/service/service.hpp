@@ -11,6 +11,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -33,6 +34,7 @@ struct ServiceOptions {
   std::chrono::seconds sweep_interval{1};  ///< the longest time between two sweeps of the leases
   std::chrono::seconds gc_interval{5};     ///< between two collections of idle keys
   std::chrono::seconds gc_max_idle{60};    ///< how long a key may be idle
+  std::chrono::seconds orphan_ttl{0};      ///< how long claims under a name outlive their owner
   bool release_on_disconnect = true;       ///< release what an owner was granted when it leaves
 };
 
@@ -104,9 +106,12 @@ class Service final : private locks::EffectSink {
   /// Makes an owner; `waiter` must live until `close_owner`.
   [[nodiscard]] locks::OwnerId open_owner(Waiter& waiter, OwnerInfo info);
 
-  /// Ends an owner and releases its grants or, if `keeps_grants`, those whose tokens were not
-  /// delivered: `undelivered` are the fences in answers that did not reach it, in ascending order.
-  /// See `locks::CloseOwner`.
+  /// Names an owner, which must be done once only; false the second time. See `locks::SetRef`.
+  [[nodiscard]] bool set_ref(locks::OwnerId owner, std::string_view ref);
+
+  /// Ends an owner and, unless it has a name, releases its grants or, if `keeps_grants`, those
+  /// whose tokens were not delivered: `undelivered` are the fences in answers that did not reach
+  /// it, in ascending order. See `locks::CloseOwner`.
   void close_owner(locks::OwnerId owner, std::span<const std::uint64_t> undelivered);
 
   /// Ends an owner and releases all that it was granted, whether or not grants outlive their
@@ -140,8 +145,8 @@ class Service final : private locks::EffectSink {
   locks::Answer wait(locks::OwnerId owner, const locks::Key& key, std::chrono::seconds timeout);
   [[nodiscard]] bool release(const locks::Key& key, const locks::Token& token);
   /// Returns how long the lease lasts now, or zero if the token holds no slot of this key.
-  [[nodiscard]] std::chrono::seconds renew(const locks::Key& key, const locks::Token& token,
-                                           std::chrono::seconds lease);
+  [[nodiscard]] std::chrono::seconds renew(locks::OwnerId owner, const locks::Key& key,
+                                           const locks::Token& token, std::chrono::seconds lease);
 
   /// The regular work: sweeps the leases, and collects idle keys a slice at a time. To be called
   /// some times a second.
@@ -185,6 +190,7 @@ class Service final : private locks::EffectSink {
   };
 
   locks::Answer apply(const locks::Command& command);
+  [[nodiscard]] locks::Legacy legacy() const;
   void take(const locks::Effect& effect) noexcept override;
   void note_expiry(const locks::Effect& effect) noexcept;
 

@@ -161,7 +161,7 @@ bool Duel::fill_in(Any& command, const Move& move) {
          fence += 2) {
       list.insert(list.end(), fence % 4 < 2 ? 2 : 1, fence);
     }
-    if (command.keeps_grants) command.undelivered = list;
+    if (command.legacy.keeps_grants) command.undelivered = list;
   }
   if constexpr (std::is_same_v<Any, ReserveFences>) fill_in_range(command, move.twist);
   if constexpr (std::is_same_v<Any, OpenOwner>) return owners_.size() < kMostOwners;
@@ -260,13 +260,15 @@ void Duel::check_new_owner(OwnerId owner) {
 
 void Duel::check_invariants() {
   const auto& [call, sight] = history_.back();
+  names_used_ = names_used_ || std::holds_alternative<SetRef>(call.command);
   if (!table_.consistent()) fail("the table is not consistent");
   for (const KeyInfo& key : sight.keys) {
     if (key.holders > key.limit && !key.shared) fail("more holders than the limit");
     if (key.waiters > 0 && key.holders < key.limit) fail("a free slot and a waiter");
   }
   const auto check_fence = [&](const Answer& answer) {
-    if (answer.outcome != Outcome::kGranted) return;
+    // What an owner takes back was granted before.
+    if (answer.outcome != Outcome::kGranted || names_used_) return;
     const std::uint64_t fence = answer.token.fence;
     if (fence < fence_before_ || fence >= sight.next_fence) fail("a fence out of order");
     fence_before_ = fence + 1;

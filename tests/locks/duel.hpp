@@ -107,6 +107,7 @@ class Duel {
   std::vector<std::pair<OwnerId, Key>> enqueued_;
   std::uint64_t next_salt_ = 1;
   std::uint64_t fence_before_ = 0;
+  bool names_used_ = false;
   /// Late enough for the longest lease of all to end beyond the end of time.
   Instant now_ = std::chrono::seconds(1'000);
   std::vector<std::pair<Call, Sight>> history_;

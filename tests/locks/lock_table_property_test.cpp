@@ -48,7 +48,8 @@ RC_GTEST_PROP(LockTableProperty, table_does_what_the_naive_model_does, ()) {
 RC_GTEST_PROP(LockTableProperty, closing_every_owner_leaves_nothing, ()) {
   Duel duel(any_setup());
   for (Move& move : any_moves()) {
-    if (auto* const close = std::get_if<CloseOwner>(&move.command)) close->keeps_grants = false;
+    if (auto* const close = std::get_if<CloseOwner>(&move.command)) close->legacy = {};
+    if (auto* const waits = std::get_if<CancelWaits>(&move.command)) waits->legacy = {};
     duel.make(move);
   }
   duel.close_all_owners();

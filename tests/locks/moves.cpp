@@ -72,6 +72,7 @@ Setup setup_of(const SetupBytes& bytes) {
 
 Move move_of(const MoveBytes& bytes) {
   constexpr std::array kTimeouts{seconds(30), seconds(0), seconds(2), seconds(3), kLongest};
+  constexpr std::array kTtls{seconds(2), seconds(0), seconds(30), seconds(3)};
   constexpr std::array kLeases{seconds(1), seconds(2), seconds(30), seconds(2), kLongest};
   const OwnerId owner{.index = bytes[2] % kNumbers};
   const Key key = pick(kKeys, bytes[3]);
@@ -82,18 +83,20 @@ Move move_of(const MoveBytes& bytes) {
   const seconds timeout = pick(kTimeouts, bytes[4] >> 3U);
   Request request{key, other_limit ? 4 : usual_limit, lease};
   request.shared = key.kind == Kind::kLock && bytes[4] >= 128;
-  const std::array<Weighted<Command>, 16> commands{{{10, Advance{}},
-                                                    {75, Acquire{owner, request, timeout}},
+  const Legacy legacy{.keeps_grants = bytes[4] % 3 == 0, .orphan_ttl = pick(kTtls, bytes[4] >> 2U)};
+  const std::array<Weighted<Command>, 17> commands{{{10, Advance{}},
+                                                    {67, Acquire{owner, request, timeout}},
                                                     {40, Enqueue{owner, request}},
                                                     {30, Wait{owner, key, timeout}},
                                                     {4, CancelWait{owner}},
-                                                    {4, CancelWaits{owner}},
+                                                    {4, CancelWaits{owner, legacy}},
                                                     {6, GiveUpPlace{owner, key}},
                                                     {22, Release{key, {}}},
-                                                    {14, Renew{key, {}, lease}},
+                                                    {14, Renew{owner, key, {}, lease}},
                                                     {22, OpenOwner{}},
+                                                    {8, SetRef{owner, number % 3 == 0 ? "y" : "x"}},
                                                     {4, CloseOwner{owner}},
-                                                    {6, CloseOwner{owner, true}},
+                                                    {8, CloseOwner{owner, legacy}},
                                                     {8, ReserveFences{0, 3 * number}},
                                                     {9, CollectIdle{seconds(owner.index), number}},
                                                     {1, StartDraining{}},
@@ -107,6 +110,9 @@ void shorten(Command& command, seconds most) {
   const auto cut = [&](auto& any) {
     if constexpr (requires { any.timeout; }) any.timeout = std::min(any.timeout, most);
     if constexpr (requires { any.lease; }) any.lease = std::min(any.lease, most);
+    if constexpr (requires { any.legacy; }) {
+      any.legacy.orphan_ttl = std::min(any.legacy.orphan_ttl, most);
+    }
     if constexpr (requires { any.request; }) {
       any.request.lease = std::min(any.request.lease, most);
     }

@@ -74,11 +74,11 @@ void NaiveTable::advance(Instant now) {
     const Claim claim = claims[chosen.position];
     claims.erase(claims.begin() + static_cast<std::ptrdiff_t>(chosen.position));
     if (!chosen.held) {
-      end_wait(key, claim, Outcome::kTimeout);
+      if (claim.orphan_of.empty()) end_wait(key, claim, Outcome::kTimeout);
       settle(key);
       continue;
     }
-    note({claim.owner, key.key, {Outcome::kLeaseExpired}});
+    if (!claim.ttl_is_over) note({claim.owner, key.key, {Outcome::kLeaseExpired}});
     if (claim.in_phase_one) keep_for_wait(key, claim, Outcome::kLeaseExpired);
     settle(key);
   }
@@ -137,12 +137,21 @@ void NaiveTable::settle(KeyState& key) {
     Claim head = key.queue.front();
     key.queue.erase(key.queue.begin());
     if (fences_left() > 0) {
-      head.answers = head.in_phase_one ? 0 : 1;
+      const bool orphaned = !head.orphan_of.empty();
+      head.answers = head.in_phase_one || orphaned ? 0 : 1;
       grant(key, head);
+      if (orphaned) {
+        Claim& held = key.holders.back();
+        held.order = ++order_;
+        if (!held.keeps_lease && head.deadline < held.deadline) {
+          held.deadline = head.deadline;
+          held.ttl_is_over = true;
+        }
+      }
       if (head.answers > 0) end_wait(key, key.holders.back(), Outcome::kGranted);
     } else if (head.in_phase_one) {
       keep_for_wait(key, head, Outcome::kNoFence);
-    } else {
+    } else if (head.orphan_of.empty()) {
       end_wait(key, head, Outcome::kNoFence);
     }
   }
@@ -259,6 +268,9 @@ void NaiveTable::clear_ended(KeyState& key, OwnerId owner) {
 
 Answer NaiveTable::carry_out(Instant now, const Acquire& command) {
   advance(now);
+  if (Claim* orphan = find_orphan(command.owner, command.request.key)) {
+    return take_back(*orphan, command.owner, command.request, command.timeout);
+  }
   if (draining_) return {Outcome::kDraining};
   return ask(command.owner, command.request, command.timeout);
 }
@@ -266,7 +278,8 @@ Answer NaiveTable::carry_out(Instant now, const Acquire& command) {
 Answer NaiveTable::carry_out(Instant now, const Enqueue& command) {
   const auto& [owner, request] = command;
   advance(now);
-  if (draining_) return {Outcome::kDraining};
+  Claim* const orphan = find_orphan(owner, request.key);
+  if (draining_ && orphan == nullptr) return {Outcome::kDraining};
   if (KeyState* key = find(request.key)) {
     for (const auto* claims : {&key->holders, &key->queue}) {
       for (const Claim& claim : *claims) {
@@ -275,6 +288,7 @@ Answer NaiveTable::carry_out(Instant now, const Enqueue& command) {
     }
     clear_ended(*key, owner);
   }
+  if (orphan != nullptr) return take_back(*orphan, owner, request, std::nullopt);
   return ask(owner, request, std::nullopt);
 }
 
@@ -285,7 +299,8 @@ Answer NaiveTable::ask(OwnerId owner, const Request& request, std::optional<seco
               .lease = request.lease,
               .shared = request.shared,
               .in_phase_one = !timeout,
-              .answers = 1};
+              .answers = 1,
+              .order = ++order_};
   KeyState* key = find(request.key);
   if (key != nullptr && key->limit != request.limit) return {Outcome::kLimitMismatch};
   if (key == nullptr || (key->queue.empty() && key->has_room(request.shared))) {
@@ -319,6 +334,7 @@ Answer NaiveTable::carry_out(Instant now, const Wait& command) {
   advance(now);
   KeyState* key = find(command.key);
   if (key == nullptr) return {Outcome::kNotEnqueued};
+  if (const std::optional<Answer> answer = wait_for_orphan(*key, command)) return *answer;
   const auto sought = [&](const Claim& claim) {
     return claim.owner == owner && claim.in_phase_one;
   };
@@ -353,7 +369,7 @@ Answer NaiveTable::carry_out(Instant now, const Wait& command) {
 Answer NaiveTable::carry_out(Instant now, const CancelWait& command) {
   for (KeyState& key : keys_) {
     std::erase_if(key.queue, [&](const Claim& claim) {
-      return claim.owner == command.owner && !claim.in_phase_one;
+      return claim.owner == command.owner && !claim.in_phase_one && claim.orphan_of.empty();
     });
   }
   advance(now);
@@ -363,13 +379,18 @@ Answer NaiveTable::carry_out(Instant now, const CancelWait& command) {
 
 Answer NaiveTable::carry_out(Instant now, const CancelWaits& command) {
   const OwnerId owner = command.owner;
-  for (KeyState& key : keys_) {
-    std::erase_if(key.queue, [&](const Claim& claim) { return claim.owner == owner; });
-  }
+  const auto is_its = [&](const Claim& claim) {
+    return claim.owner == owner && claim.orphan_of.empty();
+  };
+  const bool orphans = !name_of(owner).empty() && command.legacy.orphan_ttl > seconds(0);
+  now_ = std::max(now_, now);
+  if (orphans) orphan(owner, command.legacy, false, false);
+  for (KeyState& key : keys_) std::erase_if(key.queue, is_its);
   advance(now);
   for (KeyState& key : keys_) clear_ended(key, owner);
   settle_all();
-  release_where([&](const Claim& claim) { return claim.owner == owner && claim.answers == 0; });
+  if (orphans) orphan(owner, command.legacy, true, true);
+  release_where([&](const Claim& claim) { return is_its(claim) && claim.answers == 0; });
   return {};
 }
 
@@ -399,6 +420,10 @@ Answer NaiveTable::carry_out(Instant now, const Renew& command) {
   advance(now);
   Claim* claim = find_holder(command.key, command.token);
   if (claim == nullptr) return {Outcome::kNotHeld};
+  if (!claim->orphan_of.empty()) {
+    adopt(*claim, command.owner);
+    claim->answers = 1;
+  }
   claim->deadline = after(command.lease);
   return {.lease = command.lease};
 }
@@ -410,20 +435,33 @@ Answer NaiveTable::carry_out(Instant /*now*/, const OpenOwner& /*command*/) {
   return {.owner = hints_->opened};
 }
 
+Answer NaiveTable::carry_out(Instant /*now*/, const SetRef& command) {
+  if (!name_of(command.owner).empty()) return {Outcome::kHasRef};
+  names_.emplace_back(command.owner, command.ref);
+  return {};
+}
+
 Answer NaiveTable::carry_out(Instant now, const CloseOwner& command) {
   const OwnerId owner = command.owner;
+  const std::string name = name_of(owner);
+  const bool orphans = !name.empty() && command.legacy.orphan_ttl > seconds(0);
   const std::uint64_t undelivered = next_fence_;
+  const auto is_its = [&](const Claim& claim) {
+    return claim.owner == owner && claim.orphan_of.empty();
+  };
   const auto stays = [&](const Claim& claim) {
-    return command.keeps_grants && claim.fence < undelivered &&
+    return command.legacy.keeps_grants && claim.fence < undelivered &&
            claim.answers > std::ranges::count(command.undelivered, claim.fence);
   };
   advance(now);
+  if (orphans) orphan(owner, command.legacy, false, false);
   for (KeyState& key : keys_) {
-    std::erase_if(key.queue, [&](const Claim& claim) { return claim.owner == owner; });
+    std::erase_if(key.queue, is_its);
     clear_ended(key, owner);
   }
   settle_all();
-  release_where([&](const Claim& claim) { return claim.owner == owner && !stays(claim); });
+  if (orphans) orphan(owner, command.legacy, true, false);
+  release_where([&](const Claim& claim) { return is_its(claim) && !stays(claim); });
   for (KeyState& key : keys_) {
     for (Claim& claim : key.holders) {
       // Nobody can come to collect it any more.
@@ -431,6 +469,8 @@ Answer NaiveTable::carry_out(Instant now, const CloseOwner& command) {
     }
   }
   std::erase(owners_, owner);
+  std::erase_if(names_, [&](const auto& named) { return named.first == owner; });
+  if (!name.empty()) reunite(name);
   return {};
 }
 
@@ -444,6 +484,12 @@ Answer NaiveTable::carry_out(Instant /*now*/, const ReserveFences& command) {
 Answer NaiveTable::carry_out(Instant now, const StartDraining& /*command*/) {
   advance(now);
   draining_ = true;
+  for (KeyState& key : keys_) {
+    std::erase_if(key.queue, [](const Claim& claim) { return !claim.orphan_of.empty(); });
+    std::erase_if(key.holders, [](const Claim& claim) {
+      return !claim.orphan_of.empty() && claim.answers == 0;
+    });
+  }
   const auto take = [](KeyState& key, std::vector<Claim>& claims) {
     std::erase_if(claims, [&](const Claim& claim) {
       const bool taken = claim.in_phase_one && claim.answers == 0;
@@ -469,12 +515,170 @@ Answer NaiveTable::carry_out(Instant now, const StartDraining& /*command*/) {
   return {};
 }
 
+// --- Orphans ---
+
+std::string NaiveTable::name_of(OwnerId owner) const {
+  for (const auto& [named, name] : names_) {
+    if (named == owner) return name;
+  }
+  return {};
+}
+
+std::optional<OwnerId> NaiveTable::only_owner(const std::string& name) const {
+  std::vector<OwnerId> found;
+  for (const auto& [owner, its_name] : names_) {
+    if (its_name == name) found.push_back(owner);
+  }
+  return found.size() == 1 ? std::optional(found.front()) : std::nullopt;
+}
+
+// The one that is held first, then the one that lost its owner first.
+NaiveTable::Claim* NaiveTable::find_orphan(OwnerId owner, const Key& name) {
+  const std::string ref = name_of(owner);
+  KeyState* key = find(name);
+  if (ref.empty() || key == nullptr || only_owner(ref) != owner) return nullptr;
+  for (std::vector<Claim>* claims : {&key->holders, &key->queue}) {
+    Claim* first = nullptr;
+    for (Claim& claim : *claims) {
+      if (claim.orphan_of != ref) continue;
+      if (first == nullptr || claim.order < first->order) first = &claim;
+    }
+    if (first != nullptr) return first;
+  }
+  return nullptr;
+}
+
+// Orphans what the owner holds or waits for, what it has had longest first.
+void NaiveTable::orphan(OwnerId owner, const Legacy& legacy, bool held, bool unnamed_only) {
+  std::vector<Claim*> its;
+  for (KeyState& key : keys_) {
+    for (Claim& claim : held ? key.holders : key.queue) {
+      if (claim.owner != owner || !claim.orphan_of.empty()) continue;
+      if (!unnamed_only || claim.answers == 0) its.push_back(&claim);
+    }
+  }
+  std::ranges::sort(its, {}, &Claim::order);
+  for (Claim* claim : its) {
+    claim->order = ++order_;
+    claim->orphan_of = name_of(owner);
+    claim->in_phase_one = false;
+    claim->keeps_lease = legacy.keeps_grants;
+    const Instant end = after(legacy.orphan_ttl);
+    if (!held) claim->deadline = end;
+    if (held && !claim->keeps_lease && end < claim->deadline) {
+      claim->deadline = end;
+      claim->ttl_is_over = true;
+    }
+  }
+}
+
+void NaiveTable::adopt(Claim& claim, OwnerId owner) {
+  claim.owner = owner;
+  claim.orphan_of.clear();
+  claim.ttl_is_over = claim.keeps_lease = false;
+  claim.answers = 0;
+  claim.order = ++order_;
+}
+
+bool NaiveTable::is_held(const Key& name, const Claim& claim) {
+  const std::vector<Claim>& holders = find(name)->holders;
+  return std::ranges::find(holders, claim) != holders.end();
+}
+
+void NaiveTable::leave_queue(const Key& name, const Claim& claim) {
+  KeyState& key = *find(name);
+  std::erase(key.queue, Claim(claim));
+  settle(key);
+}
+
+Answer NaiveTable::take_back(Claim& claim, OwnerId owner, const Request& request,
+                             std::optional<seconds> timeout) {
+  if (find(request.key)->limit != request.limit) return {Outcome::kLimitMismatch};
+  if (claim.shared != request.shared) return {Outcome::kModeMismatch};
+  adopt(claim, owner);
+  claim.in_phase_one = !timeout;
+  claim.lease = request.lease;
+  if (is_held(request.key, claim)) {
+    claim.deadline = after(claim.lease);
+    ++claim.answers;
+    return granted_answer(claim);
+  }
+  if (timeout == seconds(0)) {
+    leave_queue(request.key, claim);
+    return {Outcome::kTimeout};
+  }
+  claim.deadline = timeout ? after(*timeout) : kNever;
+  return {Outcome::kQueued};
+}
+
+// What `Wait` does if there is an orphan for it.
+std::optional<Answer> NaiveTable::wait_for_orphan(KeyState& key, const Wait& command) {
+  Claim* orphan = find_orphan(command.owner, command.key);
+  if (orphan == nullptr) return std::nullopt;
+  const auto is_its = [&](const Claim& claim) {
+    return claim.owner == command.owner && claim.in_phase_one;
+  };
+  for (const auto* claims : {&key.holders, &key.ended}) {
+    if (std::ranges::any_of(*claims, is_its)) return std::nullopt;
+  }
+  const auto place = std::ranges::find_if(key.queue, is_its);
+  if (place != key.queue.end() && place->shared != orphan->shared) return std::nullopt;
+  adopt(*orphan, command.owner);
+  if (place != key.queue.end()) {
+    orphan->lease = place->lease;
+    leave_queue(command.key, *place);
+  }
+  // The claim may have moved, but is the latest of all that anybody has.
+  for (std::vector<Claim>* claims : {&key.holders, &key.queue}) {
+    for (Claim& claim : *claims) {
+      if (claim.order != order_) continue;
+      if (claims == &key.holders) {
+        claim.deadline = after(claim.lease);
+        ++claim.answers;
+        return granted_answer(claim);
+      }
+      if (command.timeout == seconds(0)) {
+        leave_queue(command.key, claim);
+        return Answer{Outcome::kTimeout};
+      }
+      claim.deadline = after(command.timeout);
+      return Answer{Outcome::kQueued};
+    }
+  }
+  return std::nullopt;
+}
+
+void NaiveTable::reunite(const std::string& name) {
+  const std::optional<OwnerId> owner = only_owner(name);
+  if (!owner) return;
+  for (KeyState& key : keys_) {
+    Claim* orphan = find_orphan(*owner, key.key);
+    const auto waiting = std::ranges::find_if(key.queue, [&](const Claim& claim) {
+      return claim.owner == *owner && !claim.in_phase_one && claim.orphan_of.empty();
+    });
+    if (orphan == nullptr || waiting == key.queue.end()) continue;
+    if (orphan->shared != waiting->shared) continue;
+    const Claim request = *waiting;
+    adopt(*orphan, *owner);
+    orphan->lease = request.lease;
+    if (is_held(key.key, *orphan)) {
+      orphan->deadline = after(request.lease);
+      ++orphan->answers;
+      end_wait(key, *orphan, Outcome::kGranted);
+    } else {
+      orphan->deadline = request.deadline;
+    }
+    leave_queue(key.key, request);
+    return;
+  }
+}
+
 // --- Observation ---
 
 bool NaiveTable::blocked(OwnerId owner) const {
   for (const KeyState& key : keys_) {
     for (const Claim& claim : key.queue) {
-      if (claim.owner == owner && !claim.in_phase_one) return true;
+      if (claim.owner == owner && !claim.in_phase_one && claim.orphan_of.empty()) return true;
     }
   }
   return false;

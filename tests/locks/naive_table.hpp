@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <string>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -90,6 +91,10 @@ class NaiveTable {
     std::uint64_t fence = 0;
     Instant since{0};  ///< when it was queued or, if held, granted
     Outcome ended_with = Outcome::kLeaseExpired;
+    std::string orphan_of{};   ///< the name whose orphan it is, if it is one
+    bool ttl_is_over = false;  ///< of an orphan that is held: at its deadline
+    bool keeps_lease = false;  ///< of an orphan
+    std::uint64_t order = 0;   ///< in which it came to whose it is
 
     friend bool operator==(const Claim&, const Claim&) = default;
   };
@@ -111,7 +116,8 @@ class NaiveTable {
   };
 
   [[nodiscard]] auto state() const {
-    return std::tie(now_, next_fence_, fence_end_, draining_, overdue_after_, owners_, keys_);
+    return std::tie(now_, next_fence_, fence_end_, draining_, overdue_after_, owners_, names_,
+                    keys_);
   }
   [[nodiscard]] KeyState* find(const Key& name);
   [[nodiscard]] Claim* find_holder(const Key& name, const Token& token);
@@ -119,6 +125,7 @@ class NaiveTable {
   [[nodiscard]] Instant after(std::chrono::seconds delay) const;
 
   Answer carry_out(Instant now, const OpenOwner& command);
+  Answer carry_out(Instant now, const SetRef& command);
   Answer carry_out(Instant now, const CloseOwner& command);
   Answer carry_out(Instant now, const Acquire& command);
   Answer carry_out(Instant now, const Enqueue& command);
@@ -141,6 +148,17 @@ class NaiveTable {
   void grant(KeyState& key, Claim claim);
   void settle(KeyState& key);
   void settle_all();
+  [[nodiscard]] std::string name_of(OwnerId owner) const;
+  [[nodiscard]] std::optional<OwnerId> only_owner(const std::string& name) const;
+  [[nodiscard]] Claim* find_orphan(OwnerId owner, const Key& name);
+  void orphan(OwnerId owner, const Legacy& legacy, bool held, bool unnamed_only);
+  void adopt(Claim& claim, OwnerId owner);
+  Answer take_back(Claim& claim, OwnerId owner, const Request& request,
+                   std::optional<std::chrono::seconds> timeout);
+  std::optional<Answer> wait_for_orphan(KeyState& key, const Wait& command);
+  void reunite(const std::string& name);
+  [[nodiscard]] bool is_held(const Key& name, const Claim& claim);
+  void leave_queue(const Key& name, const Claim& claim);
   template <class Predicate>
   void release_where(Predicate wanted);
   void clear_ended(KeyState& key, OwnerId owner);
@@ -158,6 +176,8 @@ class NaiveTable {
   bool draining_ = false;
   std::optional<Instant> overdue_after_;  ///< while the latest collection has left some
   std::vector<OwnerId> owners_;
+  std::vector<std::pair<OwnerId, std::string>> names_;  ///< of those owners that have one
+  std::uint64_t order_ = 0;                             ///< the latest
   std::vector<KeyState> keys_;
 };
 

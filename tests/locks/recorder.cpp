@@ -10,15 +10,15 @@ namespace dflockd::locks {
 namespace {
 
 constexpr std::array kOutcomes{
-    "granted",        "queued",           "timeout",      "max locks",     "max waiters",
-    "limit mismatch", "already enqueued", "not enqueued", "lease expired", "draining",
-    "no fence",       "not held",         "done"};
+    "granted",        "queued",           "timeout",       "max locks",     "max waiters",
+    "limit mismatch", "already enqueued", "not enqueued",  "lease expired", "draining",
+    "no fence",       "not held",         "mode mismatch", "has ref",       "done"};
 
 /// In the order of `Command`.
-constexpr std::array kCommands{"open owner",     "close owner", "acquire",      "enqueue",
-                               "wait",           "cancel wait", "cancel waits", "give up place",
-                               "release",        "renew",       "advance",      "reserve fences",
-                               "start draining", "collect idle"};
+constexpr std::array kCommands{"open owner",     "set ref",        "close owner", "acquire",
+                               "enqueue",        "wait",           "cancel wait", "cancel waits",
+                               "give up place",  "release",        "renew",       "advance",
+                               "reserve fences", "start draining", "collect idle"};
 static_assert(kCommands.size() == std::variant_size_v<Command>);
 
 /// Whatever a command says, by the names of its members.
@@ -35,8 +35,13 @@ void show_members(std::ostream& out, const Any& command) {
   if constexpr (requires { command.timeout; })
     out << ", timeout " << command.timeout.count() << " s";
   if constexpr (requires { command.lease; }) out << ", lease " << command.lease.count() << " s";
+  if constexpr (requires { command.ref; }) out << ", " << command.ref;
+  if constexpr (requires { command.legacy; }) {
+    if (command.legacy.keeps_grants) out << ", keeps grants";
+    out << ", orphans for " << command.legacy.orphan_ttl.count() << " s";
+  }
   if constexpr (requires { command.undelivered; }) {
-    if (command.keeps_grants) out << ", keeps grants, undelivered";
+    if (!command.undelivered.empty()) out << ", undelivered";
     for (const std::uint64_t fence : command.undelivered) out << ' ' << fence;
   }
   if constexpr (requires { command.first; }) out << ", " << command.first << " to " << command.end;

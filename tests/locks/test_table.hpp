@@ -58,11 +58,14 @@ struct TestTable {
     return apply(Release{key, token}).outcome == Outcome::kDone;
   }
   bool renew(const Key& key, const Token& token, seconds lease) {
-    return apply(Renew{key, token, lease}).outcome == Outcome::kDone;
+    return renew({}, key, token, lease);
+  }
+  bool renew(OwnerId owner, const Key& key, const Token& token, seconds lease) {
+    return apply(Renew{owner, key, token, lease}).outcome == Outcome::kDone;
   }
   void close(OwnerId owner) { apply(CloseOwner{owner}); }
   void close_keeping_grants(OwnerId owner, const std::vector<std::uint64_t>& undelivered = {}) {
-    apply(CloseOwner{owner, true, undelivered});
+    apply(CloseOwner{owner, {.keeps_grants = true}, undelivered});
   }
   std::size_t collect_idle(Instant max_idle, std::size_t budget) {
     return apply(CollectIdle{max_idle, budget}).dropped;

@@ -59,11 +59,11 @@ MUTANTS = [
            "  cancel_claims(owner);\n"
            "  for (Claim* claim = owner.claims.front(); claim != nullptr;) {\n"
            "    Claim& held = *std::exchange(claim, owner.claims.next(*claim));\n"
-           "    if (stays(held)) {\n",
+           "    if (orphans) {\n",
            "  for (Claim* claim = owner.claims.front(); claim != nullptr;) {\n"
            "    Claim& held = *std::exchange(claim, owner.claims.next(*claim));\n"
            "    if (held.state != ClaimState::kHeld) continue;\n"
-           "    if (stays(held)) {\n"),
+           "    if (orphans) {\n"),
     Mutant("cancelled_wait_is_granted", TABLE,
            "Answer LockTable::carry_out(Instant now, const CancelWait& command) {\n",
            "Answer LockTable::carry_out(Instant now, const CancelWait& command) {\n  advance(now);\n"),
@@ -72,9 +72,8 @@ MUTANTS = [
 
     # --- Two phases ---
     Mutant("enqueue_forgets_its_state", TABLE,
-           "  if (claim != nullptr) {\n    claim->in_phase_one = true;\n",
-           "  if (claim != nullptr && answer.outcome == Outcome::kQueued) {\n"
-           "    claim->in_phase_one = true;\n"),
+           "  if (answer.outcome == Outcome::kGranted || answer.outcome == Outcome::kQueued) {\n",
+           "  if (answer.outcome == Outcome::kQueued) {\n"),
     Mutant("enqueue_twice", TABLE,
            "if (earlier->state != ClaimState::kEnded) return {Outcome::kAlreadyEnqueued};\n",
            "if (earlier->state == ClaimState::kHeld) return {Outcome::kAlreadyEnqueued};\n"
@@ -86,12 +85,11 @@ MUTANTS = [
            "    keep_for_wait(claim, Outcome::kLeaseExpired);\n",
            "    keep_for_wait(claim, Outcome::kNotEnqueued);\n"),
     Mutant("impatient_wait_keeps_its_place", TABLE,
-           "  if (command.timeout.count() == 0) {\n    leave_queue(*claim);\n    return {Outcome::kTimeout};\n",
-           "  if (command.timeout.count() == 0) {\n    claim->in_phase_one = true;\n"
-           "    phase_one_.insert(hash_of(owner, *claim->key), claim->slot);\n"
+           "    leave_queue(claim);\n    return {Outcome::kTimeout};\n",
+           "    claim.in_phase_one = true;\n"
+           "    phase_one_.insert(hash_of(*claim.owner, *claim.key), claim.slot);\n"
            "    return {Outcome::kTimeout};\n"),
 
-    # --- Leases and tokens ---
     Mutant("renews_what_has_expired", TABLE,
            "const Renew& command) {\n  advance(now);\n",
            "const Renew& command) {\n  now_ = std::max(now_, now);\n"),
@@ -149,8 +147,8 @@ MUTANTS = [
 
     # --- The end of a connection, draining ---
     Mutant("keeps_what_was_granted_in_the_end", TABLE,
-           "!command.keeps_grants || held.token.fence >= undelivered",
-           "!command.keeps_grants || undelivered == UINT64_MAX"),
+           "!command.legacy.keeps_grants || held.token.fence >= undelivered",
+           "!command.legacy.keeps_grants || undelivered == UINT64_MAX"),
     Mutant("keeps_what_no_answer_named", TABLE,
            "    return held.answers > std::ranges", "    return 1 > std::ranges"),
     Mutant("counts_one_answer_only", TABLE,
@@ -158,8 +156,7 @@ MUTANTS = [
     Mutant("drain_leaves_grants_that_no_answer_named", TABLE,
            "      if (held.answers > 0) continue;\n", "      continue;\n"),
     Mutant("drain_forgets_the_places_it_takes", TABLE,
-           "  Claim* claim = find_phase_one(owner, command.key);\n  if (claim == nullptr) return {Outcome::kNotEnqueued};\n",
-           "  Claim* claim = find_phase_one(owner, command.key);\n"
+           "  if (claim == nullptr) return {Outcome::kNotEnqueued};\n",
            "  if (claim == nullptr || (draining_ && claim->ended_with == Outcome::kDraining)) return {Outcome::kNotEnqueued};\n"),
 
     # --- Fences ---
