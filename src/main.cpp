@@ -252,6 +252,7 @@ int serve(const config::Config& config, std::uint64_t descriptors, server::Crede
                             .sweep_interval = config.lease_sweep_interval,
                             .gc_interval = config.gc_interval,
                             .gc_max_idle = config.gc_max_idle,
+                            .orphan_ttl = config.orphan_ttl,
                             .release_on_disconnect = config.auto_release_on_disconnect},
                            open_fences(config));
   systemd::ServiceManager manager;

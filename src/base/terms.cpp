@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "base/text.hpp"
+
 namespace dflockd::base {
 
 namespace {
@@ -51,6 +53,23 @@ std::optional<Token> parse_token(std::string_view word) {
     return std::nullopt;
   }
   return token;
+}
+
+bool is_ref(std::string_view ref) {
+  constexpr std::size_t kMostBytes = 64;
+  const auto is_printable = [](char c) { return c >= ' ' && c <= '~'; };
+  return !ref.empty() && ref.size() <= kMostBytes && std::ranges::all_of(ref, is_printable);
+}
+
+bool is_name(std::string_view name) {
+  constexpr std::size_t kMostBytes = 128;
+  if (name.empty() || name.size() > kMostBytes) return false;
+  while (!name.empty()) {
+    const std::size_t size = utf8_size(name);
+    if (size == 0 || is_control(name.substr(0, size))) return false;
+    name.remove_prefix(size);
+  }
+  return true;
 }
 
 }  // namespace dflockd::base

@@ -21,6 +21,12 @@ inline constexpr std::size_t kMaxKey = 256;
 /// Whether `key` may name a lock: 1 to `kMaxKey` bytes, without space, tab, CR and LF.
 [[nodiscard]] bool is_key(std::string_view key);
 
+/// Whether `ref` may be a stable ref: 1 to 64 bytes of printable ASCII, spaces too.
+[[nodiscard]] bool is_ref(std::string_view ref);
+
+/// Whether somebody may be called `name`: 1 to 128 bytes of UTF-8 without control characters.
+[[nodiscard]] bool is_name(std::string_view name);
+
 /// Names one grant. The fence strictly increases with every grant of a server; the salt is 64
 /// random bits, so that knowing a fence does not let anyone release someone else's lock.
 struct Token {

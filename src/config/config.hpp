@@ -48,6 +48,7 @@ struct Config {
   std::size_t max_connections_per_ip = 0;     ///< 0 = no cap
   std::size_t ipv6_prefix = 64;  ///< 1 to 128: the bits that make one IPv6 address, for all per IP
   bool auto_release_on_disconnect = true;
+  std::chrono::seconds orphan_ttl{0};  ///< of claims under a stable ref
 
   std::chrono::seconds max_lease_ttl{0};  ///< longer leases are cut to it; 0 = no cap
   std::chrono::seconds default_lease_ttl{33};

@@ -50,6 +50,10 @@ constexpr std::array kRows{
     Row{"auto-release-on-disconnect", kNetwork, Boolean{&Settings::auto_release_on_disconnect},
         "release what a client was granted when its connection ends",
         "DFLOCKD_AUTO_RELEASE_ON_DISCONNECT"},
+    Row{"orphan-ttl", kNetwork, Seconds{&Settings::orphan_ttl, 0},
+        "how long claims under a stable ref outlive their connection", "DFLOCKD_ORPHAN_TTL_S",
+        "0: they end with it. With `--no-auto-release-on-disconnect` it is for places in queues; "
+        "grants last as long as their leases."},
 
     Row{"max-lease-ttl", kLockTable, Seconds{&Settings::max_lease_ttl, 0},
         "longest lease, to which longer ones are cut; 0 = no cap", "DFLOCKD_MAX_LEASE_TTL_S",

@@ -26,6 +26,8 @@ Failure failure_of(Outcome outcome) {
       return {503, "fence_persistence", "no fence could be reserved on disk"};
     case Outcome::kLimitMismatch:
       return {409, "limit_mismatch", "the semaphore has another limit"};
+    case Outcome::kModeMismatch:
+      return {400, "bad_request", "shared: not as the session's claim of before is"};
     case Outcome::kAlreadyEnqueued:
       return {409, "already_enqueued"};
     case Outcome::kNotEnqueued:
@@ -36,6 +38,7 @@ Failure failure_of(Outcome outcome) {
     case Outcome::kQueued:
     case Outcome::kTimeout:
     case Outcome::kNotHeld:
+    case Outcome::kHasRef:
     case Outcome::kDone:
       break;
   }
@@ -137,6 +140,10 @@ service::Verb verb_of(Operation operation) {
   }
 }
 
+service::Ask ask_of(const LockOperation& operation) {
+  return {.key = operation.key(), .limit = operation.limit, .lease = operation.lease};
+}
+
 }  // namespace
 
 OperationResult carry_out(const LockOperation& operation, service::Service& service,
@@ -144,16 +151,17 @@ OperationResult carry_out(const LockOperation& operation, service::Service& serv
   const locks::Key key = operation.key();
   switch (operation.operation) {
     case Operation::kAcquire:
-      return service.acquire(owner, key, operation.limit, operation.timeout, operation.lease);
+      return service.acquire(owner, ask_of(operation), operation.timeout);
     case Operation::kEnqueue:
-      return service.enqueue(owner, key, operation.limit, operation.lease);
+      return service.enqueue(owner, ask_of(operation));
     case Operation::kWait:
       return service.wait(owner, key, operation.timeout);
     case Operation::kRelease:
       if (service.release(key, operation.token)) return Response{.status = 204};
       break;
     default: {
-      const std::chrono::seconds remaining = service.renew(key, operation.token, operation.lease);
+      const std::chrono::seconds remaining =
+          service.renew(owner, key, operation.token, operation.lease);
       if (remaining == std::chrono::seconds::zero()) break;
       Response response;
       response.body = fmt::format(R"({{"remaining_s":{}}})", remaining.count());

@@ -805,6 +805,17 @@ KeyInfo LockTable::describe(const KeyRecord& key) const {
   return info;
 }
 
+ClaimInfo LockTable::describe(const Claim& claim) const {
+  const bool held = claim.state == ClaimState::kHeld;
+  const bool ends = claim.heap_place != kNoPlace;
+  return {.owner = id_of(*claim.owner),
+          .held = held,
+          .shared = claim.shared,
+          .fence = held ? claim.token.fence : 0,
+          .age = now_ - claim.since,
+          .ends_in = ends ? deadlines_.deadline(claim) - now_ : kNever};
+}
+
 bool LockTable::full_of_claims() const {
   return options_.max_claims > 0 && counts_.claims >= options_.max_claims;
 }

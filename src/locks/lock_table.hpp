@@ -92,6 +92,11 @@ class LockTable {
   std::optional<std::size_t> visit_keys(std::size_t cursor, std::size_t slots,
                                         Visitor&& visit) const;
 
+  /// Describes a key, if there is such a key, after visiting its holders and then its waiters, the
+  /// oldest first and at most `most` of each: `visit(const ClaimInfo&)`. O(what is visited).
+  template <class Visitor>
+  std::optional<KeyInfo> visit_claims(const Key& name, std::size_t most, Visitor&& visit) const;
+
   /// Checks every invariant, index and count. For tests. O(size of the table).
   [[nodiscard]] bool consistent() const;
 
@@ -176,6 +181,7 @@ class LockTable {
   void stop_idling(KeyRecord& key);
   [[nodiscard]] KeyRecord* longest_idle() const;
   [[nodiscard]] KeyInfo describe(const KeyRecord& key) const;
+  [[nodiscard]] ClaimInfo describe(const Claim& claim) const;
 
   [[nodiscard]] bool orphans_are_consistent(std::size_t orphaned) const;
   [[nodiscard]] bool full_of_claims() const;
@@ -223,6 +229,21 @@ std::optional<std::size_t> LockTable::visit_keys(std::size_t cursor, std::size_t
   }
   if (cursor == key_pool_.size()) return std::nullopt;
   return cursor;
+}
+
+template <class Visitor>
+std::optional<KeyInfo> LockTable::visit_claims(const Key& name, std::size_t most,
+                                               Visitor&& visit) const {
+  const KeyRecord* const key = find_key(name);
+  if (key == nullptr) return std::nullopt;
+  for (const auto* const list : {&key->holders, &key->waiters}) {
+    std::size_t left = most;
+    for (const Claim* claim = list->front(); claim != nullptr && left > 0; --left) {
+      visit(describe(*claim));
+      claim = list->next(*claim);
+    }
+  }
+  return describe(*key);
 }
 
 }  // namespace dflockd::locks

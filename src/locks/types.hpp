@@ -62,6 +62,16 @@ struct KeyInfo {
   friend bool operator==(const KeyInfo&, const KeyInfo&) = default;
 };
 
+/// One claim on a key, for `stat`.
+struct ClaimInfo {
+  OwnerId owner;
+  bool held = false;  ///< else it waits
+  bool shared = false;
+  std::uint64_t fence = 0;  ///< when held
+  Instant age{0};           ///< since it was granted or, if it waits, joined the queue
+  Instant ends_in{0};       ///< until its lease or its wait ends; `kNever` of a place in phase 1
+};
+
 /// Caps. Zero means no cap.
 struct TableOptions {
   std::size_t max_locks = 1024;  ///< keys with state, locks and semaphores together

@@ -4,6 +4,8 @@
 #include <charconv>
 #include <cstring>
 
+#include "service/stats_report.hpp"
+
 namespace dflockd::protocol {
 
 namespace {
@@ -64,6 +66,17 @@ void append_token(std::string& out, std::string_view status, const base::Token& 
   append_line(out, line, put_seconds(end, line, lease));
 }
 
+Status append_stat(std::string& out, service::Service& service, const locks::Key& key) {
+  const std::optional<std::string> stat = service::stat_of(service, key);
+  if (!stat) return append_status(out, Status::kError);
+  out.append(text(Status::kOk)).append(" ").append(*stat).append("\n");
+  return Status::kOk;
+}
+
+service::Ask ask_of(const Request& request) {
+  return {request.key, request.limit, request.shared, request.lease};
+}
+
 }  // namespace
 
 std::optional<Status> execute(const Request& request, service::Service& service,
@@ -71,17 +84,25 @@ std::optional<Status> execute(const Request& request, service::Service& service,
   const locks::Key& key = request.key;
   switch (request.verb) {
     case Verb::kAcquire:
-      return append_unless_queued(
-          out, service.acquire(owner, key, request.limit, request.timeout, request.lease));
+      return append_unless_queued(out, service.acquire(owner, ask_of(request), request.timeout));
     case Verb::kWait:
       return append_unless_queued(out, service.wait(owner, key, request.timeout));
     case Verb::kEnqueue:
-      return append_enqueued(out, service.enqueue(owner, key, request.limit, request.lease));
+      return append_enqueued(out, service.enqueue(owner, ask_of(request)));
     case Verb::kRelease:
       return append_status(out, service.release(key, request.token) ? Status::kOk : Status::kError);
     case Verb::kRenew:
-      return append_renewed(out, service.renew(key, request.token, request.lease));
+      return append_renewed(out, service.renew(owner, key, request.token, request.lease));
+    case Verb::kStat:
+      return append_stat(out, service, key);
+    case Verb::kStableRef:
+      return append_status(out,
+                           service.set_ref(owner, request.text) ? Status::kOk : Status::kError);
+    case Verb::kName:
+      service.set_name(owner, request.text);
+      return append_status(out, Status::kOk);
     case Verb::kPing:
+    case Verb::kBarrier:
       return append_status(out, Status::kOk);
     default:
       return append_status(out, Status::kError);

@@ -139,7 +139,7 @@ net::Want LineSession::carry_out(const Frame& frame, net::InputBuffer& input,
   served_ = true;
   const std::size_t reply_start = replies.size();
   const bool is_stats = request.verb == Verb::kStats;
-  const std::size_t label = service::label(request.verb, request.key.kind);
+  const std::size_t label = service::label(request.verb, request.key.kind, request.shared);
   const std::optional<Status> status =
       is_stats ? Status::kOk : execute(request, door_.service, owner_, replies);
   if (status) {
@@ -158,6 +158,8 @@ net::Want LineSession::carry_out(const Frame& frame, net::InputBuffer& input,
     question_ = std::make_unique<Question>(*this);
     return Want::kPark;
   }
+  // A key may have thousands of claims to tell of.
+  if (request.verb == Verb::kStat) return Want::kTurn;
   if (status) return Want::kInput;
   if (hung_up_) return drop("peer_left");
   return input.full() ? refuse("too_much_sent_ahead", replies) : Want::kAnswer;
@@ -177,7 +179,7 @@ bool LineSession::authenticate(const Request& request, std::string_view argument
   const bool accepted = as_it_came || trimmed;
   if (!accepted || request.verb != Verb::kAuth) return false;
   authenticated_ = true;
-  count(service::label(request.verb, request.key.kind), Status::kOk);
+  count(service::label(request.verb, request.key.kind, request.shared), Status::kOk);
   append_status(replies, Status::kOk);
   return true;
 }

@@ -1,7 +1,9 @@
 #include "protocol/request.hpp"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
+#include <utility>
 
 namespace dflockd::protocol {
 
@@ -64,6 +66,11 @@ bool read_token(std::string_view word, Request& request) {
   return token.has_value();
 }
 
+bool read_kind(std::string_view word, locks::Kind& kind) {
+  kind = word == "semaphore" ? locks::Kind::kSemaphore : locks::Kind::kLock;
+  return word == "lock" || word == "semaphore";
+}
+
 bool read_arguments(std::string_view line, Request& request) {
   Words words(line);
   bool read = false;
@@ -85,6 +92,9 @@ bool read_arguments(std::string_view line, Request& request) {
       break;
     case Verb::kWait:
       read = read_timeout(words.next(), request);
+      break;
+    case Verb::kStat:
+      read = read_kind(words.next(), request.key.kind);
       break;
     default:
       return true;
@@ -109,28 +119,48 @@ Verb verb_of(char letter) {
   }
 }
 
+/// A request whose command is a word, if it is one.
+bool read_word(const Lines& lines, Request& request) {
+  using Word = std::pair<std::string_view, Verb>;
+  static constexpr std::array<Word, 7> kWords{{{"ping", Verb::kPing},
+                                               {"stats", Verb::kStats},
+                                               {"stat", Verb::kStat},
+                                               {"auth", Verb::kAuth},
+                                               {"name", Verb::kName},
+                                               {"stable-ref", Verb::kStableRef},
+                                               {"barrier", Verb::kBarrier}}};
+  const auto* const word = std::ranges::find(kWords, lines.command, &Word::first);
+  if (word == kWords.end()) return false;
+  request.verb = word->second;
+  request.text = request.verb == Verb::kAuth ? lines.argument : lines.key;
+  const bool is_bad = (request.verb == Verb::kStableRef && !base::is_ref(lines.key)) ||
+                      (request.verb == Verb::kName && !base::is_name(lines.key));
+  if (is_bad) request.verb = Verb::kInvalid;
+  return true;
+}
+
+/// A request of one letter, behind another for semaphores and for shared locks.
+void read_letter(const Lines& lines, Request& request) {
+  const std::string_view name = lines.command;
+  const bool is_semaphore = name.size() == 2 && name.front() == 's';
+  request.shared = name == "rl" || name == "re";
+  if (name.size() == 1 || is_semaphore || request.shared) request.verb = verb_of(name.back());
+  request.key.kind = is_semaphore ? locks::Kind::kSemaphore : locks::Kind::kLock;
+}
+
 }  // namespace
 
 Request parse(const Lines& lines) {
   Request request;
-  const std::string_view name = lines.command;
-  if (name == "ping") {
-    request.verb = Verb::kPing;
-  } else if (name == "stats") {
-    request.verb = Verb::kStats;
-  } else if (name == "auth") {
-    request.verb = Verb::kAuth;
-    request.secret = lines.argument;
-  } else {
-    const bool is_semaphore = name.size() == 2 && name.front() == 's';
-    const bool known = name.size() == 1 || is_semaphore;
-    request.verb = known ? verb_of(name.back()) : Verb::kInvalid;
-    request.key = {is_semaphore ? locks::Kind::kSemaphore : locks::Kind::kLock, lines.key};
-    if (!base::is_key(lines.key) || !read_arguments(lines.argument, request)) {
-      request.verb = Verb::kInvalid;
-    }
-    if (request.verb == Verb::kInvalid) request.key.kind = locks::Kind::kLock;  // one label
+  const bool is_word = lines.command.size() > 2 && read_word(lines, request);
+  if (!is_word) read_letter(lines, request);
+  if (is_word && request.verb != Verb::kStat) return request;
+  request.key.name = lines.key;
+  if (!base::is_key(lines.key) || !read_arguments(lines.argument, request)) {
+    request.verb = Verb::kInvalid;
   }
+  if (request.verb == Verb::kInvalid) request.key.kind = locks::Kind::kLock;  // one label
+  if (request.verb == Verb::kInvalid) request.shared = false;
   return request;
 }
 

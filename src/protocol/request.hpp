@@ -16,8 +16,8 @@ using service::Verb;
 /// A lease that was not given: the server's default applies.
 inline constexpr std::chrono::seconds kDefaultLease{0};
 
-/// A request. Only the fields that belong to its verb mean something. `key` and `secret` point
-/// into the bytes that were parsed.
+/// A request. Only the fields that belong to its verb mean something. `key` and `text` point into
+/// the bytes that were parsed.
 struct Request {
   Verb verb = Verb::kInvalid;
   locks::Key key;                              ///< as `base::is_key` demands
@@ -25,7 +25,8 @@ struct Request {
   std::chrono::seconds lease = kDefaultLease;  ///< acquire, renew, enqueue: from 1 s on
   std::uint32_t limit = 1;                     ///< of a semaphore: 1 to `base::kMaxLimit`
   base::Token token;                           ///< release, renew
-  std::string_view secret;                     ///< auth: the argument as it came
+  bool shared = false;                         ///< acquire, enqueue: `rl`, `re`
+  std::string_view text;  ///< auth: the argument as it came; name, stable-ref: what they say
 };
 
 /// The three lines of a request, without their line ends.

@@ -75,6 +75,10 @@ bool Service::set_ref(OwnerId owner, std::string_view ref) {
   return apply(locks::SetRef{owner, ref}).outcome == locks::Outcome::kDone;
 }
 
+void Service::set_name(OwnerId owner, std::string_view name) {
+  owners_[owner.index].info.name = name;
+}
+
 void Service::close_owner(OwnerId owner, std::span<const std::uint64_t> undelivered) {
   owners_[owner.index].waiter = nullptr;
   apply(locks::CloseOwner{owner, legacy(), undelivered});
@@ -102,17 +106,15 @@ void Service::give_up_place(OwnerId owner, const Key& key) {
   after_request();
 }
 
-Answer Service::acquire(OwnerId owner, const Key& key, std::uint32_t limit,
-                        std::chrono::seconds timeout, std::chrono::seconds lease) {
-  const Answer answer = apply(locks::Acquire{owner, request(key, limit, lease), timeout});
+Answer Service::acquire(OwnerId owner, const Ask& ask, std::chrono::seconds timeout) {
+  const Answer answer = apply(locks::Acquire{owner, request(ask), timeout});
   note(owner, answer);
   after_request();
   return answer;
 }
 
-Answer Service::enqueue(OwnerId owner, const Key& key, std::uint32_t limit,
-                        std::chrono::seconds lease) {
-  const Answer answer = apply(locks::Enqueue{owner, request(key, limit, lease)});
+Answer Service::enqueue(OwnerId owner, const Ask& ask) {
+  const Answer answer = apply(locks::Enqueue{owner, request(ask)});
   if (answer.outcome == locks::Outcome::kNoFence) note_refusal();
   after_request();
   return answer;
@@ -236,8 +238,12 @@ std::chrono::seconds Service::lease_for(std::chrono::seconds asked) const {
                                                : std::min(asked, options_.max_lease);
 }
 
-locks::Request Service::request(const Key& key, std::uint32_t limit, std::chrono::seconds lease) {
-  return {.key = key, .limit = limit, .lease = lease_for(lease), .salt = salts_.next()};
+locks::Request Service::request(const Ask& ask) {
+  return {.key = ask.key,
+          .limit = ask.limit,
+          .lease = lease_for(ask.lease),
+          .salt = salts_.next(),
+          .shared = ask.shared};
 }
 
 /// What every change of the table may call for.

@@ -52,7 +52,16 @@ class Waiter {
 /// What `stats` and the log say of an owner.
 struct OwnerInfo {
   std::uint64_t connection_id = 0;
-  std::string peer;  ///< the peer's "address:port"
+  std::string peer;    ///< the peer's "address:port"
+  std::string name{};  ///< what it calls itself; UTF-8 without control characters
+};
+
+/// What to acquire or enqueue for.
+struct Ask {
+  locks::Key key;
+  std::uint32_t limit = 1;        ///< of a semaphore
+  bool shared = false;            ///< of a lock
+  std::chrono::seconds lease{0};  ///< 0: the default
 };
 
 /// What a service needs of the world around it.
@@ -109,6 +118,9 @@ class Service final : private locks::EffectSink {
   /// Names an owner, which must be done once only; false the second time. See `locks::SetRef`.
   [[nodiscard]] bool set_ref(locks::OwnerId owner, std::string_view ref);
 
+  /// Says what an owner is called; it may be said again.
+  void set_name(locks::OwnerId owner, std::string_view name);
+
   /// Ends an owner and, unless it has a name, releases its grants or, if `keeps_grants`, those
   /// whose tokens were not delivered: `undelivered` are the fences in answers that did not reach
   /// it, in ascending order. See `locks::CloseOwner`.
@@ -136,12 +148,10 @@ class Service final : private locks::EffectSink {
   /// See `locks::LockTable::has_claims`.
   [[nodiscard]] bool has_claims(locks::OwnerId owner) const { return table_.has_claims(owner); }
 
-  // As the commands of `locks::LockTable`, with the clock, a salt, and the default lease filled in
-  // where `lease` is zero. A `kQueued` acquire or wait is followed by `Waiter::wait_over`.
-  locks::Answer acquire(locks::OwnerId owner, const locks::Key& key, std::uint32_t limit,
-                        std::chrono::seconds timeout, std::chrono::seconds lease);
-  locks::Answer enqueue(locks::OwnerId owner, const locks::Key& key, std::uint32_t limit,
-                        std::chrono::seconds lease);
+  // As the commands of `locks::LockTable`, with the clock, a salt and the default lease filled in.
+  // A `kQueued` acquire or wait is followed by `Waiter::wait_over`.
+  locks::Answer acquire(locks::OwnerId owner, const Ask& ask, std::chrono::seconds timeout);
+  locks::Answer enqueue(locks::OwnerId owner, const Ask& ask);
   locks::Answer wait(locks::OwnerId owner, const locks::Key& key, std::chrono::seconds timeout);
   [[nodiscard]] bool release(const locks::Key& key, const locks::Token& token);
   /// Returns how long the lease lasts now, or zero if the token holds no slot of this key.
@@ -161,6 +171,14 @@ class Service final : private locks::EffectSink {
   std::optional<std::size_t> visit_keys(std::size_t cursor, std::size_t slots, Visitor&& visit) {
     apply(locks::Advance{});
     return table_.visit_keys(cursor, slots, std::forward<Visitor>(visit));
+  }
+
+  /// The same for one key and its claims: see `locks::LockTable::visit_claims`.
+  template <class Visitor>
+  std::optional<locks::KeyInfo> visit_claims(const locks::Key& key, std::size_t most,
+                                             Visitor&& visit) {
+    apply(locks::Advance{});
+    return table_.visit_claims(key, most, std::forward<Visitor>(visit));
   }
 
   /// What has happened so far.
@@ -197,7 +215,7 @@ class Service final : private locks::EffectSink {
   void note(locks::OwnerId owner, const locks::Answer& answer);
   void note_refusal() noexcept;
   [[nodiscard]] std::chrono::seconds lease_for(std::chrono::seconds asked) const;
-  locks::Request request(const locks::Key& key, std::uint32_t limit, std::chrono::seconds lease);
+  locks::Request request(const Ask& ask);
   void after_request();
   void arm_timer();
 

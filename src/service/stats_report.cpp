@@ -52,17 +52,24 @@ void StatsReport::add(const locks::KeyInfo& key) {
   if (key.holders == 0) {
     fmt::format_to(element_of(is_lock ? kIdleLocks : kIdleSemaphores),
                    R"({{"key":{},"idle_s":{:.3f}}})", name, seconds(key.idle));
-  } else if (is_lock) {
-    const OwnerInfo& owner = service_.info(key.owner);
-    fmt::format_to(element_of(kLocks),
-                   R"({{"key":{},"owner_conn_id":{},"owner":"{}","held_s":{:.3f},)"
-                   R"("lease_expires_in_s":{:.3f},"waiters":{}}})",
-                   name, owner.connection_id, owner.peer, seconds(key.held),
-                   seconds(key.lease_left), key.waiters);
-  } else {
-    fmt::format_to(element_of(kSemaphores), R"({{"key":{},"limit":{},"holders":{},"waiters":{}}})",
-                   name, key.limit, key.holders, key.waiters);
+    return;
   }
+  const OwnerInfo& owner = service_.info(key.owner);
+  const auto out = element_of(is_lock ? kLocks : kSemaphores);
+  if (is_lock) {
+    fmt::format_to(out,
+                   R"({{"key":{},"owner_conn_id":{},"owner":"{}","name":{},"shared":{},)"
+                   R"("holders":{},)",
+                   name, owner.connection_id, owner.peer, base::json_string(owner.name), key.shared,
+                   key.holders);
+  } else {
+    fmt::format_to(out, R"({{"key":{},"limit":{},"holders":{},"owner":"{}","name":{},)", name,
+                   key.limit, key.holders, owner.peer, base::json_string(owner.name));
+  }
+  fmt::format_to(out,
+                 R"("held_s":{:.3f},"lease_expires_in_s":{:.3f},"waiters":{},)"
+                 R"("oldest_wait_s":{:.3f}}})",
+                 seconds(key.held), seconds(key.lease_left), key.waiters, seconds(key.waited));
 }
 
 StatsReport::Text StatsReport::finish() {
@@ -81,6 +88,40 @@ std::back_insert_iterator<std::string> StatsReport::element_of(Array array) {
     ++full_pieces_;
   }
   return std::back_inserter(pieces.back());
+}
+
+namespace {
+
+void append_claim(std::string& out, const locks::ClaimInfo& claim, const OwnerInfo& owner) {
+  if (out.back() != '[') out += ',';
+  const auto end = std::back_inserter(out);
+  fmt::format_to(end, R"({{"owner_conn_id":{},"owner":"{}","name":{},"shared":{},)",
+                 owner.connection_id, owner.peer, base::json_string(owner.name), claim.shared);
+  if (claim.held) {
+    fmt::format_to(end, R"("fence":"{}","held_s":{:.3f},"lease_expires_in_s":{:.3f}}})",
+                   claim.fence, seconds(claim.age), seconds(claim.ends_in));
+  } else if (claim.ends_in == locks::kNever) {
+    fmt::format_to(end, R"("waited_s":{:.3f},"times_out_in_s":null}})", seconds(claim.age));
+  } else {
+    fmt::format_to(end, R"("waited_s":{:.3f},"times_out_in_s":{:.3f}}})", seconds(claim.age),
+                   seconds(claim.ends_in));
+  }
+}
+
+}  // namespace
+
+std::optional<std::string> stat_of(Service& service, const locks::Key& key) {
+  std::string holders = "[";
+  std::string waiters = "[";
+  const auto info = service.visit_claims(key, kMostClaims, [&](const locks::ClaimInfo& claim) {
+    append_claim(claim.held ? holders : waiters, claim, service.info(claim.owner));
+  });
+  if (!info) return std::nullopt;
+  return fmt::format(
+      R"({{"key":{},"kind":"{}","limit":{},"holders":{}],"holder_count":{},"waiters":{}],)"
+      R"("waiter_count":{}}})",
+      base::json_string(key.name), key.kind == locks::Kind::kLock ? "lock" : "semaphore",
+      info->limit, holders, info->holders, waiters, info->waiters);
 }
 
 }  // namespace dflockd::service

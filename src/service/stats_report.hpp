@@ -1,9 +1,11 @@
-// The answer to `stats`, made in slices so that a table of a million keys holds nobody up.
+// The answers to `stats`, made in slices so that a table of a million keys holds nobody up, and to
+// `stat`.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <iterator>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -46,5 +48,11 @@ class StatsReport {
   /// Each array of the object, with what stands between it and the one before.
   std::array<Text, kArrays> arrays_;
 };
+
+/// All about one key, a JSON object: its holders and those who wait, the oldest first and at most
+/// `kMostClaims` of each. Nothing if there is no such key.
+[[nodiscard]] std::optional<std::string> stat_of(Service& service, const locks::Key& key);
+
+inline constexpr std::size_t kMostClaims = 1000;
 
 }  // namespace dflockd::service

@@ -5,10 +5,12 @@
 namespace dflockd::service {
 
 std::span<const std::string_view> labels() {
-  static constexpr std::array<std::string_view, 18> kLabels{
-      "invalid", "invalid", "l",  "sl",   "r",    "sr",   "n",    "sn",    "e",
-      "se",      "w",       "sw", "auth", "auth", "ping", "ping", "stats", "stats"};
-  static_assert(label(Verb::kStats, locks::Kind::kSemaphore) + 1 == kLabels.size());
+  static constexpr std::array<std::string_view, 28> kLabels{
+      "invalid", "invalid",    "l",          "sl",      "r",       "sr",   "n",
+      "sn",      "e",          "se",         "w",       "sw",      "auth", "auth",
+      "ping",    "ping",       "stats",      "stats",   "stat",    "stat", "name",
+      "name",    "stable-ref", "stable-ref", "barrier", "barrier", "rl",   "re"};
+  static_assert(label(Verb::kEnqueue, locks::Kind::kLock, true) + 1 == kLabels.size());
   return kLabels;
 }
 
@@ -77,6 +79,8 @@ Status status_of(locks::Outcome outcome) {
       return Status::kDraining;
     case locks::Outcome::kNoFence:
     case locks::Outcome::kNotHeld:
+    case locks::Outcome::kModeMismatch:
+    case locks::Outcome::kHasRef:
       return Status::kError;
     case locks::Outcome::kDone:
       return Status::kOk;

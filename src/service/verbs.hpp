@@ -21,10 +21,16 @@ enum class Verb : std::uint8_t {
   kAuth,
   kPing,
   kStats,
+  kStat,
+  kName,
+  kStableRef,
+  kBarrier,
 };
 
-/// The number of what metrics call a request.
-[[nodiscard]] constexpr std::size_t label(Verb verb, locks::Kind kind) {
+/// The number of what metrics call a request. Only an acquire or an enqueue is shared.
+[[nodiscard]] constexpr std::size_t label(Verb verb, locks::Kind kind, bool shared = false) {
+  constexpr std::size_t kShared = 2 * (static_cast<std::size_t>(Verb::kBarrier) + 1);
+  if (shared) return kShared + (verb == Verb::kEnqueue ? 1 : 0);
   return 2 * static_cast<std::size_t>(verb) + (kind == locks::Kind::kSemaphore ? 1 : 0);
 }
 

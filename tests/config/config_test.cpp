@@ -32,6 +32,7 @@ max-connections = 0
 max-connections-per-ip = 0
 ipv6-prefix = 64
 auto-release-on-disconnect = true
+orphan-ttl = 0
 
 # Lock table
 max-lease-ttl = 0

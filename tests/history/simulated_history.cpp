@@ -161,7 +161,8 @@ class Simulation final : private locks::EffectSink {
                    [=, this](const Answer&) { rest(client); });
       }
       ask(client, "renew " + grant + " lease=" + std::to_string(lease),
-          locks::Renew{name.key, token, seconds(lease)}, [=, this, &name](const Answer& answer) {
+          locks::Renew{clients_[client].owner, name.key, token, seconds(lease)},
+          [=, this, &name](const Answer& answer) {
             answer.outcome == Outcome::kDone ? hold(client, name, token, lease) : rest(client);
           });
     });

@@ -205,8 +205,62 @@ TEST(request, ping_stats_and_auth_ignore_the_key) {
   for (const std::string& key : {""s, "_"s, "a b"s}) {
     EXPECT_EQ(verb_of({"ping", key, "any thing"}), Verb::kPing);
     EXPECT_EQ(verb_of({"stats", key, ""}), Verb::kStats);
-    EXPECT_EQ(parse({"auth", key, " se cret "}).secret, " se cret ");
+    EXPECT_EQ(parse({"auth", key, " se cret "}).text, " se cret ");
   }
+}
+
+TEST(request, shared_is_said_of_an_acquire_and_an_enqueue_of_a_lock) {
+  for (const std::string& command : {"rl"s, "re"s}) {
+    const Request request = parse({command, "key", command == "rl" ? "5 20" : "20"});
+    EXPECT_EQ(request.verb, command == "rl" ? Verb::kAcquire : Verb::kEnqueue);
+    EXPECT_TRUE(request.shared);
+    EXPECT_EQ(request.key.kind, locks::Kind::kLock);
+    EXPECT_EQ(request.lease, seconds(20));
+  }
+  EXPECT_FALSE(parse({"l", "key", "5"}).shared);
+  for (const std::string& command : {"rr"s, "rn"s, "rw"s, "rs"s, "rsl"s, "srl"s}) {
+    EXPECT_EQ(verb_of({command, "key", "5"}), Verb::kInvalid) << command;
+  }
+  EXPECT_EQ(verb_of({"rl", "key", ""}), Verb::kInvalid);
+  EXPECT_EQ(verb_of({"rl", "key", "5 20 1"}), Verb::kInvalid);
+}
+
+TEST(request, stable_ref_is_1_to_64_printable_bytes_of_ascii) {
+  for (const std::string& ref : {"x"s, " "s, "a b~"s, std::string(64, 'r')}) {
+    const Request request = parse({"stable-ref", ref, "any thing"});
+    EXPECT_EQ(request.verb, Verb::kStableRef) << ref;
+    EXPECT_EQ(request.text, ref);
+  }
+  for (const std::string& ref : {""s, std::string(65, 'r'), "\t"s, "a\x7f"s, "\xc3\xa9"s, "a\0b"s}) {
+    EXPECT_EQ(verb_of({"stable-ref", ref, ""}), Verb::kInvalid) << ref;
+  }
+}
+
+TEST(request, name_is_1_to_128_bytes_of_utf8_without_control_characters) {
+  for (const std::string& name : {"x"s, "deploy of the shop"s, "\xc3\xa9t\xc3\xa9"s, std::string(128, 'n')}) {
+    const Request request = parse({"name", name, "any thing"});
+    EXPECT_EQ(request.verb, Verb::kName) << name;
+    EXPECT_EQ(request.text, name);
+  }
+  for (const std::string& name :
+       {""s, std::string(129, 'n'), "a\tb"s, "\x1b[2J"s, "\xff"s, "\xc2\x85"s, "\xed\xa0\x80"s, "a\0b"s}) {
+    EXPECT_EQ(verb_of({"name", name, ""}), Verb::kInvalid) << name;
+  }
+}
+
+TEST(request, stat_says_which_kind) {
+  EXPECT_EQ(parse({"stat", "key", "lock"}).key, (locks::Key{locks::Kind::kLock, "key"}));
+  EXPECT_EQ(parse({"stat", "key", " semaphore "}).key, (locks::Key{locks::Kind::kSemaphore, "key"}));
+  for (const std::string& kind : {""s, "locks"s, "Lock"s, "lock semaphore"s, "_"s}) {
+    EXPECT_EQ(verb_of({"stat", "key", kind}), Verb::kInvalid) << kind;
+  }
+  EXPECT_EQ(verb_of({"stat", "", "lock"}), Verb::kInvalid);
+  EXPECT_EQ(verb_of({"stat", "a b", "lock"}), Verb::kInvalid);
+}
+
+TEST(request, barrier_ignores_key_and_argument) {
+  EXPECT_EQ(verb_of({"barrier", "", ""}), Verb::kBarrier);
+  EXPECT_EQ(verb_of({"barrier", "a b", "any thing"}), Verb::kBarrier);
 }
 
 }  // namespace

@@ -86,12 +86,13 @@ class ServiceLog : public testing::Test, private Host {
   locks::Instant timer_ = locks::kNever;
   base::LoopClock clock_{1s};
   Replica replica_;
-  Service service_{{.table = {.max_locks = 6, .max_waiters = 4}, .gc_max_idle = 2s},
-                   clock_,
-                   *this,
-                   {.first = 100, .end = 2000},
-                   draw_salts,
-                   &replica_};
+  Service service_{
+      {.table = {.max_locks = 6, .max_waiters = 4}, .gc_max_idle = 2s, .orphan_ttl = 3s},
+      clock_,
+      *this,
+      {.first = 100, .end = 2000},
+      draw_salts,
+      &replica_};
 };
 
 TEST_F(ServiceLog, whoever_carries_it_out_has_the_same_table) {
@@ -113,6 +114,7 @@ TEST_F(ServiceLog, whoever_carries_it_out_has_the_same_table) {
     Client& client = clients[below(8)];
     const Key key{below(2) == 0 ? Kind::kLock : Kind::kSemaphore, names[below(8)]};
     const std::uint32_t limit = key.kind == Kind::kLock ? 1 : 2;
+    const bool shared = key.kind == Kind::kLock && below(2) == 0;
     const std::uint32_t what = below(20);
     locks::Answer answer;
     if (what < 10 && client.waiter.blocked) {
@@ -120,21 +122,23 @@ TEST_F(ServiceLog, whoever_carries_it_out_has_the_same_table) {
       service_.cancel_wait(client.owner);
       client.waiter.blocked = false;
     } else if (what < 6) {
-      answer = service_.acquire(client.owner, key, limit, below(4) * 1s, below(4) * 1s);
+      answer = service_.acquire(client.owner, {key, limit, shared, below(4) * 1s}, below(4) * 1s);
     } else if (what < 8) {
-      answer = service_.enqueue(client.owner, key, limit, 2s);
+      answer = service_.enqueue(client.owner, {key, limit, shared, 2s});
     } else if (what < 10) {
       answer = service_.wait(client.owner, key, below(3) * 1s);
     } else if (what < 14 && !granted.empty()) {
       std::ignore = service_.release(granted.front().first, granted.front().second);
       granted.pop_front();
     } else if (what < 16 && !granted.empty()) {
-      std::ignore = service_.renew(granted.front().first, granted.front().second, 3s);
+      std::ignore = service_.renew(client.owner, granted.front().first, granted.front().second, 3s);
     } else if (what == 16) {
       const std::vector undelivered{client.waiter.last.token.fence};
       service_.close_owner(client.owner, undelivered);
       client.waiter.blocked = false;
       client.owner = service_.open_owner(client.waiter, {});
+      const bool named = below(2) == 0 && service_.set_ref(client.owner, names[below(3)]);
+      std::ignore = named;
     } else if (what == 17) {
       service_.give_up_place(client.owner, key);
     } else if (what == 18) {
@@ -166,7 +170,7 @@ TEST_F(ServiceLog, what_changes_the_table_waits_for_a_commit_and_nothing_else_do
   std::ignore = service_.metrics();
   std::ignore = service_.has_claims(owner);
   EXPECT_TRUE(service_.batches().all_committed());
-  std::ignore = service_.acquire(owner, {Kind::kLock, "a"}, 1, 0s, 0s);
+  std::ignore = service_.acquire(owner, {{Kind::kLock, "a"}}, 0s);
   EXPECT_FALSE(service_.batches().all_committed());
 }
 

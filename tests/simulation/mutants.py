@@ -108,16 +108,16 @@ MUTANTS = [
            "if (table_.next_deadline() < armed_for_) arm_timer();",
            "if (armed_for_ == locks::kNever) arm_timer();"),
     Mutant("renewal_forgets_the_default", SERVICE,
-           "locks::Renew{key, token, lease_for(lease)}",
-           "locks::Renew{key, token,\n"
+           "locks::Renew{owner, key, token, lease_for(lease)}",
+           "locks::Renew{owner, key, token,\n"
            "      lease_for(lease == std::chrono::seconds::zero() ? std::chrono::seconds(33) : lease)}"),
     Mutant("renewal_is_not_cut", SERVICE,
-           "locks::Renew{key, token, lease_for(lease)}",
-           "locks::Renew{key, token,\n"
+           "locks::Renew{owner, key, token, lease_for(lease)}",
+           "locks::Renew{owner, key, token,\n"
            "      lease == std::chrono::seconds::zero() ? options_.default_lease : lease}"),
     Mutant("lease_is_not_cut", SERVICE,
-           ".lease = lease_for(lease),",
-           ".lease = lease == std::chrono::seconds::zero() ? options_.default_lease : lease,"),
+           ".lease = lease_for(ask.lease),",
+           ".lease = ask.lease == std::chrono::seconds::zero() ? options_.default_lease : ask.lease,"),
     Mutant("default_lease_is_not_cut", SERVICE,
            "  options.default_lease = std::min(options.default_lease, options.max_lease);\n", ""),
 

@@ -113,6 +113,8 @@ std::string line_of(const locks::Answer& answer, bool to_enqueue) {
       return "error_draining\n";
     case Outcome::kNoFence:
     case Outcome::kNotHeld:
+    case Outcome::kModeMismatch:
+    case Outcome::kHasRef:
       return "error\n";
     case Outcome::kDone:
       return answer.lease.count() == 0 ? "ok\n"
@@ -233,7 +235,7 @@ std::optional<locks::Command> Oracle::parse(ConnectionId id,
   const OwnerId owner = owner_of(id);
   if (letter == 'w') return locks::Wait{owner, key, seconds(timeout)};
   if (letter == 'r') return locks::Release{key, token_of(token)};
-  if (letter == 'n') return locks::Renew{key, token_of(token), seconds(lease)};
+  if (letter == 'n') return locks::Renew{owner, key, token_of(token), seconds(lease)};
   const locks::Request request{key, static_cast<std::uint32_t>(limit), seconds(lease),
                                salts_.at(salts_drawn_++)};
   if (letter == 'e') return locks::Enqueue{owner, request};
@@ -306,7 +308,8 @@ locks::CloseOwner Oracle::close(ConnectionId id, std::string_view unsent, bool r
     if (words.size() == 3) undelivered_.push_back(token_of(words[1]).fence);
     unsent.remove_prefix(end + 1);
   }
-  return {owner_of(id), !rules_.release_on_disconnect && !release_all, undelivered_};
+  const bool keeps_grants = !rules_.release_on_disconnect && !release_all;
+  return {owner_of(id), {.keeps_grants = keeps_grants}, undelivered_};
 }
 
 /// The replies that there must be, in order.

@@ -103,12 +103,17 @@ std::string joined(std::string words, std::optional<std::int64_t> number) {
 }  // namespace
 
 std::string Key::command(std::string_view letter) const {
-  return (limit ? "s" : "") + std::string(letter);
+  const bool asks = letter == "l" || letter == "e";
+  return (limit ? "s" : shared && asks ? "r" : "") + std::string(letter);
 }
 
 std::string Key::arguments(std::optional<std::int64_t> timeout,
                            std::optional<std::int64_t> lease) const {
   return joined(joined(joined("", timeout), limit), lease);
+}
+
+Key shared_lock(std::string name) {
+  return {.name = std::move(name), .shared = true};
 }
 
 Key lock(std::string name) {

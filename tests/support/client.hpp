@@ -25,8 +25,9 @@ struct Key {
   std::string name;
   /// The limit to ask for; a lock has none.
   std::optional<std::uint32_t> limit{};
+  bool shared = false;  ///< to be asked for shared
 
-  /// "l" becomes "sl" for a semaphore.
+  /// "l" becomes "sl" for a semaphore, and "rl" if shared.
   [[nodiscard]] std::string command(std::string_view letter) const;
   /// The arguments of `l` or `e`, with the limit where it belongs.
   [[nodiscard]] std::string arguments(std::optional<std::int64_t> timeout,
@@ -34,6 +35,7 @@ struct Key {
 };
 
 Key lock(std::string name);
+Key shared_lock(std::string name);
 Key semaphore(std::string name, std::uint32_t limit);
 
 /// "ok <token> <lease_ttl>" or "acquired <token> <lease_ttl>", taken apart.
