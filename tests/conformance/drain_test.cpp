@@ -7,7 +7,9 @@
 #include <atomic>
 #include <csignal>
 #include <exception>
+#include <memory>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -15,6 +17,7 @@
 
 #include "support/client.hpp"
 #include "support/stats.hpp"
+#include "support/tls_server.hpp"
 
 namespace dflockd::test {
 
@@ -33,18 +36,6 @@ INSTANTIATE_TEST_SUITE_P(After, Drain, testing::Values(SIGTERM, SIGINT),
 TEST_P(Drain, without_connections_exits_with_status_0) {
   Server server;
   server.signal(GetParam());
-  EXPECT_EQ(server.wait_for_exit(), 0);
-}
-
-TEST_P(Drain, closes_idle_connections_that_hold_nothing_and_exits) {
-  Server server;
-  Client silent(server);
-  Client released(server);
-  const Grant grant = released.hold(lock("job"));
-  EXPECT_EQ(released.release(lock("job"), grant.token), "ok");
-  server.signal(GetParam());
-  EXPECT_EQ(silent.read_to_end(), "");
-  EXPECT_EQ(released.read_to_end(), "");
   EXPECT_EQ(server.wait_for_exit(), 0);
 }
 
@@ -153,44 +144,6 @@ TEST_P(Drain, second_signal_exits_at_once) {
   server.wait_for_exit(within(2s));
 }
 
-// The request and the signal both wait for the server when it wakes up.
-TEST_P(Drain, answers_what_has_arrived_already) {
-  for (int round = 0; round < 10; ++round) {
-    Server server;
-    Client client(server);
-    EXPECT_EQ(client.ping(), "ok");
-    server.signal(SIGSTOP);
-    client.request("ping", "_", "_");
-    server.signal(GetParam());
-    server.signal(SIGCONT);
-    EXPECT_EQ(client.read_to_end(), "ok\n");
-    EXPECT_EQ(server.wait_for_exit(), 0);
-  }
-}
-
-// More than one reception takes, and a reply that takes more than one turn of the loop.
-TEST_P(Drain, answers_all_that_has_arrived_already) {
-  constexpr int kPings = 100;
-  std::string requests = request_bytes("stats", "_", "_");
-  for (int i = 0; i < kPings; ++i) requests += request_bytes("ping", "_", "_");
-  requests += requests;
-  for (int round = 0; round < 10; ++round) {
-    Server server;
-    Client client(server);
-    EXPECT_EQ(client.ping(), "ok");
-    server.signal(SIGSTOP);
-    client.send(requests);
-    server.signal(GetParam());
-    server.signal(SIGCONT);
-    for (int half = 0; half < 2; ++half) {
-      ASSERT_TRUE(client.read_line().starts_with("ok {"));
-      for (int i = 0; i < kPings; ++i) ASSERT_EQ(client.read_line(), "ok");
-    }
-    EXPECT_EQ(client.read_to_end(), "");
-    EXPECT_EQ(server.wait_for_exit(), 0);
-  }
-}
-
 TEST_P(Drain, lets_a_holder_come_back_over_a_new_connection) {
   Server server({"--auto-release-on-disconnect=false"});
   Client holder(server);
@@ -279,6 +232,69 @@ TEST_P(Drain, is_not_put_off_by_those_who_hold_nothing) {
   EXPECT_EQ(server.wait_for_exit(), 0);
   EXPECT_LT(Clock::now() - released, within(3s));
   over = true;
+}
+
+// --- Over each stream ---
+
+class DrainOverStream : public OfEachStream {
+ protected:
+  /// The server has ended the connection, over TLS with a goodbye, and said this last.
+  static void expect_end(Client& client, std::string_view last = "") {
+    EXPECT_EQ(client.read_to_end(), last);
+    auto* const tls = dynamic_cast<TlsClient*>(&client);
+    EXPECT_TRUE(tls == nullptr || tls->heard_goodbye());
+  }
+
+  StreamServer server_{GetParam()};
+  const std::unique_ptr<Client> client_ = server_.connect();
+  const std::unique_ptr<Client> other_ = server_.connect();
+};
+FOR_EACH_STREAM(DrainOverStream);
+
+TEST_P(DrainOverStream, closes_idle_connections_that_hold_nothing_and_exits) {
+  const Grant grant = client_->hold(lock("job"));
+  EXPECT_EQ(client_->release(lock("job"), grant.token), "ok");
+  server_.signal(SIGTERM);
+  expect_end(*client_);
+  expect_end(*other_);
+  EXPECT_EQ(server_.wait_for_exit(), 0);
+}
+
+TEST_P(DrainOverStream, answers_those_who_wait_and_lets_holders_finish) {
+  const Grant grant = client_->hold(lock("job"));
+  other_->begin_acquire(lock("job"));
+  await_waiters(*client_, lock("job"), 1);
+  server_.signal(SIGTERM);
+  expect_end(*other_, "error_draining\n");
+  EXPECT_EQ(client_->acquire(lock("other"), 0), "error_draining");
+  EXPECT_EQ(client_->renew(lock("job"), grant.token, 44), "ok 44");
+  EXPECT_EQ(client_->release(lock("job"), grant.token), "ok");
+  expect_end(*client_);
+  EXPECT_EQ(server_.wait_for_exit(), 0);
+}
+
+// The requests and the signal wait for the server when it wakes up: one, more than a reception
+// takes (over TLS in one record), and a reply that takes more than one turn of the loop.
+TEST_P(DrainOverStream, answers_all_that_has_arrived_already) {
+  const std::string ping = request_bytes("ping", "_", "_");
+  for (const std::size_t pings : {1U, 1'800U}) {
+    for (int round = 0; round < 5; ++round) {
+      StreamServer server(GetParam());
+      const std::unique_ptr<Client> client = server.connect();
+      EXPECT_EQ(client->ping(), "ok");
+      server.signal(SIGSTOP);
+      client->send(repeated(pings, ping));
+      if (pings > 1) client->send(request_bytes("stats", "_", "_") + ping);
+      server.signal(SIGTERM);
+      server.signal(SIGCONT);
+      for (std::size_t i = 0; i < pings; ++i) ASSERT_EQ(client->read_line(), "ok");
+      if (pings > 1) {
+        ASSERT_TRUE(client->read_line().starts_with("ok {"));
+      }
+      EXPECT_EQ(client->read_to_end(), pings > 1 ? "ok\n" : "");
+      EXPECT_EQ(server.wait_for_exit(), 0);
+    }
+  }
 }
 
 TEST(Hangup, signal_leaves_the_server_and_its_locks_alone) {

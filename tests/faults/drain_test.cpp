@@ -88,6 +88,8 @@ TEST(DrainInAnyState, handshakes_end_though_something_is_held) {
   EXPECT_EQ(half_way.read_to_end(), "");
   EXPECT_EQ(holder.release(lock("job"), grant.token), "ok");
   EXPECT_EQ(server.wait_for_exit(), 0);
+  EXPECT_EQ(server.log().find("tls_handshake_failed"), std::string::npos)
+      << "it was the server that gave up: " << server.log();
 }
 
 TEST(DrainInAnyState, those_who_have_not_authenticated_are_closed) {

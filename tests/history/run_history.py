@@ -26,15 +26,10 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from cast import RELAY, Diary, Failure, PressureGauge, Server, Tormentor, check, checker, clients_of
-from network import Loopback, Namespaces, is_possible
-
-
-def make_certificate(directory, addresses):
-    names = ",".join(f"IP:{address}" for address in addresses)
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                    "-keyout", directory / "server.key", "-out", directory / "server.crt", "-days", "2",
-                    "-subj", "/CN=server", "-addext", f"subjectAltName={names}"], check=True, capture_output=True)
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+from certificates import self_signed  # noqa: E402
+from cast import RELAY, Diary, Failure, PressureGauge, Server, Tormentor, check, checker, clients_of  # noqa: E402
+from network import Loopback, Namespaces, is_possible  # noqa: E402
 
 
 class Kind:
@@ -61,7 +56,8 @@ def run_round(options, seed, seconds, directory, totals):
             network = Namespaces(RELAY, slots, choices)
         stack.callback(network.close)
         if kind.tls:
-            make_certificate(directory, {network.server_address(slot) for slot in slots})
+            addresses = {network.server_address(slot) for slot in slots}
+            self_signed(directory, ",".join(f"IP:{address}" for address in addresses))
         diary = Diary(directory / "driver.history")
         stack.callback(diary.close)
         gauge = PressureGauge(diary)
