@@ -136,7 +136,8 @@ net::Want LineSession::carry_out(const Frame& frame, net::InputBuffer& input,
     input.wipe(frame.size);
     return authenticated ? Want::kInput : deny(is_auth ? "wrong_secret" : "no_auth", replies);
   }
-  served_ = true;
+  // Who has only said who it is may have come for what it left behind.
+  if (request.verb != Verb::kStableRef && request.verb != Verb::kName) served_ = true;
   const std::size_t reply_start = replies.size();
   const bool is_stats = request.verb == Verb::kStats;
   const std::size_t label = service::label(request.verb, request.key.kind, request.shared);

@@ -122,7 +122,7 @@ class LineSession final : public net::Session, private service::Waiter {
   Phase phase_ = Phase::kNew;
   std::uint8_t blocked_label_ = 0;  ///< of the request that waits, for the metrics
   bool authenticated_;              ///< or need not
-  bool served_ = false;             ///< has had a request besides `auth`
+  bool served_ = false;             ///< has had a request besides `auth`, `stable-ref` and `name`
   bool hung_up_ = false;            ///< the peer sends no more
 };
 
