@@ -11,7 +11,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr const char* kFenceFile = "state/fences";
+constexpr const char* kFenceFile = Disk::kPath.data();
 
 /// Fewer than this and the server asks for more, whatever the disk gives it.
 constexpr std::uint64_t kFewFences = fencing::FenceDemand::kLeastLowWater;

@@ -82,6 +82,11 @@ class SimulatedDisk : public fencing::FileOps {
   int link(const char* existing, const char* name) override;
   int unlink(const char* path) override;
 
+ protected:
+  /// What goes wrong with the operation that begins. `repeated_if_interrupted`: its caller repeats
+  /// it.
+  [[nodiscard]] virtual std::optional<Fault> next_fault(bool repeated_if_interrupted);
+
  private:
   struct Write {
     std::size_t offset;
@@ -98,7 +103,6 @@ class SimulatedDisk : public fencing::FileOps {
   };
   enum class Down : std::uint8_t { kNot, kProcess, kPower };
 
-  [[nodiscard]] std::optional<Fault> next_fault(bool repeated_if_interrupted);
   [[nodiscard]] bool fails(bool repeated_if_interrupted);
   [[nodiscard]] int new_descriptor(Opened opened);
   static void write(std::string& content, const Write& write);
