@@ -42,11 +42,16 @@ locks::OwnerId Turn::owner() const {
 // --- Sessions ---
 
 CallerSession::CallerSession(Callers& callers, std::string id, std::uint64_t number,
-                             const asio::ip::address& peer)
+                             const asio::ip::address& peer, const Identity& identity)
     : callers_(callers),
       id_(std::move(id)),
       peer_(peer),
-      owner_(callers.service_.open_owner(*this, {number, "http:" + peer.to_string()})) {}
+      owner_(
+          callers.service_.open_owner(*this, {number, "http:" + peer.to_string(), identity.name})) {
+  if (identity.stable_ref.empty()) return;
+  [[maybe_unused]] const bool first = callers.service_.set_ref(owner_, identity.stable_ref);
+  assert(first);
+}
 
 void CallerSession::wait_over(const locks::Answer& answer) noexcept {
   Turn* const turn = turns_.front();
@@ -67,7 +72,7 @@ Callers::~Callers() {
 }
 
 std::variant<std::shared_ptr<CallerSession>, Callers::Refusal> Callers::open(
-    const asio::ip::address& peer, std::uint64_t number) {
+    const asio::ip::address& peer, std::uint64_t number, const Identity& identity) {
   if (options_.max_sessions > 0 && by_id_.size() >= options_.max_sessions) {
     return Refusal::kMaxSessions;
   }
@@ -77,12 +82,12 @@ std::variant<std::shared_ptr<CallerSession>, Callers::Refusal> Callers::open(
   if (options_.max_sessions_per_ip > 0 && count->second >= options_.max_sessions_per_ip) {
     return Refusal::kMaxSessionsPerIp;
   }
-  auto session = std::make_shared<CallerSession>(*this, new_id(), number, address);
+  auto session = std::make_shared<CallerSession>(*this, new_id(), number, address, identity);
   by_id_.emplace(session->id_, session);
   ++count->second;
   session->active_at_ = clock_.heard_now();
   by_activity_.push_back(*session);
-  logging::debug("session_opened", {{"peer", address.to_string()}});
+  logging::debug("session_opened", {{"peer", address.to_string()}, {"name", identity.name}});
   return session;
 }
 

@@ -30,6 +30,7 @@
 #include "base/intrusive_list.hpp"
 #include "base/loop_clock.hpp"
 #include "fencing/salt_pool.hpp"
+#include "http/body.hpp"
 #include "net/session.hpp"
 #include "service/service.hpp"
 
@@ -73,7 +74,7 @@ class CallerSession final : private service::Waiter {
  public:
   /// See `Callers::open`.
   CallerSession(Callers& callers, std::string id, std::uint64_t number,
-                const asio::ip::address& peer);
+                const asio::ip::address& peer, const Identity& identity);
   CallerSession(const CallerSession&) = delete;
   CallerSession& operator=(const CallerSession&) = delete;
 
@@ -116,9 +117,9 @@ class Callers {
   Callers& operator=(const Callers&) = delete;
   ~Callers();
 
-  /// Opens a session for a client at `peer`; `number` is its `owner_conn_id` in `stats`.
+  /// Opens a session for a client at `peer`; `number` is its `owner_conn_id` in `stats`, never 0.
   [[nodiscard]] std::variant<std::shared_ptr<CallerSession>, Refusal> open(
-      const asio::ip::address& peer, std::uint64_t number);
+      const asio::ip::address& peer, std::uint64_t number, const Identity& identity);
 
   /// The session with this id, or null.
   [[nodiscard]] std::shared_ptr<CallerSession> find(std::string_view id) const;
@@ -131,7 +132,8 @@ class Callers {
   void end(CallerSession& session);
 
   /// Ends the sessions that have been idle for too long, as a connection of the line protocol that
-  /// its client leaves: what they hold stays if the service keeps grants. To be called at every
+  /// its client leaves: what they have is orphaned if they have a stable ref, and what they hold
+  /// stays if the service keeps grants. To be called at every
   /// tick. Sessions are judged by the tick before, because what lay in the sockets then has been
   /// read since.
   void tick();

@@ -336,8 +336,10 @@ void HttpSession::carry_out(std::string& out) {
 }
 
 Response HttpSession::open_session() {
-  if (auto refusal = refuse_fields(reader_.request().body)) return std::move(*refusal);
-  const auto opened = door_.callers.open(origin_.peer, door_.last_connection_id + 1);
+  const auto identity = read_identity(reader_.request().body);
+  if (const auto* const failure = std::get_if<Failure>(&identity)) return to_response(*failure);
+  const auto opened =
+      door_.callers.open(origin_.peer, door_.last_connection_id + 1, std::get<Identity>(identity));
   if (const auto* const refusal = std::get_if<Callers::Refusal>(&opened)) {
     const bool per_ip = *refusal == Callers::Refusal::kMaxSessionsPerIp;
     return to_response({503, per_ip ? "max_sessions_per_ip" : "max_sessions",

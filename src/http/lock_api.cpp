@@ -27,7 +27,8 @@ Failure failure_of(Outcome outcome) {
     case Outcome::kLimitMismatch:
       return {409, "limit_mismatch", "the semaphore has another limit"};
     case Outcome::kModeMismatch:
-      return {400, "bad_request", "shared: not as the session's claim of before is"};
+      return {400, "bad_request",
+              "shared: the claim that the session takes over is of the other mode"};
     case Outcome::kAlreadyEnqueued:
       return {409, "already_enqueued"};
     case Outcome::kNotEnqueued:
@@ -109,7 +110,7 @@ std::variant<Body, Failure> parse(const Route& route, std::string_view body) {
     case Operation::kAcquire:
       return route.kind == locks::Kind::kSemaphore
                  ? parse_body(body, {"acquire_timeout_s", "lease_ttl_s", "limit"})
-                 : parse_body(body, {"acquire_timeout_s", "lease_ttl_s"});
+                 : parse_body(body, {"acquire_timeout_s", "lease_ttl_s", "shared"});
     case Operation::kRelease:
       return parse_body(body, {"token"});
     case Operation::kRenew:
@@ -120,7 +121,7 @@ std::variant<Body, Failure> parse(const Route& route, std::string_view body) {
       break;
   }
   if (route.kind == locks::Kind::kSemaphore) return parse_body(body, {"limit", "lease_ttl_s"});
-  return body.empty() ? Body() : parse_body(body, {"lease_ttl_s"});
+  return body.empty() ? Body() : parse_body(body, {"lease_ttl_s", "shared"});
 }
 
 service::Verb verb_of(Operation operation) {
@@ -141,7 +142,7 @@ service::Verb verb_of(Operation operation) {
 }
 
 service::Ask ask_of(const LockOperation& operation) {
-  return {.key = operation.key(), .limit = operation.limit, .lease = operation.lease};
+  return {operation.key(), operation.limit, operation.shared, operation.lease};
 }
 
 }  // namespace
@@ -180,6 +181,7 @@ std::variant<LockOperation, Failure> read_operation(const Route& route, std::str
   if (auto* const failure = std::get_if<Failure>(&parsed)) return std::move(*failure);
   Fields fields(std::get<Body>(parsed));
   LockOperation operation{.operation = route.operation, .kind = route.kind, .name = std::move(key)};
+  operation.shared = std::get<Body>(parsed).shared.value_or(false);
   switch (route.operation) {
     case Operation::kAcquire:
       fields.timeout(&Body::acquire_timeout_s, "acquire_timeout_s", operation.timeout);
@@ -204,7 +206,7 @@ std::variant<LockOperation, Failure> read_operation(const Route& route, std::str
 }
 
 std::size_t label_of(const LockOperation& operation) {
-  return service::label(verb_of(operation.operation), operation.kind);
+  return service::label(verb_of(operation.operation), operation.kind, operation.shared);
 }
 
 service::Status status_of(const LockOperation& operation, const OperationResult& result) {

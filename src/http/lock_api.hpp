@@ -25,6 +25,7 @@ struct LockOperation {
   std::chrono::seconds timeout{0};
   std::chrono::seconds lease{0};  ///< 0: the server's default
   std::uint32_t limit = 1;
+  bool shared = false;
   locks::Token token{};
 
   [[nodiscard]] locks::Key key() const { return {kind, name}; }

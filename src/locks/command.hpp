@@ -201,7 +201,7 @@ enum class Outcome : std::uint8_t {
 /// The answer to a command. What its outcome does not call for is zero.
 struct Answer {
   Outcome outcome = Outcome::kDone;
-  bool repeated = false;          ///< of a grant: the answer to `Enqueue` named its token before
+  bool repeated = false;          ///< of a grant: an answer has named its token before
   Token token{};                  ///< of a grant
   std::chrono::seconds lease{0};  ///< of a grant, or after `Renew`
   OwnerId owner{};                ///< of `OpenOwner`

@@ -244,6 +244,53 @@ TEST_P(HttpLocks, refuse_fields_that_are_wrong) {
   EXPECT_EQ(its.client.acquire(its.session, key("job"), 0).summary(), "200 ok");
 }
 
+TEST(HttpSharedLocks, are_asked_for_with_true_or_false) {
+  const Server server(Http::kOn);
+  HttpClient client(server);
+  const std::string session = client.open_session();
+  for (const char* const shared : {"1", "\"true\"", "[]", "{}", "0.5"}) {
+    const std::string field = R"("shared":)" + std::string(shared) + "}";
+    EXPECT_EQ(client.post("/v1/locks/job", R"({"acquire_timeout_s":0,)" + field, session).summary(),
+              "400 bad_request");
+    EXPECT_EQ(client.post("/v1/locks/job/enqueue", "{" + field, session).summary(),
+              "400 bad_request");
+  }
+  for (const char* const path : {"/v1/semaphores/job", "/v1/semaphores/job/enqueue",
+                                 "/v1/locks/job/wait", "/v1/locks/job/release"}) {
+    EXPECT_EQ(client.post(path, R"({"shared":false})", session).summary(), "400 bad_request")
+        << path;
+  }
+}
+
+TEST(HttpSharedLocks, have_any_number_of_readers_or_one_writer_from_both_doors) {
+  const Server server(Http::kOn);
+  Client lines(server);
+  HttpClient client(server);
+  HttpClient writer(server);
+  const std::string session = client.open_session();
+  const auto enqueue = [&](const std::string& reader) {
+    return client.post("/v1/locks/job/enqueue", R"({"shared":true})", reader);
+  };
+  EXPECT_EQ(lines.ask("rl", "job", "0 60").substr(0, 3), "ok ");
+  const Grant second =
+      grant_in(client.post("/v1/locks/job", R"({"acquire_timeout_s":0,"shared":true})", session));
+  const Grant third = grant_in(enqueue(session), "acquired");
+  EXPECT_EQ(held(lines, lock("job")).at("holders"), 3);
+  const std::string writing = writer.open_session();
+  writer.begin_acquire(writing, lock("job"));
+  await_waiters(lines, lock("job"), 1);
+  EXPECT_EQ(enqueue(client.open_session()).summary(), "200 queued") << "behind the writer";
+  EXPECT_EQ(client.release(session, lock("job"), second.token).summary(), "204");
+  EXPECT_EQ(client.renew(session, lock("job"), third.token).summary(), "200");
+  EXPECT_EQ(client.release(session, lock("job"), third.token).summary(), "204");
+  lines.close();
+  const Grant written = grant_in(writer.read_response());
+  Client observer(server);
+  EXPECT_EQ(held(observer, lock("job")).at("shared"), false);
+  EXPECT_EQ(writer.release(writing, lock("job"), written.token).summary(), "204");
+  EXPECT_EQ(held(observer, lock("job")).at("shared"), true);
+}
+
 TEST(HttpKeys, are_percent_decoded) {
   const Server server(Http::kOn);
   HttpClient client(server);

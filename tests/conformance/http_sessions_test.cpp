@@ -86,6 +86,32 @@ TEST(HttpSessions, must_be_named) {
   EXPECT_THAT(answers(client, ""), testing::Each("400 bad_request"));
 }
 
+TEST(HttpSessions, are_not_opened_by_what_may_not_name_them) {
+  const Server server(Http::kOn);
+  HttpClient client(server);
+  for (const std::string& body :
+       {std::string(R"({"stable_ref":""})"), R"({"stable_ref":")" + std::string(65, 'r') + "\"}",
+        std::string(R"({"stable_ref":"a\u0000b"})"), std::string(R"({"stable_ref":7})"),
+        std::string(R"({"name":""})"), R"({"name":")" + std::string(129, 'n') + "\"}",
+        std::string(R"({"name":"a\nb"})"), std::string(R"({"name":["a"]})"),
+        std::string(R"({"ref":"a"})"), std::string("[]")}) {
+    const HttpResponse response = client.post("/v1/sessions", body);
+    EXPECT_EQ(response.summary(), "400 bad_request") << body;
+    EXPECT_NE(response.text("detail"), "") << body;
+  }
+  for (const char* const body : {"{}", R"({"stable_ref":null,"name":null})"}) {
+    EXPECT_EQ(client.ping_session(client.open_session(body)).summary(), "204") << body;
+  }
+}
+
+TEST(HttpSessions, are_called_as_they_say) {
+  const Server server(Http::kOn);
+  Client observer(server);
+  HttpClient client(server);
+  client.hold(client.open_session(R"({"name":"nightly d\u00e9p\u00f4t"})"), lock("job"));
+  EXPECT_EQ(held(observer, lock("job")).at("name"), "nightly d\xc3\xa9p\xc3\xb4t");
+}
+
 TEST(HttpSessions, are_refused_beyond_max_sessions) {
   const Server server({"--http-max-sessions", "2"}, Http::kOn);
   HttpClient client(server);
@@ -290,6 +316,25 @@ TEST(IdleHttpSessions, leave_behind_what_they_held_without_auto_release) {
       eventually([&] { return stats(observer).at("connections").get<int>() < with_session; }));
   EXPECT_EQ(client.ping_session(session).summary(), "410 session_gone");
   EXPECT_EQ(client.release(client.open_session(), lock("own"), grant.token).summary(), "204");
+}
+
+TEST(IdleHttpSessions, leave_what_they_have_to_the_next_of_their_ref) {
+  const Server server({"--http-session-idle-timeout", "1", "--orphan-ttl", "60"}, Http::kOn);
+  Client lines(server);
+  HttpClient client(server);
+  const std::string ref = R"({"stable_ref":"worker-7"})";
+  const std::string session = client.open_session(ref);
+  const int with_session = stats(lines).at("connections").get<int>();
+  const Grant grant = client.hold(session, lock("own"));
+  ASSERT_TRUE(eventually([&] { return stats(lines).at("connections").get<int>() < with_session; }));
+  EXPECT_EQ(client.acquire(client.open_session(), lock("own"), 0).summary(), "200 timeout");
+  const std::string again = client.open_session(ref);
+  EXPECT_EQ(client.post(path_of(lock("own")), R"({"acquire_timeout_s":0,"shared":true})", again)
+                .summary(),
+            "400 bad_request");
+  EXPECT_EQ(grant_in(client.acquire(again, lock("own"), 0)).token, grant.token);
+  EXPECT_EQ(client.delete_session(again).summary(), "204");
+  EXPECT_TRUE(is_idle(lines, lock("own"))) << "DELETE leaves nothing behind";
 }
 
 TEST(IdleHttpSessions, live_on_while_they_are_pinged) {

@@ -15,7 +15,8 @@ namespace {
 using namespace std::string_literals;
 
 std::variant<Body, Failure> parse_all(std::string_view text) {
-  return parse_body(text, {"acquire_timeout_s", "timeout_s", "lease_ttl_s", "limit", "token"});
+  return parse_body(text, {"acquire_timeout_s", "timeout_s", "lease_ttl_s", "limit", "shared",
+                           "token", "stable_ref", "name"});
 }
 
 /// Why `text` is refused; "" if it is not.
@@ -114,9 +115,19 @@ TEST(body, numbers_must_be_integers_from_0) {
   }
 }
 
-TEST(body, token_must_be_a_string) {
-  for (const std::string& value : {"1"s, "0"s, "-1"s, "1.5"s, "false"s, "[]"s, "[\"a\"]"s, "{}"s}) {
-    EXPECT_EQ(refusal("{\"token\":" + value + "}"), "token: expected a string") << value;
+TEST(body, texts_must_be_strings) {
+  for (const std::string& name : {"token"s, "stable_ref"s, "name"s}) {
+    for (const std::string& value :
+         {"1"s, "0"s, "-1"s, "1.5"s, "false"s, "[]"s, "[\"a\"]"s, "{}"s}) {
+      EXPECT_EQ(refusal("{\"" + name + "\":" + value + "}"), name + ": expected a string") << value;
+    }
+  }
+}
+
+TEST(body, shared_must_be_true_or_false) {
+  for (const std::string& value :
+       {"0"s, "1"s, "-1"s, "1.5"s, "\"true\""s, "[]"s, "[true]"s, "{}"s}) {
+    EXPECT_EQ(refusal("{\"shared\":" + value + "}"), "shared: expected true or false") << value;
   }
 }
 
@@ -175,28 +186,34 @@ TEST(body, deep_nesting_is_refused_at_once) {
 
 TEST(body, every_field_is_read) {
   const Body body = parsed(
-      R"({"acquire_timeout_s":1,"timeout_s":2,"lease_ttl_s":3,"limit":4,"token":"a\u00e9\n"})");
+      R"({"acquire_timeout_s":1,"timeout_s":2,"lease_ttl_s":3,"limit":4,"token":"a\u00e9\n",)"
+      R"("shared":true,"stable_ref":"b","name":"c"})");
   EXPECT_EQ(body.acquire_timeout_s, 1U);
   EXPECT_EQ(body.timeout_s, 2U);
   EXPECT_EQ(body.lease_ttl_s, 3U);
   EXPECT_EQ(body.limit, 4U);
   EXPECT_EQ(body.token, "a\xc3\xa9\n");
+  EXPECT_EQ(body.shared, true);
+  EXPECT_EQ(body.stable_ref, "b");
+  EXPECT_EQ(body.name, "c");
+  EXPECT_EQ(parsed(R"({"shared":false})").shared, false);
 }
 
 TEST(body, fields_that_are_not_given_are_not_there) {
   for (const std::string& text : {"{}"s, " { } "s, "\r\n\t{}\r\n"s}) {
     const Body body = parsed(text);
     EXPECT_FALSE(body.acquire_timeout_s || body.timeout_s || body.lease_ttl_s || body.limit ||
-                 body.token)
+                 body.token || body.shared || body.stable_ref || body.name)
         << text;
   }
 }
 
 TEST(body, fields_that_are_null_are_not_there) {
   const Body body = parsed(
-      R"({"acquire_timeout_s":null,"timeout_s":null,"lease_ttl_s": null ,"limit":null,"token":null})");
+      R"({"acquire_timeout_s":null,"timeout_s":null,"lease_ttl_s": null ,"limit":null,"token":null,)"
+      R"("shared":null,"stable_ref":null,"name":null})");
   EXPECT_FALSE(body.acquire_timeout_s || body.timeout_s || body.lease_ttl_s || body.limit ||
-               body.token);
+               body.token || body.shared || body.stable_ref || body.name);
   EXPECT_EQ(parsed(R"({"token":null,"limit":4})").limit, 4U);
 }
 
@@ -204,6 +221,59 @@ TEST(body, numbers_have_64_bits) {
   EXPECT_EQ(parsed(R"({"limit":0})").limit, 0U);
   EXPECT_EQ(parsed(R"({"limit":18446744073709551615})").limit,
             std::numeric_limits<std::uint64_t>::max());
+}
+
+// --- Who opens a session ---
+
+/// Why an identity is refused; "" if it is not.
+std::string identity_refusal(const std::string& text) {
+  const auto result = read_identity(text);
+  const auto* const failure = std::get_if<Failure>(&result);
+  if (failure == nullptr) return "";
+  EXPECT_EQ(failure->status, 400);
+  EXPECT_EQ(failure->code, "bad_request");
+  return failure->detail;
+}
+
+TEST(identity, bodies_that_say_something_else_are_refused) {
+  for (const std::string& text : {" "s, "[]"s, "null"s, "{"s, R"({"ref":"a"})"s,
+                                  R"({"token":"a"})"s, R"({"name":1})"s, R"({"name":"a"}x)"s}) {
+    EXPECT_NE(identity_refusal(text), "") << text;
+  }
+}
+
+TEST(identity, refs_and_names_that_the_protocol_does_not_allow_are_refused) {
+  for (const std::string& ref :
+       {""s, std::string(65, 'r'), "a\\nb"s, "\\u007f"s, "\xc3\xa4"s, "\\t"s}) {
+    EXPECT_EQ(identity_refusal(R"({"stable_ref":")" + ref + "\"}"),
+              "stable_ref: expected 1 to 64 printable ASCII characters")
+        << ref;
+  }
+  for (const std::string& name : {""s, std::string(129, 'n'), "a\\nb"s, "\\u007f"s, "\\u0085"s}) {
+    EXPECT_EQ(identity_refusal(R"({"name":")" + name + "\"}"),
+              "name: expected 1 to 128 bytes without control characters")
+        << name;
+  }
+}
+
+TEST(identity, may_be_left_out_whole_or_in_parts) {
+  for (const std::string& text : {""s, "{}"s, R"({"stable_ref":null,"name":null})"s}) {
+    const auto identity = std::get<Identity>(read_identity(text));
+    EXPECT_EQ(identity.stable_ref, "") << text;
+    EXPECT_EQ(identity.name, "") << text;
+  }
+  EXPECT_EQ(std::get<Identity>(read_identity(R"({"name":"b"})")).stable_ref, "");
+}
+
+TEST(identity, ref_and_name_are_read) {
+  const std::string longest_ref(64, '~');
+  const std::string longest_name(128, 'n');
+  const auto identity = std::get<Identity>(
+      read_identity(R"({"stable_ref":")" + longest_ref + R"(","name":")" + longest_name + "\"}"));
+  EXPECT_EQ(identity.stable_ref, longest_ref);
+  EXPECT_EQ(identity.name, longest_name);
+  EXPECT_EQ(std::get<Identity>(read_identity(R"({"name":"d\u00e9p\u00f4t 7"})")).name,
+            "d\xc3\xa9p\xc3\xb4t 7");
 }
 
 // As RFC 8259, 8.1 allows.

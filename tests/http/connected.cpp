@@ -75,9 +75,9 @@ void Server::drain() {
   service_.start_draining();
 }
 
-std::string Server::open_session() {
+std::string Server::open_session(std::string_view body_sent) {
   Connection connection(*this);
-  const std::string body = connection.send(request("POST /v1/sessions")).body;
+  const std::string body = connection.send(request("POST /v1/sessions", body_sent)).body;
   constexpr std::string_view kBefore = R"({"session_id":")";
   return body.substr(kBefore.size(), 32);
 }

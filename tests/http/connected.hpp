@@ -75,7 +75,7 @@ class Server final : private service::Host {
     }
   }
   /// Opens a caller's session, and returns its id.
-  [[nodiscard]] std::string open_session();
+  [[nodiscard]] std::string open_session(std::string_view body = {});
 
   [[nodiscard]] HttpDoor& door() { return door_; }
   [[nodiscard]] const locks::TableCounts& counts() { return service_.counts(); }

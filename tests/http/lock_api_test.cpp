@@ -90,20 +90,19 @@ TEST(lock_api, bodies_that_are_no_object_are_refused_for_every_operation) {
 
 TEST(lock_api, fields_of_other_operations_are_refused) {
   const std::pair<std::string, std::string> fields[] = {
-      {"acquire_timeout_s", "1"},
-      {"timeout_s", "1"},
-      {"lease_ttl_s", "1"},
-      {"limit", "3"},
-      {"token", "\"" + kToken + "\""},
+      {"acquire_timeout_s", "1"}, {"timeout_s", "1"},
+      {"lease_ttl_s", "1"},       {"limit", "3"},
+      {"shared", "true"},         {"token", "\"" + kToken + "\""},
       {"session_id", "\"x\""},
   };
   const auto takes = [](const Valid& valid, std::string_view field) {
     switch (valid.operation) {
       case Operation::kAcquire:
         return field == "acquire_timeout_s" || field == "lease_ttl_s" ||
-               (valid.kind == Kind::kSemaphore && field == "limit");
+               field == (valid.kind == Kind::kSemaphore ? "limit" : "shared");
       case Operation::kEnqueue:
-        return field == "lease_ttl_s" || (valid.kind == Kind::kSemaphore && field == "limit");
+        return field == "lease_ttl_s" ||
+               field == (valid.kind == Kind::kSemaphore ? "limit" : "shared");
       case Operation::kRenew:
         return field == "token" || field == "lease_ttl_s";
       case Operation::kRelease:
@@ -225,6 +224,21 @@ TEST(lock_api, largest_numbers_are_read) {
   EXPECT_EQ(accepted(route(Operation::kEnqueue, Kind::kSemaphore), R"({"limit":1})").limit, 1U);
 }
 
+TEST(lock_api, lock_is_shared_if_the_body_says_so) {
+  const std::pair<std::string, bool> cases[] = {{"true", true}, {"false", false}, {"null", false}};
+  for (const auto& [value, shared] : cases) {
+    const std::string field = R"("shared":)" + value + "}";
+    const LockOperation acquire =
+        accepted(route(Operation::kAcquire), R"({"acquire_timeout_s":0,)" + field);
+    const LockOperation enqueue = accepted(route(Operation::kEnqueue), "{" + field);
+    EXPECT_EQ(acquire.shared, shared) << value;
+    EXPECT_EQ(enqueue.shared, shared) << value;
+    EXPECT_EQ(service::labels()[label_of(acquire)], shared ? "rl" : "l");
+    EXPECT_EQ(service::labels()[label_of(enqueue)], shared ? "re" : "e");
+  }
+  EXPECT_FALSE(accepted(route(Operation::kEnqueue), "").shared);
+}
+
 TEST(lock_api, token_is_read_fence_first) {
   for (const Operation operation : {Operation::kRelease, Operation::kRenew}) {
     const locks::Token token = accepted(route(operation), R"({"token":")" + kToken + R"("})").token;
@@ -273,6 +287,7 @@ TEST(lock_api, refusals_have_the_status_and_the_code_of_the_documentation) {
            {locks::Outcome::kAlreadyEnqueued, 409, "already_enqueued"},
            {locks::Outcome::kNotEnqueued, 409, "not_enqueued"},
            {locks::Outcome::kLeaseExpired, 409, "lease_expired"},
+           {locks::Outcome::kModeMismatch, 400, "bad_request"},
        }) {
     const Response response = answer_to(Operation::kAcquire, {.outcome = one.outcome});
     EXPECT_EQ(response.status, one.status) << one.code;

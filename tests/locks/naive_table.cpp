@@ -576,7 +576,7 @@ void NaiveTable::adopt(Claim& claim, OwnerId owner) {
   claim.owner = owner;
   claim.orphan_of.clear();
   claim.ttl_is_over = claim.keeps_lease = false;
-  claim.answers = 0;
+  claim.answers = std::min(claim.answers, 1);
   claim.order = ++order_;
 }
 

@@ -111,6 +111,7 @@ TEST_F(OrphanTest, both_phases_take_a_grant_back) {
   t.now = 2s;
   const Answer waited = t.wait(named(), kJob, 0s);
   EXPECT_EQ(waited.token, token);
+  EXPECT_TRUE(waited.repeated);
   EXPECT_EQ(waited.lease, 7s) << "as before";
   EXPECT_EQ(t.table.next_deadline(), 9s);
 }

@@ -170,8 +170,8 @@ double HttpClient::metric(const std::string& series) {
   return found == samples.end() ? 0 : found->second;
 }
 
-std::string HttpClient::open_session() {
-  const HttpResponse response = post("/v1/sessions");
+std::string HttpClient::open_session(std::string_view body) {
+  const HttpResponse response = post("/v1/sessions", body);
   if (response.status != 200) throw std::runtime_error("no session: " + response.summary());
   return response.text("session_id");
 }

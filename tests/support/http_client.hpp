@@ -90,8 +90,8 @@ class HttpClient {
   /// One of them; 0 if it is not there.
   double metric(const std::string& series);
 
-  /// Opens a session and returns its id.
-  std::string open_session();
+  /// Opens a session, with this body, and returns its id.
+  std::string open_session(std::string_view body = {});
   HttpResponse ping_session(const std::string& session);
   HttpResponse delete_session(const std::string& session);
 
