@@ -31,8 +31,8 @@ constexpr const char* kDescription =
 
 /// What `print_json` prints.
 constexpr const char* kJsonKeys = R"(The JSON object has these keys:
-  version, protocol, http, host, port, connections, pipeline, keys, semaphore (or null), hold_ms,
-  busy_poll               the load
+  version, protocol, http, host, port, connections, pipeline, keys, semaphore (or null), readers,
+  hold_ms, busy_poll      the load
   tls                     null, or version, cipher and verified: what the first connection agreed on
   elapsed_s               how long was measured
   cycles                  acquires that were granted and then released
@@ -41,7 +41,7 @@ constexpr const char* kJsonKeys = R"(The JSON object has these keys:
   server_cpu_us_per_cycle, server_cpu_utilisation
                           with --server-pid, otherwise null; 1 is one core, fully used
   latency_us              acquire, release and cycle, each with p50, p90, p99, p99_9 and max
-With --handshakes it has resume and ping instead of pipeline, keys, semaphore and hold_ms;
+With --handshakes it has resume and ping instead of pipeline, keys, semaphore, readers and hold_ms;
 handshakes, handshakes_per_s, server_cpu_us_per_handshake and resumed instead of those with cycles;
 and latency_us of handshake and visit, which lasts until the connection is closed.)";
 
@@ -194,6 +194,9 @@ void add_load_flags(CLI::App& app, Options& options) {
   add_number<std::uint32_t>(
       app, {"--semaphore", "LIMIT", "acquire semaphores of this limit instead of locks"}, 1,
       base::kMaxLimit, [&options](auto limit) { options.semaphore = limit; });
+  app.add_flag("--readers", options.readers, "acquire locks shared")
+      ->disable_flag_override()
+      ->excludes("--semaphore");
   add_number<double>(app, {"--hold", "MS", "milliseconds between a grant and its release"}, 0,
                      3'600'000, [&options](double ms) { options.hold = from_seconds(ms / 1e3); })
       ->default_str("0");
@@ -217,8 +220,8 @@ void add_handshake_flags(CLI::App& app, Options& options) {
                    "measure TLS handshakes, each on a new connection, instead of cycles")
           ->disable_flag_override()
           ->needs("--tls");
-  for (const char* const flag :
-       {"--http", "--pipeline", "--keys", "--semaphore", "--hold", "--timeout", "--lease"}) {
+  for (const char* const flag : {"--http", "--pipeline", "--keys", "--semaphore", "--readers",
+                                 "--hold", "--timeout", "--lease"}) {
     handshakes->excludes(flag);
   }
   app.add_flag("--resume", options.resume, "resume the session of the connection before")
@@ -274,6 +277,7 @@ void check_together(const CLI::App& app, const Options& options) {
   };
   if (options.http) needs_dflockd("--http");
   if (options.semaphore) needs_dflockd("--semaphore");
+  if (options.readers) needs_dflockd("--readers");
   if (options.keys == Keys::kShared) needs_dflockd("--keys shared");
   if (app.count("--timeout") > 0) needs_dflockd("--timeout");
   if (options.auth_token) needs_dflockd("--auth-token-file");

@@ -40,6 +40,7 @@ struct Options {
   std::size_t pipeline = 1;  ///< requests that a connection has in flight; a key for each
   Keys keys = Keys::kOwn;
   std::optional<std::uint32_t> semaphore;  ///< acquire a semaphore of this limit, not a lock
+  bool readers = false;                    ///< acquire locks shared
   std::chrono::nanoseconds hold{0};        ///< between a grant and its release
   std::chrono::seconds timeout{10};
   std::optional<std::chrono::seconds> lease;

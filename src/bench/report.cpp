@@ -74,6 +74,7 @@ std::string describe(const Options& options) {
   text += options.keys == Keys::kShared ? "one shared key" : "own keys";
   text += ", pipeline " + decimal(double(options.pipeline), 0);
   if (options.semaphore) text += ", semaphore of " + decimal(double(*options.semaphore), 0);
+  if (options.readers) text += ", readers";
   if (options.hold.count() > 0) text += ", held " + decimal(seconds(options.hold) * 1e3, 1) + " ms";
   return text;
 }
@@ -128,6 +129,7 @@ void print_json_options(std::ostream& out, const Options& options) {
     out << ",\"pipeline\":" << options.pipeline << ",\"keys\":" << json_string(name(options.keys))
         << ",\"semaphore\":";
     options.semaphore ? out << *options.semaphore : out << "null";
+    out << ",\"readers\":" << json_bool(options.readers);
     out << ",\"hold_ms\":" << seconds(options.hold) * 1e3;
   }
   out << ",\"busy_poll\":" << json_bool(options.busy_poll);

@@ -102,7 +102,7 @@ void Wire::speak_dflockd(const Options& options) {
   if (options.lease) argument += " " + std::to_string(options.lease->count());
 
   const std::string kind = options.semaphore ? "s" : "";
-  acquire_prefix_ = kind + "l\n";
+  acquire_prefix_ = (options.readers ? "r" : kind) + "l\n";
   acquire_suffix_ = "\n" + argument + "\n";
   release_prefix_ = kind + "r\n";
   release_infix_ = "\n";
@@ -117,6 +117,7 @@ void Wire::speak_http(const Options& options, std::string_view session) {
   std::string wish = R"({"acquire_timeout_s":)" + std::to_string(options.timeout.count());
   if (options.lease) wish += R"(,"lease_ttl_s":)" + std::to_string(options.lease->count());
   if (options.semaphore) wish += R"(,"limit":)" + std::to_string(*options.semaphore);
+  if (options.readers) wish += R"(,"shared":true)";
   wish += "}";
 
   const std::string key = key_name(0);

@@ -170,6 +170,8 @@ TEST_F(OptionsTest, flags_that_contradict_each_other_are_refused) {
   EXPECT_EQ(refuse({"--protocol", "redis", "--http"}),
             "--protocol 'redis': must be dflockd with --http");
   EXPECT_EQ(refuse({"--http", "--tls", "--handshakes"}), "--http excludes --handshakes");
+  EXPECT_EQ(refuse({"--protocol", "redis", "--readers"}),
+            "--protocol 'redis': must be dflockd with --readers");
   EXPECT_EQ(refuse({"--protocol", "redis", "--semaphore", "2"}),
             "--protocol 'redis': must be dflockd with --semaphore");
   EXPECT_EQ(refuse({"--protocol", "memcached", "--keys", "shared"}),

@@ -74,7 +74,7 @@ TEST(Report, json_has_the_documented_keys) {
       json({}, result),
       R"({"version":")" DFLOCKD_VERSION
       R"(","protocol":"dflockd","http":false,"host":"127.0.0.1","port":6388,"connections":100,)"
-      R"("pipeline":1,"keys":"own","semaphore":null,"hold_ms":0.000,"busy_poll":false,"tls":null,)"
+      R"("pipeline":1,"keys":"own","semaphore":null,"readers":false,"hold_ms":0.000,"busy_poll":false,"tls":null,)"
       R"("elapsed_s":2.000,"cycles":40000,)"
       R"("cycles_per_s":20000.000,"errors":0,"first_error":null,)"
       R"("server_cpu_us_per_cycle":null,"server_cpu_utilisation":null,"latency_us":{)"

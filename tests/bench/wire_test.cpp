@@ -63,6 +63,13 @@ TEST(Wire, dflockd_semaphores_have_their_own_commands) {
   EXPECT_EQ(release(options, kToken), "sr\nbench:00000007\n" + std::string(kToken) + "\n");
 }
 
+TEST(Wire, dflockd_readers_acquire_locks_shared) {
+  Options options;
+  options.readers = true;
+  EXPECT_EQ(acquire(options), "rl\nbench:00000007\n10\n");
+  EXPECT_EQ(release(options, kToken), "r\nbench:00000007\n" + std::string(kToken) + "\n");
+}
+
 TEST(Wire, dflockd_grant_carries_the_token) {
   const Wire wire{Options{}};
   EXPECT_EQ(wire.granted_token(Reply{0, "ok " + std::string(kToken) + " 33"}), kToken);

@@ -19,6 +19,7 @@ class Mutant(NamedTuple):
 
 
 TABLE = "locks/lock_table.cpp"
+CLAIMS = "locks/lock_table_claims.cpp"
 FENCE_FILE = "fencing/fence_file.cpp"
 TERMS = "base/terms.cpp"
 REQUEST = "protocol/request.cpp"
@@ -32,7 +33,7 @@ MUTANTS = [
            "  if (claim == nullptr) return {Outcome::kNotHeld};\n  give_up_slot(*claim);\n",
            "  if (claim == nullptr) return {Outcome::kNotHeld};\n  KeyRecord& key_of_it = *claim->key;\n  forget(*claim);\n"
            "  if (key_of_it.holder_count == 0 && key_of_it.waiters.empty()) start_idling(key_of_it);\n"),
-    Mutant("last_come_first_served", TABLE,
+    Mutant("last_come_first_served", CLAIMS,
            "  claim = &new_claim(owner, *key, request);\n  key->waiters.push_back(*claim);\n",
            "  claim = &new_claim(owner, *key, request);\n"
            "  base::IntrusiveList<Claim, &Claim::in_key> others;\n"
@@ -47,10 +48,10 @@ MUTANTS = [
            "    others.remove(other);\n"
            "    key->waiters.push_back(other);\n"
            "  }\n"),
-    Mutant("one_slot_too_many", TABLE,
+    Mutant("one_slot_too_many", CLAIMS,
            "(key->waiters.empty() && key->has_room(request.shared))",
            "(key->waiters.empty() && (key->limit > 1 || key->has_room(request.shared)))"),
-    Mutant("timeout_stays_in_queue", TABLE,
+    Mutant("timeout_stays_in_queue", CLAIMS,
            "    forget(claim);\n    effects_.take({owner, {key.kind, key.name}, {why}});\n",
            "    if (why == Outcome::kTimeout) {\n      claim.owner->blocked = nullptr;\n"
            "      deadlines_.remove(claim);\n    } else {\n      forget(claim);\n    }\n"
@@ -67,7 +68,7 @@ MUTANTS = [
     Mutant("cancelled_wait_is_granted", TABLE,
            "Answer LockTable::carry_out(Instant now, const CancelWait& command) {\n",
            "Answer LockTable::carry_out(Instant now, const CancelWait& command) {\n  advance(now);\n"),
-    Mutant("full_queue_takes_one_more", TABLE,
+    Mutant("full_queue_takes_one_more", CLAIMS,
            "key->waiter_count >= options_.max_waiters", "key->waiter_count > options_.max_waiters"),
 
     # --- Two phases ---
@@ -81,10 +82,10 @@ MUTANTS = [
     Mutant("wait_does_not_restart_the_lease", TABLE,
            "    deadlines_.set(*claim, later(now_, claim->lease));\n    return answer_with(*claim);\n",
            "    return answer_with(*claim);\n"),
-    Mutant("wait_may_have_expired_unnoticed", TABLE,
+    Mutant("wait_may_have_expired_unnoticed", CLAIMS,
            "    keep_for_wait(claim, Outcome::kLeaseExpired);\n",
            "    keep_for_wait(claim, Outcome::kNotEnqueued);\n"),
-    Mutant("impatient_wait_keeps_its_place", TABLE,
+    Mutant("impatient_wait_keeps_its_place", CLAIMS,
            "    leave_queue(claim);\n    return {Outcome::kTimeout};\n",
            "    claim.in_phase_one = true;\n"
            "    phase_one_.insert(hash_of(*claim.owner, *claim.key), claim.slot);\n"
@@ -126,9 +127,9 @@ MUTANTS = [
            "counts_.claims >= options_.max_claims", "counts_.claims > options_.max_claims"),
     Mutant("one_claim_too_few", TABLE,
            "counts_.claims >= options_.max_claims", "counts_.claims + 1 >= options_.max_claims"),
-    Mutant("queue_takes_claims_beyond_the_cap", TABLE,
+    Mutant("queue_takes_claims_beyond_the_cap", CLAIMS,
            "  if (full_of_claims()) return {Outcome::kMaxLocks};\n  claim =", "  claim ="),
-    Mutant("ended_states_are_not_counted", TABLE,
+    Mutant("ended_states_are_not_counted", CLAIMS,
            "  --claim.owner->active;\n}\n\nvoid LockTable::end_phase_one",
            "  --claim.owner->active;\n  --counts_.claims;\n}\n\nvoid LockTable::end_phase_one"),
     Mutant("full_table_refuses", TABLE,
@@ -136,7 +137,7 @@ MUTANTS = [
     Mutant("drops_the_shortest_idle", TABLE,
            "  return with_ended->idle_since < plain->idle_since ? with_ended : plain;\n",
            "  return with_ended->idle_since < plain->idle_since ? plain : with_ended;\n"),
-    Mutant("any_limit_will_do", TABLE,
+    Mutant("any_limit_will_do", CLAIMS,
            "  if (key != nullptr && key->limit != request.limit) return {Outcome::kLimitMismatch};\n",
            "  if (key != nullptr && key->limit < request.limit) return {Outcome::kLimitMismatch};\n"),
     Mutant("collects_what_may_be_asked_for", TABLE,
@@ -160,10 +161,10 @@ MUTANTS = [
            "  if (claim == nullptr || (draining_ && claim->ended_with == Outcome::kDraining)) return {Outcome::kNotEnqueued};\n"),
 
     # --- Fences ---
-    Mutant("same_fence_after_a_release", TABLE,
+    Mutant("same_fence_after_a_release", CLAIMS,
            "  claim.token.fence = next_fence_++;\n",
            "  claim.token.fence = next_fence_;\n  next_fence_ += (grants_ % 7 != 3);\n"),
-    Mutant("refuses_without_a_fence_but_keeps_waiting", TABLE,
+    Mutant("refuses_without_a_fence_but_keeps_waiting", CLAIMS,
            "      end_wait(head, Outcome::kNoFence);\n      continue;\n", "      break;\n"),
     Mutant("fences_granted_before_they_are_synced", FENCE_FILE,
            "  if (!error) error = sync(*ops_, file_.get());\n  if (error) return error;\n  newest_ = slot;\n",
