@@ -56,7 +56,14 @@ std::vector<NaiveTable::Due> NaiveTable::due() const {
     for (const bool held : {true, false}) {
       const std::vector<Claim>& claims = held ? keys_[key].holders : keys_[key].queue;
       for (std::size_t position = 0; position < claims.size(); ++position) {
-        if (claims[position].deadline == earliest) found.push_back({key, held, position});
+        if (claims[position].deadline != earliest) continue;
+        // Of one owner's grants it makes no difference which ends first.
+        const bool has_twin = std::ranges::any_of(found, [&](const Due& other) {
+          return other.key == key && other.held == held &&
+                 claims[other.position].owner == claims[position].owner &&
+                 !claims[other.position].in_phase_one && !claims[position].in_phase_one;
+        });
+        if (!has_twin) found.push_back({key, held, position});
       }
     }
   }

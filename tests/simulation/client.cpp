@@ -114,10 +114,18 @@ Act Client::move(Random& random, Neighbourhood& neighbourhood, std::string& byte
     ask(random, neighbourhood, act, bytes);
     return act;
   }
-  for (std::uint64_t count = random.between(2, 6); count > 0; --count) {
+  const std::uint64_t most = random.one_in(30) ? 200 : 6;
+  for (std::uint64_t count = random.between(2, most); count > 0; --count) {
     ask(random, neighbourhood, draw(random, Act::kBurst), bytes);
   }
   return act;
+}
+
+/// Now and then a wrong secret, or none.
+void Client::greet(Random& random, std::string_view secret, std::string& bytes) {
+  if (random.one_in(30)) return;
+  asked_.push_back({'?', {}});
+  bytes += "auth\n_\n" + std::string(secret) + (random.one_in(20) ? "!" : "") + "\n";
 }
 
 void Client::ask(Random& random, Neighbourhood& neighbourhood, Act act, std::string& bytes) {
@@ -157,6 +165,7 @@ void Client::ask(Random& random, Neighbourhood& neighbourhood, Act act, std::str
     case Act::kMalformed:
       return malformed(random, neighbourhood, bytes);
     case Act::kGarbage:
+      if (random.one_in(4)) bytes += "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
       for (std::uint64_t count = random.between(1, 60); count > 0; --count) {
         bytes += random.one_in(8) ? '\n' : static_cast<char>(random.below(256));
       }
@@ -317,10 +326,6 @@ void Client::take(std::string_view line, Neighbourhood& neighbourhood, Random& r
       return key.semaphore == asked.about.semaphore && key.key == asked.about.key;
     });
   }
-}
-
-void Client::called_off() {
-  if (!asked_.empty()) asked_.pop_front();
 }
 
 void Client::disconnected() {

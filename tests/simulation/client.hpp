@@ -74,11 +74,11 @@ class Client {
   /// What it does next, and in `bytes` what it sends for that.
   Act move(Random& random, Neighbourhood& neighbourhood, std::string& bytes);
 
+  /// What it sends first, to a server that demands a secret.
+  void greet(Random& random, std::string_view secret, std::string& bytes);
+
   /// Takes in replies. True if one of them is a grant.
   bool hear(std::string_view bytes, Neighbourhood& neighbourhood, Random& random);
-
-  /// What it asked for first was called off: there will be no reply.
-  void called_off();
 
   /// The connection is gone. Tokens may still be good.
   void disconnected();

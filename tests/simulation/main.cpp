@@ -86,7 +86,10 @@ std::optional<Options> parse(int argc, char** argv) {
   return options;
 }
 
-void report(const char* program, std::uint64_t seed, const std::string& what) {
+void report(const char* program, std::uint64_t seed, std::string what) {
+  // Keys may hold any bytes.
+  std::ranges::replace_if(
+      what, [](char c) { return c < ' ' || c > '~'; }, '?');
   const std::string number = std::to_string(seed);
   const std::string line =
       "seed " + number + ": " + what + "; repeat: " + program + " --seed " + number + " --trace\n";
@@ -128,12 +131,13 @@ void print(const Totals& totals, double seconds) {
   const double years = static_cast<double>(totals.simulated_ms) / 1000 / 86'400 / 365.25;
   std::printf(
       "%llu seeds: %llu steps, %llu requests, %llu grants, %llu expiries, %llu disconnects, "
-      "%llu crashes, %llu faults, %.2f years simulated in %.1f s (%.0f seeds/s)\n",
+      "%llu drains, %llu crashes, %llu faults, %.2f years simulated in %.1f s (%.0f seeds/s)\n",
       static_cast<unsigned long long>(totals.seeds), static_cast<unsigned long long>(totals.steps),
       static_cast<unsigned long long>(totals.requests),
       static_cast<unsigned long long>(totals.grants),
       static_cast<unsigned long long>(totals.expiries),
       static_cast<unsigned long long>(totals.disconnects),
+      static_cast<unsigned long long>(totals.drains),
       static_cast<unsigned long long>(totals.crashes),
       static_cast<unsigned long long>(totals.faults), years, seconds,
       static_cast<double>(totals.seeds) / seconds);

@@ -26,6 +26,16 @@ REQUEST = "protocol/request.cpp"
 FRAMER = "protocol/framer.cpp"
 SERVICE = "service/service.cpp"
 COMMANDS = "protocol/commands.cpp"
+LINE_SESSION = "protocol/line_session.cpp"
+HTTP_SESSION = "http/http_session.cpp"
+CALLERS = "http/callers.cpp"
+PUMP = "net/pump.cpp"
+
+# What the definition of the pump, which is a template, needs to be one of the simulation's.
+SIMULATED = """
+#include "support/simulated_stream.hpp"
+template class dflockd::net::Pump<dflockd::net::SimulatedStream>;
+"""
 
 MUTANTS = [
     # --- Queues ---
@@ -202,6 +212,49 @@ MUTANTS = [
            "      looked_at_ = unread.size();\n", "      looked_at_ = unread.size() + 1;\n"),
     Mutant("enqueue_says_ok", COMMANDS,
            "  append_acquired(", "  append_grant("),
+
+    # --- Connections ---
+    Mutant("undelivered_answer_is_kept", LINE_SESSION,
+           "  if (answer_.outcome == locks::Outcome::kGranted) fences.push_back(answer_.token.fence);\n", ""),
+    Mutant("grant_goes_to_a_peer_that_is_gone", LINE_SESSION,
+           "  if (door_.service.keeps_grants() && outlet_.peer_gone()) hung_up_ = true;\n", ""),
+    Mutant("hang_up_while_blocked_keeps_the_place", LINE_SESSION,
+           "    case Phase::kWaiting:\n      if (hung_up_) return drop(\"peer_left\");\n",
+           "    case Phase::kWaiting:\n"),
+    Mutant("carries_out_without_auth", LINE_SESSION,
+           "return !authenticated_ || (", "return ("),
+    Mutant("accepts_a_wrong_secret", LINE_SESSION,
+           "if (!accepted || request.verb != Verb::kAuth)", "if (request.verb != Verb::kAuth)"),
+    Mutant("drain_answers_twice", LINE_SESSION,
+           "  count(blocked_label_, append_answer(",
+           "  if (answer_.outcome == locks::Outcome::kDraining) append_answer(replies, answer_);\n"
+           "  count(blocked_label_, append_answer("),
+    Mutant("answer_goes_on_in_the_middle_of_another", PUMP,
+           "at_ != At::kReception || !input_.empty() || hung_up_", "at_ != At::kReception || hung_up_"),
+    Mutant("replies_leave_before_the_commit", PUMP,
+           "if (unsent_.empty() && room_.batches.all_committed()) sent", "if (unsent_.empty()) sent"),
+    Mutant("half_a_reply_counts_as_delivered", PUMP,
+           "std::string_view(unsent_).substr(whole)", "std::string_view(unsent_).substr(sent_ + 0 * whole)"),
+    Mutant("unread_requests_are_lost_at_a_hang_up", PUMP,
+           "if (error == asio::error::would_block) self->end(",
+           "if (error == asio::error::would_block || self->hung_up_) self->end("),
+
+    # --- Callers ---
+    Mutant("caller_leaves_and_keeps_its_place", CALLERS,
+           "  if (blocked_ && !session.closed_) session.callers_.service_.cancel_wait(session.owner_);\n", ""),
+    Mutant("session_ends_and_keeps_its_locks", CALLERS,
+           "  if (forget(session)) service_.release_owner(session.owner_);\n", "  forget(session);\n"),
+    Mutant("requests_overtake_on_a_session", CALLERS,
+           "  return session_->turns_.front() == this;\n", "  return true;\n"),
+    Mutant("session_ends_too_early", CALLERS, "->active_at_) / 2 <", "->active_at_) <"),
+    Mutant("grant_goes_to_a_caller_that_is_gone", HTTP_SESSION,
+           "if (is_new_grant(*answer) && outlet_.peer_gone())", "if (is_new_grant(*answer) && hung_up_)"),
+    Mutant("grant_that_a_caller_left_is_kept", HTTP_SESSION,
+           "if (turn_->answer() && is_new_grant(*turn_->answer()))",
+           "if (turn_->answer() && is_new_grant(*turn_->answer()) && !hung_up_)"),
+    Mutant("accepts_any_token_of_a_bearer", HTTP_SESSION,
+           "return door_.authenticator.accepts(token.value_or(given)) && token;",
+           "return door_.authenticator.accepts(token.value_or(given)) || token;"),
 ]
 
 
@@ -210,7 +263,7 @@ def make(name, source, output):
     text = Path(source).read_text()
     if text.count(mutant.old) != 1:
         sys.exit(f"{name}: its text is {text.count(mutant.old)} times in {source}, not once:\n{mutant.old}")
-    Path(output).write_text(text.replace(mutant.old, mutant.new))
+    Path(output).write_text(text.replace(mutant.old, mutant.new) + (SIMULATED if mutant.file == PUMP else ""))
 
 
 if __name__ == "__main__":

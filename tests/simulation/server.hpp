@@ -1,21 +1,27 @@
-// The server in the simulation: its real lock table, service core, framing, parsing, dispatch and
-// replies. Only what stands around them is simulated: a connection hands whole requests on one at a
-// time, and keeps what its peer has not taken.
+// The server in the simulation: its real lock table, service, sessions, pumps and watch, over wires
+// without sockets, under the clock, the disk and the network of a world.
 #pragma once
 
 #include <cstdint>
-#include <optional>
+#include <map>
+#include <memory>
 #include <string>
-#include <string_view>
+#include <utility>
 #include <vector>
 
-#include "protocol/framer.hpp"
+#include "access/authenticator.hpp"
+#include "access/gate.hpp"
+#include "http/http_door.hpp"
+#include "net/watch.hpp"
+#include "oracle.hpp"
+#include "protocol/line_session.hpp"
 #include "service/service.hpp"
+#include "service/stats_reporter.hpp"
 #include "sight.hpp"
+#include "support/simulated_stream.hpp"
 
 namespace dflockd::simulation {
 
-/// The service with what is around it: what it calls for is noted here; the world sees to it.
 class Server final : private service::Host {
  public:
   struct Setup {
@@ -25,85 +31,79 @@ class Server final : private service::Host {
     std::uint64_t fences_end = 0;
     bool reserves = false;          ///< there are more fences to be had
     std::uint64_t salt_stream = 0;  ///< see `Salts`
+    std::string secret;             ///< none: nobody has to authenticate
+    net::Watch::Timeouts timeouts;
+    std::chrono::seconds session_idle{20};
+    bool commits_at_once = true;
   };
 
-  explicit Server(const Setup& setup);
+  /// `oracle`, which was told of the start, is told of everything, and must outlive the server.
+  Server(const Setup& setup, Oracle& oracle);
+  ~Server();
 
-  /// The time of the requests to come.
+  /// The time of what happens next.
   void set_now(Time now) { clock_.set(now); }
 
-  [[nodiscard]] service::Service& service() { return service_; }
-  [[nodiscard]] const service::Service& service() const { return service_; }
+  /// A connection is accepted. It ends with its pump.
+  void accept(ConnectionId id, Door door, std::shared_ptr<net::SimulatedWire> wire);
+  /// The system tells the server that a peer has hung up.
+  void notice(ConnectionId id, bool whole);
+  /// Has the loop carry out one thing that is ready. False if there is none.
+  bool turn();
 
   /// The timer fires, once.
   void fire();
   /// When it is to fire.
   [[nodiscard]] Time timer() const { return timer_; }
+  /// What the server does some times a second.
+  void tick();
+  void start_draining();
+  /// A drain is over, and everything was ended.
+  [[nodiscard]] bool stopped() const { return stopped_; }
+
   /// Whether fences are to be reserved, until `reserved`.
   [[nodiscard]] bool wants_fences() const { return wants_fences_; }
   void reserved(const fencing::FenceReserver::Result& result);
 
-  /// Who was said what since the last call of `look`.
-  std::vector<Said> said;
-
-  /// Brings everything that there is to see into `sight`.
-  void look(Sight& sight);
+  [[nodiscard]] const service::Service& service() const { return service_; }
+  [[nodiscard]] std::size_t connections() const { return pumps_.size(); }
+  [[nodiscard]] std::size_t callers() const { return http_door_.callers.size(); }
 
  private:
+  class Tap;
+  using Pump = net::Pump<net::SimulatedStream>;
+
   void set_timer(locks::Instant deadline) override { timer_ = deadline; }
   void reserve_fences(std::uint64_t /*count*/) override { wants_fences_ = true; }
+  [[nodiscard]] std::unique_ptr<net::Session> session(ConnectionId id, Door door, Tap& outlet);
+  void continue_draining();
+  void stop();
 
+  Oracle& oracle_;
+  asio::io_context context_{ASIO_CONCURRENCY_HINT_UNSAFE};
   base::LoopClock clock_;
   service::Service service_;
+  net::Turns turns_{context_, std::chrono::milliseconds(0)};
+  net::Complaints complaints_;
+  net::PumpRoom room_{.context = context_,
+                      .clock = clock_,
+                      .batches = service_.batches(),
+                      .turns = turns_,
+                      .complaints = complaints_};
+  net::Watch line_watch_;
+  net::Watch http_watch_;
+  access::Gate gate_{"simulated", {}};
+  access::Authenticator authenticator_;
+  metrics::Metrics metrics_;
+  service::StatsReporter stats_;
+  protocol::LineDoor line_door_;
+  std::uint64_t last_number_ = 0;
+  http::HttpDoor http_door_;
+  std::map<ConnectionId, Pump*> pumps_;
   Time timer_ = kNever;
   bool wants_fences_ = false;
-};
-
-/// A connection as the server sees it.
-class Connection final : public service::Waiter {
- public:
-  Connection(Server& server, ConnectionId id);
-  ~Connection() = default;
-  Connection(const Connection&) = delete;
-  Connection& operator=(const Connection&) = delete;
-
-  enum class Progress { kNothing, kCarriedOut, kBlocked, kRefused };
-
-  void receive(std::string_view bytes) { input_ += bytes; }
-  /// Carries out the first request, if it has arrived. After `kRefused` the owner is closed.
-  Progress handle_one();
-  /// Calls off what it waits for, without a reply, as an HTTP session does whose caller has left.
-  /// There may be a reply all the same, if the wait was over by now.
-  void cancel_wait();
-  /// Ends the connection: nothing but the destructor may follow. `release_all`: as the end of an
-  /// HTTP session does.
-  void close(bool release_all);
-
-  [[nodiscard]] ConnectionId id() const { return id_; }
-  [[nodiscard]] locks::OwnerId owner() const { return owner_; }
-  [[nodiscard]] bool blocked() const { return blocked_; }
-  /// What has arrived and was not carried out yet.
-  [[nodiscard]] std::string_view received() const { return input_; }
-
-  /// Replies that are to be sent.
-  std::string unsent;
-  /// The peer has left, whether or not it has been noticed yet.
-  bool peer_gone = false;
-  /// It has been noticed.
-  bool hung_up = false;
-  /// A reply came while the connection was blocked: there may be more to carry out.
-  bool woken = false;
-
- private:
-  void wait_over(const locks::Answer& answer) noexcept override;
-  void say(const std::string& line);
-
-  Server& server_;
-  const ConnectionId id_;
-  const locks::OwnerId owner_;
-  std::string input_;
-  protocol::Framer framer_;
-  bool blocked_ = false;
+  bool stopped_ = false;
+  Time nothing_held_until_ = kNever;
 };
 
 }  // namespace dflockd::simulation

@@ -1,13 +1,8 @@
-// What can be seen of the server after a step.
+// The words of the simulation.
 #pragma once
 
 #include <chrono>
-#include <cstddef>
 #include <cstdint>
-#include <string>
-#include <vector>
-
-#include "locks/types.hpp"
 
 namespace dflockd::simulation {
 
@@ -16,19 +11,7 @@ using ConnectionId = std::uint64_t;
 
 inline constexpr Time kNever = Time::max();
 
-/// A reply, with its line end, and whose it is.
-struct Said {
-  ConnectionId to = 0;
-  std::string line;
-
-  friend bool operator==(const Said&, const Said&) = default;
-};
-
-struct Sight {
-  std::vector<Said> said;            ///< during the step
-  std::vector<locks::KeyInfo> keys;  ///< by kind and name; their owners' indexes are connections
-  locks::TableCounts counts;
-  Time next_deadline{0};
-};
+/// How a connection speaks.
+enum class Door : std::uint8_t { kLines, kHttp };
 
 }  // namespace dflockd::simulation

@@ -27,7 +27,7 @@ class Simulation(unittest.TestCase):
         self.assertEqual((status, err), (0, ""), out)
         totals = dict((word, int(number)) for number, word in re.findall(r"(\d+) (\w+)[:,]", out))
         self.assertEqual(totals["seeds"], int(SEEDS))
-        for word in ("steps", "requests", "grants", "expiries", "disconnects", "crashes", "faults"):
+        for word in ("steps", "requests", "grants", "expiries", "disconnects", "drains", "crashes", "faults"):
             self.assertGreater(totals[word], 0, out)
 
     def test_same_seed_gives_the_same_world(self):

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <array>
-#include <ranges>
+#include <type_traits>
 #include <utility>
 
 namespace dflockd::simulation {
@@ -18,19 +18,6 @@ constexpr std::uint64_t kFewFences = fencing::FenceDemand::kLeastLowWater;
 constexpr Time kReservationPause = 100ms;
 
 }  // namespace
-
-Totals& Totals::operator+=(const Totals& other) {
-  seeds += other.seeds;
-  steps += other.steps;
-  requests += other.requests;
-  grants += other.grants;
-  expiries += other.expiries;
-  disconnects += other.disconnects;
-  crashes += other.crashes;
-  faults += other.faults;
-  simulated_ms += other.simulated_ms;
-  return *this;
-}
 
 // --- Time ---
 
@@ -51,8 +38,7 @@ Time World::span(Time longest) {
 Time World::moment(Time usual, unsigned coincidence) {
   const Time at = time_ + span(usual);
   if (server_ == nullptr || !random_.percent(coincidence)) return at;
-  const Time deadline =
-      random_.one_in(2) ? oracle_.next_deadline() : oracle_.some_deadline(random_);
+  const Time deadline = random_.one_in(2) ? oracle_.table().next_deadline() : some_deadline();
   if (deadline == kNever || deadline < reading() || deadline - reading() > 50 * pace_ + 1s)
     return at;
   const Time then = deadline - offset_;
@@ -75,6 +61,11 @@ Time World::timer_due() {
   return std::max(due, time_);
 }
 
+/// A deadline of something in the table, or `kNever`.
+Time World::some_deadline() {
+  return oracle_.table().some_deadline(random_, rules_.gc_max_idle);
+}
+
 Totals World::run() {
   totals_.seeds = 1;
   if (trace_ != nullptr) introduce();
@@ -83,16 +74,18 @@ Totals World::run() {
     const Time next = queue_.empty() ? kNever : queue_.top().at;
     if (timer < next || (timer == next && timer != kNever && random_.one_in(2))) {
       time_ = timer;
-      expire();
+      step("timer", 0, [&] { server_->fire(); });
     } else {
       const Event event = queue_.top();
       queue_.pop();
       time_ = std::max(time_, event.at);
       happen(event);
     }
-    serve_woken();
+    turn();
   }
-  totals_.grants = oracle_.grants();
+  finish();
+  totals_.requests = oracle_.requests();
+  totals_.grants = oracle_.table().grants();
   totals_.faults = disk_.faults();
   totals_.simulated_ms = static_cast<std::uint64_t>((time_ - start_) / 1ms);
   if (server_ != nullptr)
@@ -101,80 +94,103 @@ Totals World::run() {
 }
 
 void World::happen(const Event& event) {
-  const auto link = links_.find(event.who);
-  const bool has_link = link != links_.end();
+  const auto found = links_.find(event.who);
+  Link* const link = found == links_.end() ? nullptr : &found->second;
   switch (event.what) {
     case What::kAct:
       return act(event.who);
+    case What::kCall:
+      return call(event.who);
     case What::kArrive:
-      if (has_link) arrive(event.who, link->second);
-      return;
     case What::kReply:
-      if (has_link) reply(event.who, link->second);
-      return;
     case What::kLeave:
-      if (!has_link) return;
-      link->second.server_side->peer_gone = true;
-      return plan(std::min(moment(100ms, 60), time_ + 100ms), What::kNotice, event.who);
     case What::kNotice:
-      if (has_link) notice(event.who, link->second);
-      return;
-    case What::kCallOff:
-      if (has_link) call_off(event.who, link->second);
-      return;
-    case What::kEnd:
-      if (has_link) end(event.who);
-      return;
+    case What::kPauseOver:
     case What::kRead:
-      if (!has_link || link->second.server_side->hung_up) return;
-      link->second.stalled = false;
-      deliver({event.who, {}});
-      return go_on(event.who);
-    case What::kGoOn:
-      if (has_link) go_on(event.who);
-      return;
+    case What::kOver:
+      return link == nullptr ? void() : happen(event, *link);
     case What::kTick:
       if (server_ != nullptr) tick();
       return plan(std::max(moment(random_.one_in(3) ? 30s : 2 * pace_), time_ + 1ms), What::kTick);
+    case What::kCommit:
+      if (event.who != run_) return;
+      committing_ = false;
+      step("commit", 0, [&] { commit(); });
+      return;
     case What::kReserve:
-      if (event.who == run_) reserve();
-      return;
+      return event.who == run_ ? reserve() : void();
     case What::kReserved:
-      if (event.who == run_) reserved();
-      return;
+      return event.who == run_ ? reserved() : void();
     case What::kStart:
       return start_server();
     case What::kCrash:
       if (server_ != nullptr) crash();
-      return plan(time_ + 10 * pace_ + span(80 * pace_), What::kCrash);
+      return plan(time_ + 3 * pace_ + span(25 * pace_), What::kCrash);
     case What::kDrain:
-      if (server_ != nullptr) drain();
-      return;
+      return server_ != nullptr ? drain() : void();
     case What::kClock:
       set_clock();
-      return plan(time_ + span(40 * pace_), What::kClock);
+      return plan(time_ + span(15 * pace_), What::kClock);
     case What::kWeather: {
       constexpr std::array<unsigned, 6> kFailing{0, 0, 5, 20, 60, 100};
       disk_.fail(random_.pick(kFailing));
-      return plan(time_ + span(20 * pace_), What::kWeather);
+      return plan(time_ + span(8 * pace_), What::kWeather);
     }
   }
 }
 
+/// Something happens to a connection.
+void World::happen(const Event& event, Link& link) {
+  const ConnectionId id = event.who;
+  switch (event.what) {
+    case What::kArrive:
+      return arrive(id, link);
+    case What::kReply:
+      return reply(id, link);
+    case What::kLeave:
+      return leave(id, link);
+    case What::kNotice:
+      step("notice", id, [&] { server_->notice(id, link.whole); });
+      return;
+    case What::kPauseOver:
+      step("pause over", id, [&] { link.wire->end_pause(); });
+      return;
+    case What::kRead:
+      if (!link.left) step("read", id, [&] { link.wire->set_room(SIZE_MAX); });
+      return;
+    default:
+      return over(id, link);
+  }
+}
+
 void World::tick() {
-  take_step(
-      "tick", 0, [&] { server_->service().tick(); }, [&] { oracle_.ticked(reading(), sight_); });
-  if (has_fence_file_ && oracle_.fences_left() < kFewFences && !server_->wants_fences() &&
+  step("tick", 0, [&] { server_->tick(); });
+  oracle_.ticked();
+  if (has_fence_file_ && oracle_.table().fences_left() < kFewFences && !server_->wants_fences() &&
       reading() >= no_reservation_before_) {
     throw Violation("fences: expected more to be asked for, but they are not");
+  }
+  if (!draining_) return;
+  // The drain goes on for as long as something is held, and then for a second at most.
+  if (oracle_.table().held() > 0 || nothing_held_since_ == kNever) {
+    nothing_held_since_ = oracle_.table().held() > 0 ? kNever : reading();
+  } else if (reading() - nothing_held_since_ >= 1s && !server_->stopped()) {
+    throw Violation("drain: expected it to end, but it does not");
   }
 }
 
 void World::drain() {
-  most_steps_ = std::min(most_steps_, totals_.steps + 200);  // not much happens any more
-  take_step(
-      "drain", 0, [&] { server_->service().start_draining(); },
-      [&] { oracle_.drained(reading(), sight_); });
+  if (std::exchange(draining_, true)) return;
+  most_steps_ = std::min(most_steps_, totals_.steps + 500);  // not much happens any more
+  nothing_held_since_ = kNever;
+  oracle_.drained();
+  step("drain", 0, [&] { server_->start_draining(); });
+}
+
+/// What was sealed before is committed.
+void World::commit() {
+  oracle_.commit();
+  oracle_.seal();
 }
 
 // --- Clients and the network ---
@@ -182,32 +198,71 @@ void World::drain() {
 void World::act(std::size_t number) {
   Client& client = clients_[number];
   plan(std::max(moment(pace_), time_ + 1us), What::kAct, number);
-  if (server_ == nullptr) return;
-  if (client.connection == 0) connect(client, number);
-  if (client.waits()) {
-    if (random_.percent(client.temperament().vanishes_when_blocked)) return vanish(client);
-    if (random_.one_in(60)) plan(moment(pace_, 60), What::kCallOff, client.connection);
+  if (server_ == nullptr || server_->stopped()) return;
+  std::string bytes;
+  if (client.connection == 0) {
+    client.connection = connect(Door::kLines, number);
+    if (!rules_.secret.empty()) client.greet(random_, rules_.secret, bytes);
+  }
+  Link& link = links_.at(client.connection);
+  if (client.waits() && bytes.empty()) {
+    if (random_.percent(client.temperament().vanishes_when_blocked)) return vanish(link);
     if (!random_.one_in(10)) return;
   }
-  std::string bytes;
   const Act what = client.move(random_, neighbourhood_, bytes);
-  Link& link = links_.at(client.connection);
-  if (what == Act::kVanish) return vanish(client);
-  if (what == Act::kStopReading) {
-    link.stalled = true;
-    plan(time_ + span(5 * pace_), What::kRead, client.connection);
-  }
-  send(link, client.connection, bytes, random_.percent(client.temperament().dribbles));
-  if ((what == Act::kHalf || what == Act::kStopReading) && random_.one_in(2)) vanish(client, false);
+  if (what == Act::kVanish) return vanish(link);
+  if (what == Act::kStopReading) stall(link);
+  send(link, link.id, bytes, random_.percent(client.temperament().dribbles));
+  if ((what == Act::kHalf || what == Act::kStopReading) && random_.one_in(2)) vanish(link, false);
 }
 
-void World::connect(Client& client, std::size_t number) {
-  client.connection = ++last_connection_;
-  Link& link = links_[client.connection];
+/// A caller does something.
+void World::call(std::size_t number) {
+  Caller& caller = callers_[number];
+  plan(std::max(moment(pace_), time_ + 1us), What::kCall, number);
+  if (server_ == nullptr || server_->stopped()) return;
+  if (caller.connection == 0) caller.connection = connect(Door::kHttp, number);
+  Link& link = links_.at(caller.connection);
+  if (caller.waits()) {
+    if (random_.percent(callers_vanish_)) vanish(link);
+    return;
+  }
+  if (random_.one_in(25)) stall(link);
+  std::string bytes;
+  for (std::uint64_t count = random_.one_in(6) ? random_.between(2, 4) : 1; count > 0; --count) {
+    Asked asked;
+    bytes += caller.move(random_, neighbourhood_, sessions_, rules_.secret, asked);
+    if (asked.what == Asked::What::kOpen) asked.session = ++last_session_;
+    caller.sends(asked);
+    oracle_.asked(link.id, asked);
+    if (asked.half || !asked.authorized) break;
+  }
+  send(link, link.id, bytes, random_.one_in(5));
+  if (random_.one_in(20)) vanish(link, random_.one_in(2));
+}
+
+ConnectionId World::connect(Door door, std::size_t number) {
+  const ConnectionId id = ++last_connection_;
+  Link& link = links_[id];
+  link.id = id;
+  link.door = door;
   link.client = number;
   link.last_in = link.last_out = time_;
-  link.server_side = std::make_unique<Connection>(*server_, client.connection);
-  oracle_.connected(client.connection);
+  link.wire = std::make_shared<net::SimulatedWire>();
+  if (random_.one_in(4)) link.wire->most_at_once = random_.between(1, 40);
+  link.wire->on_pause = [this, id](std::chrono::milliseconds time) {
+    plan(time_ + time, What::kPauseOver, id);
+  };
+  oracle_.set_now(reading());
+  oracle_.connected(id, door, link.wire);
+  step("accept", id, [&] { server_->accept(id, door, link.wire); });
+  return id;
+}
+
+/// The peer reads little or nothing for a while.
+void World::stall(Link& link) {
+  link.wire->set_room(random_.one_in(2) ? 0 : random_.below(120));
+  plan(time_ + span(5 * pace_), What::kRead, link.id);
 }
 
 /// Puts bytes on their way, whole or in pieces. Each takes its time, and none overtakes another.
@@ -225,64 +280,85 @@ void World::send(Link& link, ConnectionId id, const std::string& bytes, bool in_
   }
 }
 
-/// Ends a client's connection: behind what it has sent, or at once.
-void World::vanish(Client& client) {
-  vanish(client, random_.one_in(2));
+/// Ends a connection: behind what has been sent on it, or at once.
+void World::vanish(Link& link) {
+  vanish(link, random_.one_in(2));
 }
 
-void World::vanish(Client& client, bool at_once) {
-  const ConnectionId id = client.connection;
-  Link& link = links_.at(id);
+void World::vanish(Link& link, bool at_once) {
+  const bool waits =
+      link.door == Door::kLines ? clients_[link.client].waits() : callers_[link.client].waits();
   Time at = link.last_in;
   if (at_once) {
     link.inbound.clear();
     at = time_;
   }
-  plan(std::max(at, moment(50ms, client.waits() ? 85 : 30)), What::kLeave, id);
-  client.disconnected();
+  plan(std::max(at, moment(50ms, waits ? 85 : 30)), What::kLeave, link.id);
+  forget(link);
   ++totals_.disconnects;
 }
 
+/// Its client uses it no more.
+void World::forget(Link& link) {
+  link.left = true;
+  if (link.door == Door::kLines) {
+    if (clients_[link.client].connection == link.id) clients_[link.client].disconnected();
+  } else if (callers_[link.client].connection == link.id) {
+    callers_[link.client].disconnected();
+  }
+}
+
 void World::arrive(ConnectionId id, Link& link) {
-  if (link.inbound.empty()) return;  // lost with the connection
+  if (link.inbound.empty() || link.wire->is_shut() || link.wire->is_reset()) return;
   const std::string bytes = std::move(link.inbound.front());
   link.inbound.pop_front();
-  if (link.server_side->hung_up) return;
-  link.server_side->receive(bytes);
-  oracle_.received(id, bytes);
-  go_on(id);
+  step("arrive", id, [&] { link.wire->arrive(bytes); });
+}
+
+/// A peer leaves at once, and the server hears of it before anything else.
+void World::hang_up(ConnectionId id) {
+  const auto found = links_.find(id);
+  if (found == links_.end() || found->second.left) return;
+  Link& link = found->second;
+  forget(link);
+  ++totals_.disconnects;
+  link.whole = random_.one_in(2);
+  step("shut", id, [&] { link.wire->shut(random_.one_in(2)); });
+  step("notice", id, [&] { server_->notice(id, link.whole); });
+}
+
+/// The end of a connection reaches the server's system, and then the server.
+void World::leave(ConnectionId id, Link& link) {
+  const bool resets = random_.one_in(4);
+  link.whole = resets || random_.one_in(2);
+  const bool seen = random_.one_in(2);
+  step(resets ? "reset" : "shut", id, [&] { resets ? link.wire->reset() : link.wire->shut(seen); });
+  plan(std::min(moment(100ms, 60), time_ + 100ms), What::kNotice, id);
 }
 
 void World::reply(ConnectionId id, Link& link) {
   if (link.outbound.empty()) return;
   const std::string bytes = std::move(link.outbound.front());
   link.outbound.pop_front();
+  if (link.door == Door::kHttp) {
+    Caller& caller = callers_[link.client];
+    if (caller.connection != id) return;
+    if (caller.hear(bytes, sessions_, random_) && random_.percent(callers_vanish_)) vanish(link);
+    return;
+  }
   Client& client = clients_[link.client];
   if (client.connection != id) return;
   if (client.hear(bytes, neighbourhood_, random_) &&
       random_.percent(client.temperament().vanishes_when_granted)) {
-    vanish(client);
+    vanish(link);
   }
 }
 
-void World::notice(ConnectionId id, Link& link) {
-  Connection& connection = *link.server_side;
-  connection.hung_up = true;
-  if (link.stalled && !connection.unsent.empty() && !rules_.release_on_disconnect) {
-    return plan(moment(3s), What::kEnd, id);  // what is being sent to it may still arrive
-  }
-  if (connection.unsent.empty()) go_on(id);
-  if (links_.contains(id)) end(id);
-}
-
-void World::call_off(ConnectionId id, Link& link) {
-  if (!link.server_side->blocked()) return;
-  take_step(
-      "call off", id, [&] { link.server_side->cancel_wait(); },
-      [&] { oracle_.wait_cancelled(reading(), id, sight_); });
-  Client& client = clients_[link.client];
-  if (client.connection == id) client.called_off();
-  plan(time_, What::kGoOn, id);
+/// The server has closed it, and that has reached its client.
+void World::over(ConnectionId id, Link& link) {
+  if (oracle_.is_open(id)) return;
+  forget(link);
+  links_.erase(id);
 }
 
 // --- The server's life ---
@@ -324,17 +400,27 @@ void World::start_server() {
   }
   ++run_;
   const Salts salts{spread(seed_ ^ spread(run_))};
+  oracle_.set_now(reading());
+  oracle_.started(salts);
+  oracle_.expect_fences(fences_end);
   server_ = std::make_unique<Server>(Server::Setup{.options = options(),
                                                    .now = reading(),
                                                    .first_fence = first,
                                                    .fences_end = fences_end,
                                                    .reserves = has_fence_file_,
-                                                   .salt_stream = salts.stream});
-  oracle_.started(reading(), first, fences_end, salts);
-  reserving_ = false;
+                                                   .salt_stream = salts.stream,
+                                                   .secret = rules_.secret,
+                                                   .timeouts = {.read = rules_.read_timeout,
+                                                                .write = rules_.write_timeout,
+                                                                .idle = rules_.idle_timeout},
+                                                   .session_idle = rules_.session_idle,
+                                                   .commits_at_once = commits_at_once_},
+                                     oracle_);
+  reserving_ = draining_ = committing_ = false;
   no_reservation_before_ = Time{0};
   late_for_ = Time{0};
-  tell(has_fence_file_ && file_->was_damaged() ? "start, one slot damaged" : "start", run_);
+  what_ = has_fence_file_ && file_->was_damaged() ? "start, one slot damaged" : "start";
+  tell();
 }
 
 /// The server's process is gone, and with `percent` probability the power has failed, too.
@@ -348,19 +434,24 @@ void World::end_process(unsigned percent) {
 
 void World::crash() {
   ++totals_.crashes;
+  end_server();
+  end_process(75);
+  what_ = "crash";
+  tell();
+  plan(time_ + span(5 * pace_), What::kStart);
+}
+
+/// The server is gone with all its connections.
+void World::end_server() {
   totals_.expiries += server_->service().metrics().lease_expirations.value();
   for (auto& [id, link] : links_) {
-    if (clients_[link.client].connection == id) clients_[link.client].disconnected();
+    forget(link);
+    link.wire->end_pause();
   }
-  links_.clear();
-  woken_.clear();
   ++run_;  // what is under way is for the old one
   server_.reset();
+  links_.clear();
   file_.reset();
-  end_process(75);
-  oracle_.crashed();
-  tell("crash", 0);
-  plan(time_ + span(5 * pace_), What::kStart);
 }
 
 void World::reserve() {
@@ -374,16 +465,14 @@ void World::reserve() {
 
 void World::reserved() {
   reserving_ = false;
-  take_step(
-      "reserved", 0,
-      [&] {
-        if (reservation_.error) no_reservation_before_ = reading() + kReservationPause;
-        server_->reserved(reservation_);
-      },
-      [&] {
-        if (reservation_.error) return oracle_.time_passed(reading(), sight_);
-        oracle_.fences_reserved(reading(), reservation_.end, sight_);
-      });
+  step("reserved", 0, [&] {
+    if (reservation_.error) {
+      no_reservation_before_ = reading() + kReservationPause;
+    } else {
+      oracle_.expect_fences(reservation_.end);
+    }
+    server_->reserved(reservation_);
+  });
 }
 
 void World::set_clock() {
@@ -399,171 +488,113 @@ void World::set_clock() {
       offset_ -= std::min(span(5s), reading());
       break;
     default: {  // just to where something ends
-      const Time deadline = oracle_.some_deadline(random_);
+      const Time deadline = some_deadline();
       if (deadline != kNever && deadline > reading() && deadline - reading() < 1h * 10'000) {
         offset_ += deadline - reading();
       }
     }
   }
-  tell("clock", 0);
 }
 
 // --- Steps ---
 
-/// Carries out what a connection has sent, as far as it goes.
-void World::go_on(ConnectionId id) {
-  for (;;) {
-    const auto found = links_.find(id);
-    if (found == links_.end()) return;
-    Connection& connection = *found->second.server_side;
-    if (connection.hung_up && (connection.blocked() || !connection.unsent.empty())) {
-      return found->second.stalled ? void() : end(id);
-    }
-    if (!connection.unsent.empty()) return;  // it waits until that is sent
-    if (!oracle_.has_request(id)) {
-      if (connection.handle_one() == Connection::Progress::kNothing) return;
-      throw Violation("connection " + std::to_string(id) +
-                      ": expected nothing, but a request was carried out");
-    }
-    auto progress = Connection::Progress::kNothing;
-    if (trace_ != nullptr) tell("from", id);
-    take_step(
-        "request", id, [&] { progress = connection.handle_one(); },
-        [&] { oracle_.request(reading(), id, sight_); });
-    ++totals_.requests;
-    if (progress == Connection::Progress::kNothing) {
-      throw Violation("connection " + std::to_string(id) +
-                      ": expected a request to be carried out, but it was not");
-    }
-    const bool refused = progress == Connection::Progress::kRefused;
-    if (refused == oracle_.is_open(id)) {
-      throw Violation("connection " + std::to_string(id) + ": expected it to be " +
-                      (refused ? "open, but it is closed" : "closed, but it is open"));
-    }
-    if (refused) {
-      Client& client = clients_[found->second.client];
-      if (client.connection == id) client.disconnected();
-      links_.erase(found);
-      return;
-    }
-    if (random_.one_in(10)) return plan(moment(5ms), What::kGoOn, id);
-  }
-}
-
-void World::end(ConnectionId id) {
-  Link& link = links_.at(id);
-  const bool release_all = random_.one_in(20);
-  const std::string unsent = link.server_side->unsent;
-  take_step(
-      "end", id, [&] { link.server_side->close(release_all); },
-      [&] { oracle_.closed(reading(), id, unsent, release_all, sight_); });
-  Client& client = clients_[link.client];
-  if (client.connection == id) client.disconnected();
-  links_.erase(id);
-}
-
-void World::expire() {
-  take_step(
-      "timer", 0, [&] { server_->fire(); }, [&] { oracle_.time_passed(reading(), sight_); });
-}
-
-/// Goes on with those connections that were blocked.
-void World::serve_woken() {
-  while (!woken_.empty()) {
-    const std::vector<ConnectionId> woken = std::exchange(woken_, {});
-    for (const ConnectionId id : woken) {
-      if (random_.one_in(4)) {
-        plan(moment(5ms), What::kGoOn, id);
-      } else {
-        go_on(id);
-      }
-    }
-  }
-}
-
-template <class Act, class Judge>
-void World::take_step(const char* what, std::uint64_t who, Act act, Judge judge) {
-  ++totals_.steps;
+/// Something happens to the server: true unless `act` says that nothing did.
+template <class Act>
+bool World::step(const char* what, std::uint64_t who, Act act) {
   what_ = what;
   who_ = who;
   server_->set_now(reading());
-  act();
-  server_->look(sight_);
-  if (trace_ != nullptr) tell(what, who);
-  judge();
-  check_server();
-  for (const Said& said : sight_.said) deliver(said);
-  sight_.said.clear();
-}
-
-/// What is to be seen of the server besides its keys.
-void World::check_server() {
-  const bool large = oracle_.claim_count() + links_.size() > kLarge;
-  if (!large || totals_.steps % 16 == 0) {
-    if (!server_->service().table().consistent()) {
-      throw Violation("table: expected it to be consistent, but it is not");
-    }
-    for (const auto& [id, has_claims] : oracle_.claims()) {
-      const auto link = links_.find(id);
-      if (link == links_.end() ||
-          server_->service().has_claims(link->second.server_side->owner()) != has_claims) {
-        throw Violation("connection " + std::to_string(id) + ": expected it to hold or wait for " +
-                        (has_claims ? "something" : "nothing") + ", but it does not");
-      }
-    }
+  oracle_.set_now(reading());
+  if constexpr (std::is_void_v<decltype(act())>) {
+    act();
+  } else if (!act()) {
+    return false;
   }
-  if (server_->timer() > oracle_.next_deadline()) {
-    throw Violation("timer: expected it at " + std::to_string(oracle_.next_deadline().count()) +
+  ++totals_.steps;
+  tell();
+  const bool large = oracle_.table().counts().claims + links_.size() > kLarge;
+  oracle_.judge(server_->service(), !large || totals_.steps % 16 == 0);
+  if (server_->timer() > oracle_.table().next_deadline()) {
+    throw Violation("timer: expected it at " +
+                    std::to_string(oracle_.table().next_deadline().count()) +
                     " ns, but it is set for " + std::to_string(server_->timer().count()) + " ns");
   }
   if (server_->wants_fences() && !std::exchange(reserving_, true)) {
     plan(time_ + span(random_.one_in(10) ? 2s : disk_latency_), What::kReserve, run_);
   }
+  if (!oracle_.all_committed() && !std::exchange(committing_, true)) {
+    plan(time_ + span(commit_latency_), What::kCommit, run_);
+  }
+  for (const ConnectionId id : oracle_.touched()) deliver(id);
+  return true;
 }
 
-/// Puts what a connection has to send on its way, if its peer reads.
-void World::deliver(const Said& said) {
-  const auto found = links_.find(said.to);
+/// The loop goes on with what is ready. Now and then something else happens before it is done.
+void World::turn() {
+  while (server_ != nullptr) {
+    if (!step("turn", 0, [&] { return server_->turn(); })) break;
+    if (!random_.one_in(lateness_of_turns_)) continue;
+    if (random_.one_in(3)) hang_up(oracle_.last_answered());
+    return;
+  }
+  if (server_ == nullptr) return;
+  const bool large = links_.size() > kLarge;
+  const bool changed = std::exchange(rested_at_, totals_.steps) != totals_.steps;
+  if (changed && (!large || random_.one_in(16))) oracle_.at_rest();
+  if (!server_->stopped()) return;
+  if (!oracle_.all_denied()) throw Violation("drain: expected no connection to be left");
+  ++totals_.drains;
+  end_server();
+  wall_clock_ += 1'000'000'000;
+  disk_.process_ended();
+  plan(time_ + span(5 * pace_), What::kStart);
+}
+
+/// Puts what was sent on its way to its client.
+void World::deliver(ConnectionId id) {
+  const auto found = links_.find(id);
   if (found == links_.end()) return;
   Link& link = found->second;
-  Connection& connection = *link.server_side;
-  if (std::exchange(connection.woken, false)) woken_.push_back(said.to);
-  if (link.stalled || connection.hung_up || connection.unsent.empty()) return;
-  link.outbound.push_back(std::exchange(connection.unsent, {}));
-  link.last_out = std::max(link.last_out, time_ + span(10ms));
-  plan(link.last_out, What::kReply, said.to);
-}
-
-std::string World::where() const {
-  return "step " + std::to_string(totals_.steps) + " (" + what_ +
-         (who_ == 0 ? "" : " " + std::to_string(who_)) + ")";
-}
-
-/// Says what the seed has made.
-void World::tell(const char* what, std::uint64_t who) {
-  if (trace_ == nullptr) return;
-  const auto shown = [](std::string_view text) {
-    std::string result;
-    for (const char c : text.substr(0, 120)) {
-      result += c == '\n' ? '|' : c < ' ' || c > '~' ? '?' : c;
-    }
-    return result;
-  };
-  std::string line =
-      std::to_string(totals_.steps) + " " + std::to_string(reading().count()) + " " + what;
-  if (who != 0) line += " " + std::to_string(who);
-  if (std::string_view(what) == "from") {
-    line += " " + shown(links_.at(who).server_side->received());
-  } else {
-    for (const Said& said : sight_.said)
-      line += "  " + std::to_string(said.to) + "<" + shown(said.line);
-    for (const locks::KeyInfo& key : sight_.keys | std::views::take(8)) {
-      line += "  " + std::string(key.key.kind == locks::Kind::kSemaphore ? "s:" : "") +
-              shown(key.key.name).substr(0, 12) + "=" + std::to_string(key.holders) + "/" +
-              std::to_string(key.limit) + "+" + std::to_string(key.waiters);
-    }
+  if (!link.wire->sent.empty()) {
+    link.outbound.push_back(std::exchange(link.wire->sent, {}));
+    link.last_out = std::max(link.last_out, time_ + span(10ms));
+    plan(link.last_out, What::kReply, id);
   }
-  std::fprintf(trace_, "%s\n", line.c_str());
+  if (!oracle_.is_open(id)) plan(std::max(link.last_out, time_), What::kOver, id);
+}
+
+/// Everybody leaves, and nothing must be left.
+void World::finish() {
+  if (server_ == nullptr) return;
+  for (auto& [id, link] : links_) {
+    link.wire->set_room(SIZE_MAX);
+    link.wire->end_pause();
+    step("last leave", id, [&] { link.wire->shut(); });
+    step("last notice", id, [&] { server_->notice(id, true); });
+  }
+  const auto settle = [&] {
+    for (bool ready = true; ready;) {
+      if (!commits_at_once_) {
+        for (int i = 0; i < 2; ++i) step("last commit", 0, [&] { commit(); });
+      }
+      for (auto& [id, link] : links_) link.wire->end_pause();
+      ready = step("last turn", 0, [&] { return server_->turn(); });
+    }
+  };
+  settle();
+  if (oracle_.connections() > 0) throw Violation("end: expected no connection to be left");
+  for (int count = 0; count < 3; ++count) {
+    time_ += 2 * rules_.session_idle + 1s;
+    step("last tick", 0, [&] { server_->tick(); });
+    settle();
+  }
+  if (oracle_.has_sessions() || server_->callers() > 0) {
+    throw Violation("end: expected no session to be left");
+  }
+  const locks::TableCounts& counts = oracle_.table().counts();
+  if (rules_.release_on_disconnect && counts.claims > 0) {
+    throw Violation("end: expected nothing to be held, but something is");
+  }
 }
 
 }  // namespace dflockd::simulation

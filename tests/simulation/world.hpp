@@ -2,8 +2,8 @@
 // them, and the oracle that looks on.
 //
 // Two times: the world's own, in which everything happens one after the other, and what the server
-// reads from its clock, which jumps. A step is one call of the server: a request, the end of a
-// connection, its timer. The oracle judges each.
+// reads from its clock, which jumps. A step is one thing that happens to the server, or one handler
+// that its loop carries out. The oracle judges each.
 #pragma once
 
 #include <cstdint>
@@ -17,6 +17,7 @@
 #include <string_view>
 #include <vector>
 
+#include "caller.hpp"
 #include "client.hpp"
 #include "disk.hpp"
 #include "fencing/fence_file.hpp"
@@ -35,6 +36,7 @@ struct Totals {
   std::uint64_t grants = 0;
   std::uint64_t expiries = 0;
   std::uint64_t disconnects = 0;
+  std::uint64_t drains = 0;
   std::uint64_t crashes = 0;
   std::uint64_t faults = 0;
   std::uint64_t simulated_ms = 0;
@@ -62,16 +64,17 @@ class World {
 
  private:
   enum class What : std::uint8_t {
-    kAct,      ///< a client does something
-    kArrive,   ///< bytes reach the server
-    kReply,    ///< replies reach the client
-    kLeave,    ///< the end of a connection reaches the server's system
-    kNotice,   ///< and the server
-    kCallOff,  ///< what a connection waits for is not wanted any more
-    kEnd,      ///< the server gives a connection up
-    kRead,     ///< the peer reads again
-    kGoOn,     ///< the server goes on with what a connection has sent
+    kAct,        ///< a client does something
+    kCall,       ///< a caller does
+    kArrive,     ///< bytes reach the server's system
+    kReply,      ///< replies reach the client
+    kLeave,      ///< the end of a connection reaches the server's system
+    kNotice,     ///< and the server
+    kPauseOver,  ///< whoever was denied has been kept waiting
+    kRead,       ///< the peer reads again
+    kOver,       ///< the server's end of a connection has reached the client
     kTick,
+    kCommit,
     kReserve,   ///< the disk is asked for fences
     kReserved,  ///< and has answered
     kStart,
@@ -90,13 +93,16 @@ class World {
     }
   };
   struct Link {
-    std::unique_ptr<Connection> server_side;
-    std::size_t client = 0;
+    ConnectionId id = 0;
+    Door door = Door::kLines;
+    std::size_t client = 0;  ///< or caller
+    std::shared_ptr<net::SimulatedWire> wire;
     std::deque<std::string> inbound;
     std::deque<std::string> outbound;
     Time last_in{0};
     Time last_out{0};
-    bool stalled = false;
+    bool left = false;   ///< its client uses it no more
+    bool whole = false;  ///< when its peer leaves, that reads nothing more either
   };
   using Links = std::map<ConnectionId, Link>;
 
@@ -113,37 +119,42 @@ class World {
   [[nodiscard]] Time span(Time longest);
   void plan(Time at, What what, std::uint64_t who = 0);
   [[nodiscard]] Time timer_due();
+  [[nodiscard]] Time some_deadline();
   void happen(const Event& event);
+  void happen(const Event& event, Link& link);
 
   void act(std::size_t number);
-  void connect(Client& client, std::size_t number);
+  void call(std::size_t number);
+  ConnectionId connect(Door door, std::size_t number);
+  void stall(Link& link);
   void send(Link& link, ConnectionId id, const std::string& bytes, bool in_pieces);
-  void vanish(Client& client);
-  void vanish(Client& client, bool at_once);
+  void vanish(Link& link);
+  void vanish(Link& link, bool at_once);
+  void forget(Link& link);
+  void hang_up(ConnectionId id);
   void arrive(ConnectionId id, Link& link);
+  void leave(ConnectionId id, Link& link);
   void reply(ConnectionId id, Link& link);
-  void notice(ConnectionId id, Link& link);
-  void call_off(ConnectionId id, Link& link);
+  void over(ConnectionId id, Link& link);
 
   void start_server();
   void end_process(unsigned percent);
   void crash();
+  void end_server();
   void reserve();
   void reserved();
   void set_clock();
-
-  void go_on(ConnectionId id);
-  void end(ConnectionId id);
-  void expire();
   void tick();
   void drain();
-  void serve_woken();
-  template <class Act, class Judge>
-  void take_step(const char* what, std::uint64_t who, Act act, Judge judge);
-  void check_server();
-  void deliver(const Said& said);
+  void commit();
+
+  template <class Act>
+  bool step(const char* what, std::uint64_t who, Act act);
+  void turn();
+  void deliver(ConnectionId id);
+  void finish();
   void introduce() const;
-  void tell(const char* what, std::uint64_t who);
+  void tell();
 
   const std::uint64_t seed_;
   std::FILE* const trace_;
@@ -157,6 +168,7 @@ class World {
   const Rules rules_;
   Neighbourhood neighbourhood_;
   std::vector<Client> clients_;
+  std::vector<Caller> callers_;
   Time pace_{0};  ///< a client does something in about every such time
   std::uint64_t most_steps_ = 0;
   bool has_fence_file_ = false;
@@ -167,6 +179,10 @@ class World {
   bool disk_fails_ = false;
   bool clock_jumps_ = false;
   bool timer_is_late_ = false;
+  std::uint64_t lateness_of_turns_ = 1;  ///< one turn in so many comes after something else
+  unsigned callers_vanish_ = 0;          ///< so many of a hundred times when they wait
+  bool commits_at_once_ = true;
+  Time commit_latency_{0};
 
   Time time_{0};
   Time start_{0};
@@ -175,22 +191,25 @@ class World {
   std::priority_queue<Event, std::vector<Event>, std::greater<>> queue_;
   Links links_;
   ConnectionId last_connection_ = 0;
-  std::vector<ConnectionId> woken_;
+  std::vector<KnownSession> sessions_;
+  std::uint64_t last_session_ = 0;
 
   Disk disk_;
+  Oracle oracle_;
   std::unique_ptr<Server> server_;
   std::optional<fencing::FenceFile> file_;
   std::uint64_t run_ = 0;  ///< of the server
   bool reserving_ = false;
+  bool committing_ = false;
+  std::uint64_t rested_at_ = 0;  ///< the step after which the server was last seen at rest
   fencing::FenceReserver::Result reservation_;
   Time no_reservation_before_{0};
   unsigned failed_starts_ = 0;
   std::uint64_t cut_starts_ = 0;  ///< how many of the next starts are cut off
   Time late_for_{0};              ///< the deadline for which the timer's lateness was drawn
   Time lateness_{0};
-
-  Oracle oracle_;
-  Sight sight_;
+  bool draining_ = false;
+  Time nothing_held_since_ = kNever;
 };
 
 }  // namespace dflockd::simulation

@@ -1,4 +1,5 @@
-// What a world is drawn from its seed: the server, its clients, and what will go wrong.
+// What a world is drawn from its seed: the server, its clients, and what will go wrong; and what is
+// told of it.
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -20,6 +21,7 @@ World::World(std::uint64_t seed, std::FILE* trace)
       rules_(draw_rules()),
       disk_(spread(~seed)),
       oracle_(rules_) {
+  if (trace_ != nullptr) oracle_.tell();
   draw_faults();
   make_neighbourhood();
   make_clients();
@@ -45,7 +47,12 @@ Rules World::draw_rules() {
           .default_lease = static_cast<std::int64_t>(random_.between(1, 40)),
           .release_on_disconnect = !random_.percent(45),
           .gc_interval = std::chrono::seconds(random_.between(1, 20)),
-          .gc_max_idle = std::chrono::seconds(random_.between(1, 60))};
+          .gc_max_idle = std::chrono::seconds(random_.between(1, 60)),
+          .secret = random_.percent(25) ? "open sesame" : "",
+          .read_timeout = std::chrono::seconds(random_.between(1, 30)),
+          .write_timeout = std::chrono::seconds(random_.between(1, 10)),
+          .idle_timeout = std::chrono::seconds(random_.percent(30) ? random_.between(1, 60) : 0),
+          .session_idle = std::chrono::seconds(random_.between(1, 40))};
 }
 
 service::ServiceOptions World::options() const {
@@ -76,6 +83,11 @@ void World::draw_faults() {
   disk_fails_ = has_fence_file_ && random_.percent(40);
   clock_jumps_ = random_.percent(30);
   timer_is_late_ = random_.percent(50);
+  constexpr std::array<std::uint64_t, 3> kLateness{3, 20, 1000};
+  lateness_of_turns_ = random_.pick(kLateness);
+  callers_vanish_ = random_.one_in(2) ? 5 : 30;
+  commits_at_once_ = random_.percent(70);
+  commit_latency_ = random_.one_in(2) ? Time(10ms) : pace_;
 }
 
 void World::make_neighbourhood() {
@@ -98,13 +110,17 @@ void World::make_neighbourhood() {
 }
 
 void World::make_clients() {
-  most_steps_ = random_.between(200, 3000) + 3 * client_count_;
+  most_steps_ = random_.between(400, 6000) + 8 * client_count_;
   const std::span<const Temperament> all = temperaments();
   const bool alike = random_.one_in(5);
   const std::uint64_t first = random_.below(all.size());
   for (std::size_t number = 0; number < client_count_; ++number) {
     clients_.emplace_back(all[alike ? first : random_.below(all.size())]);
     plan(time_ + span(pace_), What::kAct, number);
+  }
+  callers_.resize(random_.one_in(3) ? 0 : random_.between(1, 10));
+  for (std::size_t number = 0; number < callers_.size(); ++number) {
+    plan(time_ + span(pace_), What::kCall, number);
   }
 }
 
@@ -113,26 +129,55 @@ void World::make_history() {
   start_ = time_ = 0s;
   plan(0s, What::kStart);
   plan(span(1s), What::kTick);
-  if (crashes_) plan(10 * pace_ + span(60 * pace_), What::kCrash);
-  if (disk_fails_) plan(span(20 * pace_), What::kWeather);
-  if (clock_jumps_) plan(span(20 * pace_), What::kClock);
-  if (random_.percent(40)) plan(span(60 * pace_), What::kDrain);
+  if (crashes_) plan(3 * pace_ + span(20 * pace_), What::kCrash);
+  if (disk_fails_) plan(span(8 * pace_), What::kWeather);
+  if (clock_jumps_) plan(span(8 * pace_), What::kClock);
+  if (random_.percent(40)) plan(span(20 * pace_), What::kDrain);
 }
 
 void World::introduce() const {
   const auto number = [](auto value) { return static_cast<unsigned long long>(value); };
   std::fprintf(trace_,
-               "clients %llu, pace %llu ms, max locks %llu, max waiters %llu, max claims %llu, "
+               "clients %llu, callers %llu, pace %llu ms, max locks %llu, max waiters %llu, max "
+               "claims %llu, "
                "default lease %llu s, longest %llu s%s\n",
-               number(client_count_), number(pace_ / 1ms), number(rules_.max_locks),
-               number(rules_.max_waiters), number(rules_.max_claims), number(rules_.default_lease),
-               number(rules_.max_lease),
+               number(client_count_), number(callers_.size()), number(pace_ / 1ms),
+               number(rules_.max_locks), number(rules_.max_waiters), number(rules_.max_claims),
+               number(rules_.default_lease), number(rules_.max_lease),
                rules_.release_on_disconnect ? "" : ", grants outlive connections");
   if (has_fence_file_) {
     std::fprintf(trace_, "fences %llu at a time, the disk takes %llu ms%s%s\n", number(fence_step_),
                  number(disk_latency_ / 1ms), disk_fails_ ? " or fails" : "",
                  crashes_ ? ", crashes" : "");
   }
+}
+
+std::string World::where() const {
+  return "step " + std::to_string(totals_.steps) + " (" + what_ +
+         (who_ == 0 ? "" : " " + std::to_string(who_)) + ")";
+}
+
+/// Says what has happened.
+void World::tell() {
+  if (trace_ == nullptr) return;
+  const std::string who = who_ == 0 ? "" : " " + std::to_string(who_);
+  std::fprintf(trace_, "%llu %lld %s%s\n%s", static_cast<unsigned long long>(totals_.steps),
+               static_cast<long long>(reading().count()), what_, who.c_str(),
+               oracle_.take_story().c_str());
+}
+
+Totals& Totals::operator+=(const Totals& other) {
+  seeds += other.seeds;
+  steps += other.steps;
+  requests += other.requests;
+  grants += other.grants;
+  expiries += other.expiries;
+  disconnects += other.disconnects;
+  drains += other.drains;
+  crashes += other.crashes;
+  faults += other.faults;
+  simulated_ms += other.simulated_ms;
+  return *this;
 }
 
 }  // namespace dflockd::simulation
