@@ -1,8 +1,8 @@
 #include "http/callers.hpp"
 
+#include <algorithm>
 #include <cassert>
 #include <utility>
-#include <vector>
 
 #include <fmt/format.h>
 
@@ -143,6 +143,20 @@ void Callers::tick() {
       touch(*idle);  // a request in flight keeps it alive
     }
   }
+}
+
+std::vector<Callers::Info> Callers::list(std::size_t most) const {
+  std::vector<Info> listed;
+  listed.reserve(std::min(most, size()));
+  for (const CallerSession* session = by_activity_.front();
+       session != nullptr && listed.size() < most; session = by_activity_.next(*session)) {
+    const base::Instant idle = clock_.heard_now() - session->active_at_;
+    listed.push_back({.owner = service_.info(session->owner_),
+                      .address = session->peer_.to_string(),
+                      .idle = session->turns_.empty() ? idle : base::Instant::zero(),
+                      .claims = service_.claims_of(session->owner_)});
+  }
+  return listed;
 }
 
 std::string Callers::new_id() {

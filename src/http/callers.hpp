@@ -23,6 +23,7 @@
 #include <string_view>
 #include <unordered_map>
 #include <variant>
+#include <vector>
 
 #include <asio/ip/address.hpp>
 
@@ -139,6 +140,17 @@ class Callers {
   void tick();
 
   [[nodiscard]] std::size_t size() const { return by_id_.size(); }
+
+  /// What is to be seen of a session: all but its id.
+  struct Info {
+    const service::OwnerInfo& owner;
+    std::string address;
+    base::Instant idle;  ///< 0 while a request is in flight
+    locks::OwnerClaims claims;
+  };
+  /// The sessions, the longest idle first and at most `most` of them. O(`most`).
+  [[nodiscard]] std::vector<Info> list(std::size_t most) const;
+
   [[nodiscard]] const Options& options() const { return options_; }
 
  private:

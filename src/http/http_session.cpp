@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "http/body.hpp"
+#include "http/reports.hpp"
 #include "logging/logging.hpp"
 
 namespace dflockd::http {
@@ -323,6 +324,10 @@ void HttpSession::carry_out(std::string& out) {
                     out);
     case Operation::kCreateSession:
       return answer(open_session(), out);
+    case Operation::kListSessions:
+      return answer(list_of(door_.callers), out);
+    case Operation::kStat:
+      return answer(describe(door_.service, {route_->kind, parameter_}), out);
     case Operation::kDeleteSession:
     case Operation::kPingSession:
       return answer(carry_out_on_session(), out);

@@ -7,6 +7,7 @@
 
 #include "base/terms.hpp"
 #include "http/body.hpp"
+#include "service/stats_report.hpp"
 
 namespace dflockd::http {
 
@@ -44,6 +45,10 @@ Failure failure_of(Outcome outcome) {
       break;
   }
   return {500, "internal"};
+}
+
+Failure bad_key() {
+  return {.detail = "key: expected 1 to 256 bytes without space, tab, CR and LF"};
 }
 
 Response granted(std::string_view status, const locks::Answer& answer) {
@@ -172,11 +177,16 @@ OperationResult carry_out(const LockOperation& operation, service::Service& serv
   return to_response({404, "not_held", "the token holds nothing of this key"});
 }
 
+Response describe(service::Service& service, const locks::Key& key) {
+  if (!base::is_key(key.name)) return to_response(bad_key());
+  std::optional<std::string> stat = service::stat_of(service, key);
+  if (!stat) return to_response({404, "not_found", "no such key"});
+  return {.body = std::move(*stat)};
+}
+
 std::variant<LockOperation, Failure> read_operation(const Route& route, std::string key,
                                                     std::string_view body) {
-  if (!base::is_key(key)) {
-    return Failure{.detail = "key: expected 1 to 256 bytes without space, tab, CR and LF"};
-  }
+  if (!base::is_key(key)) return bad_key();
   auto parsed = parse(route, body);
   if (auto* const failure = std::get_if<Failure>(&parsed)) return std::move(*failure);
   Fields fields(std::get<Body>(parsed));

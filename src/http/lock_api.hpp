@@ -36,6 +36,9 @@ struct LockOperation {
                                                                   std::string key,
                                                                   std::string_view body);
 
+/// All about one key: see `service::stat_of`.
+[[nodiscard]] Response describe(service::Service& service, const locks::Key& key);
+
 /// What came of an operation: a response, or the answer of the lock table. To an acquire or a wait
 /// `kQueued` means that the answer is still to come.
 using OperationResult = std::variant<Response, locks::Answer>;

@@ -11,16 +11,20 @@ using locks::Kind;
 
 constexpr std::array kRoutes{
     Route{Method::kPost, "/v1/sessions", Operation::kCreateSession},
+    Route{Method::kGet, "/v1/sessions", Operation::kListSessions},
     Route{Method::kDelete, "/v1/sessions/{id}", Operation::kDeleteSession, Bucket::kHolding},
     Route{Method::kPost, "/v1/sessions/{id}/ping", Operation::kPingSession, Bucket::kHolding},
 
     Route{Method::kPost, "/v1/locks/{key}", Operation::kAcquire},
+    Route{Method::kGet, "/v1/locks/{key}", Operation::kStat},
     Route{Method::kPost, "/v1/locks/{key}/release", Operation::kRelease, Bucket::kHolding},
     Route{Method::kPost, "/v1/locks/{key}/renew", Operation::kRenew, Bucket::kHolding},
     Route{Method::kPost, "/v1/locks/{key}/enqueue", Operation::kEnqueue},
     Route{Method::kPost, "/v1/locks/{key}/wait", Operation::kWait},
 
     Route{Method::kPost, "/v1/semaphores/{key}", Operation::kAcquire, Bucket::kCommon,
+          Kind::kSemaphore},
+    Route{Method::kGet, "/v1/semaphores/{key}", Operation::kStat, Bucket::kCommon,
           Kind::kSemaphore},
     Route{Method::kPost, "/v1/semaphores/{key}/release", Operation::kRelease, Bucket::kHolding,
           Kind::kSemaphore},

@@ -22,6 +22,8 @@ enum class Operation : std::uint8_t {
   kRenew,
   kEnqueue,
   kWait,
+  kStat,
+  kListSessions,
   kStats,
   kHealth,
   kReady,

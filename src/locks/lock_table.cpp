@@ -28,6 +28,11 @@ bool LockTable::has_claims(OwnerId id) const {
   return owner_of(id).active > 0;
 }
 
+OwnerClaims LockTable::claims_of(OwnerId id) const {
+  const Owner& owner = owner_of(id);
+  return {.held = owner.held, .waiting = owner.active - owner.held};
+}
+
 Instant LockTable::next_deadline() const {
   return deadlines_.empty() ? kNever : deadlines_.front_deadline();
 }

@@ -67,6 +67,8 @@ class LockTable {
   /// True while the owner holds a grant or has a place in a queue, as of the latest time the table
   /// was brought up to. O(1).
   [[nodiscard]] bool has_claims(OwnerId id) const;
+  /// How many they are. O(1).
+  [[nodiscard]] OwnerClaims claims_of(OwnerId id) const;
 
   /// When a lease or a wait ends next, or `kNever`. O(1).
   [[nodiscard]] Instant next_deadline() const;
@@ -184,6 +186,7 @@ class LockTable {
   [[nodiscard]] ClaimInfo describe(const Claim& claim) const;
 
   [[nodiscard]] bool orphans_are_consistent(std::size_t orphaned) const;
+  [[nodiscard]] bool owners_are_consistent(std::size_t held) const;
   [[nodiscard]] bool full_of_claims() const;
   [[nodiscard]] std::size_t& holders_of(Kind kind);
   [[nodiscard]] std::size_t& waiters_of(Kind kind);

@@ -55,6 +55,22 @@ bool LockTable::orphans_are_consistent(std::size_t orphaned) const {
   return right && users == 0 && found == orphaned;
 }
 
+/// Whether every owner counts what it holds, which is `held` in all.
+bool LockTable::owners_are_consistent(std::size_t held) const {
+  std::size_t counted = 0;
+  for (std::uint32_t slot = 0; slot < owner_pool_.size(); ++slot) {
+    const Owner& owner = owner_pool_.at(slot);
+    std::uint32_t own = 0;
+    for (const Claim* claim = owner.claims.front(); claim != nullptr;
+         claim = owner.claims.next(*claim)) {
+      if (claim->state == ClaimState::kHeld) ++own;
+    }
+    if (own > owner.held || owner.held > owner.active) return false;
+    counted += owner.held;
+  }
+  return counted == held;
+}
+
 bool LockTable::consistent() const {
   TableCounts counted;
   std::size_t in_heap = 0;
@@ -100,7 +116,7 @@ bool LockTable::consistent() const {
          counted.lock_waiters == counts_.lock_waiters &&
          counted.semaphore_waiters == counts_.semaphore_waiters &&
          co_holders == co_holders_.size() && in_phase_one == phase_one_.size() &&
-         in_heap == deadlines_.size() && deadlines_.consistent() &&
+         owners_are_consistent(held()) && in_heap == deadlines_.size() && deadlines_.consistent() &&
          orphans_are_consistent(orphaned);
 }
 

@@ -67,6 +67,7 @@ void LockTable::grant(Claim& claim) {
   deadlines_.set(claim, later(now_, claim.lease));
   key.holders.push_back(claim);
   ++key.holder_count;
+  ++claim.owner->held;
   ++holders_of(key.kind);
   if (found_by_fence(claim)) {
     claim.fence_hash = static_cast<std::uint32_t>(hash_of(claim.token.fence));
@@ -217,6 +218,7 @@ void LockTable::unlink(Claim& claim) {
     case ClaimState::kHeld:
       key.holders.remove(claim);
       --key.holder_count;
+      --claim.owner->held;
       --holders_of(key.kind);
       if (found_by_fence(claim)) co_holders_.erase(claim.fence_hash, claim.slot);
       break;
@@ -327,6 +329,10 @@ void LockTable::adopt(Claim& claim, Owner& owner) {
   Owner& before = *claim.owner;
   leave_orphans(claim);
   --before.active;
+  if (claim.state == ClaimState::kHeld) {
+    --before.held;
+    ++owner.held;
+  }
   claim.owner = &owner;
   claim.answers = std::min<std::uint8_t>(claim.answers, 1);
   owner.claims.push_back(claim);

@@ -82,6 +82,7 @@ struct Owner {
   Claim* blocked = nullptr;  ///< the claim whose end the owner waits for
   std::uint64_t hash = 0;    ///< of its slot
   std::uint32_t active = 0;  ///< how many claims are waiting or held, orphans too
+  std::uint32_t held = 0;    ///< how many of them are held
   std::uint32_t generation = 0;
   std::uint32_t slot = 0;
   bool open = false;

@@ -72,6 +72,14 @@ struct ClaimInfo {
   Instant ends_in{0};       ///< until its lease or its wait ends; `kNever` of a place in phase 1
 };
 
+/// How many claims an owner has.
+struct OwnerClaims {
+  std::size_t held = 0;
+  std::size_t waiting = 0;  ///< places in queues, those of phase 1 too
+
+  friend bool operator==(const OwnerClaims&, const OwnerClaims&) = default;
+};
+
 /// Caps. Zero means no cap.
 struct TableOptions {
   std::size_t max_locks = 1024;  ///< keys with state, locks and semaphores together

@@ -147,6 +147,10 @@ class Service final : private locks::EffectSink {
 
   /// See `locks::LockTable::has_claims`.
   [[nodiscard]] bool has_claims(locks::OwnerId owner) const { return table_.has_claims(owner); }
+  /// See `locks::LockTable::claims_of`.
+  [[nodiscard]] locks::OwnerClaims claims_of(locks::OwnerId owner) const {
+    return table_.claims_of(owner);
+  }
 
   // As the commands of `locks::LockTable`, with the clock, a salt and the default lease filled in.
   // A `kQueued` acquire or wait is followed by `Waiter::wait_over`.

@@ -20,12 +20,11 @@ constexpr std::size_t kStep = 64;
 constexpr std::size_t kPiece = 64UL * 1024;
 constexpr std::size_t kLongestElement = 2048;
 
-/// Seconds, to the millisecond.
-double seconds(locks::Instant time) {
+}  // namespace
+
+double in_seconds(locks::Instant time) {
   return std::chrono::duration<double>(std::chrono::floor<std::chrono::milliseconds>(time)).count();
 }
-
-}  // namespace
 
 StatsReport::StatsReport(Service& service, std::size_t connections) : service_(service) {
   arrays_[kLocks] = {fmt::format(R"({{"connections":{},"locks":[)", connections)};
@@ -51,7 +50,7 @@ void StatsReport::add(const locks::KeyInfo& key) {
   const std::string name = base::json_string(key.key.name);
   if (key.holders == 0) {
     fmt::format_to(element_of(is_lock ? kIdleLocks : kIdleSemaphores),
-                   R"({{"key":{},"idle_s":{:.3f}}})", name, seconds(key.idle));
+                   R"({{"key":{},"idle_s":{:.3f}}})", name, in_seconds(key.idle));
     return;
   }
   const OwnerInfo& owner = service_.info(key.owner);
@@ -69,7 +68,8 @@ void StatsReport::add(const locks::KeyInfo& key) {
   fmt::format_to(out,
                  R"("held_s":{:.3f},"lease_expires_in_s":{:.3f},"waiters":{},)"
                  R"("oldest_wait_s":{:.3f}}})",
-                 seconds(key.held), seconds(key.lease_left), key.waiters, seconds(key.waited));
+                 in_seconds(key.held), in_seconds(key.lease_left), key.waiters,
+                 in_seconds(key.waited));
 }
 
 StatsReport::Text StatsReport::finish() {
@@ -99,12 +99,12 @@ void append_claim(std::string& out, const locks::ClaimInfo& claim, const OwnerIn
                  owner.connection_id, owner.peer, base::json_string(owner.name), claim.shared);
   if (claim.held) {
     fmt::format_to(end, R"("fence":"{}","held_s":{:.3f},"lease_expires_in_s":{:.3f}}})",
-                   claim.fence, seconds(claim.age), seconds(claim.ends_in));
+                   claim.fence, in_seconds(claim.age), in_seconds(claim.ends_in));
   } else if (claim.ends_in == locks::kNever) {
-    fmt::format_to(end, R"("waited_s":{:.3f},"times_out_in_s":null}})", seconds(claim.age));
+    fmt::format_to(end, R"("waited_s":{:.3f},"times_out_in_s":null}})", in_seconds(claim.age));
   } else {
-    fmt::format_to(end, R"("waited_s":{:.3f},"times_out_in_s":{:.3f}}})", seconds(claim.age),
-                   seconds(claim.ends_in));
+    fmt::format_to(end, R"("waited_s":{:.3f},"times_out_in_s":{:.3f}}})", in_seconds(claim.age),
+                   in_seconds(claim.ends_in));
   }
 }
 

@@ -55,4 +55,7 @@ class StatsReport {
 
 inline constexpr std::size_t kMostClaims = 1000;
 
+/// Seconds, to the millisecond: how reports say times.
+[[nodiscard]] double in_seconds(locks::Instant time);
+
 }  // namespace dflockd::service

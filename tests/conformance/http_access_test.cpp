@@ -64,9 +64,10 @@ TEST_F(HttpSecret, is_all_that_helps_and_others_wait_and_may_try_again) {
 
 TEST_F(HttpSecret, is_wanted_by_all_but_the_probes_and_the_description) {
   const std::vector<std::pair<std::string, std::string>> guarded{
-      {"GET", "/metrics"},    {"HEAD", "/v1/stats"},        {"POST", "/v1/sessions"},
-      {"GET", "/nowhere"},    {"DELETE", "/v1/sessions/a"}, {"PUT", "/v1/locks/a"},
-      {"POST", "/v1/locks/a"}};
+      {"GET", "/metrics"},        {"HEAD", "/v1/stats"},        {"POST", "/v1/sessions"},
+      {"GET", "/nowhere"},        {"DELETE", "/v1/sessions/a"}, {"PUT", "/v1/locks/a"},
+      {"POST", "/v1/locks/a"},    {"GET", "/v1/locks/a"},       {"GET", "/v1/sessions"},
+      {"GET", "/v1/semaphores/a"}};
   for (const auto& [method, path] : guarded) EXPECT_EQ(client_.request(method, path).status, 401);
   const auto measure = [&] {
     const auto began = Clock::now();

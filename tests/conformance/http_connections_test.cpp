@@ -26,8 +26,8 @@ namespace {
 
 using namespace std::string_literals;
 
-const std::vector<std::string> kGetRoutes{"/v1/stats", "/health", "/ready", "/metrics",
-                                          "/v1/openapi.json"};
+const std::vector<std::string> kGetRoutes{"/v1/stats", "/health",          "/ready",
+                                          "/metrics",  "/v1/openapi.json", "/v1/sessions"};
 
 /// An answer, and then nothing but the end of the connection.
 void expect_refused(HttpClient& client, const std::string& summary) {
@@ -96,7 +96,8 @@ TEST(HttpAnswers, to_head_are_those_to_get_without_the_body) {
     EXPECT_EQ(to_head.headers, to_get.headers) << path;
   }
   EXPECT_EQ(client.request("HEAD", "/nowhere").status, 404);
-  EXPECT_EQ(client.request("HEAD", "/v1/locks/a").status, 405);
+  EXPECT_EQ(client.request("HEAD", "/v1/locks/a").status, 404);
+  EXPECT_EQ(client.request("HEAD", "/v1/locks/a/release").status, 405);
   EXPECT_EQ(client.get("/health").summary(), "200 ok");
 }
 

@@ -305,6 +305,45 @@ TEST(HttpKeys, are_percent_decoded) {
   EXPECT_EQ(client.acquire(session, lock(std::string(257, 'k')), 0).summary(), "400 bad_request");
 }
 
+TEST(HttpStat, needs_a_key_that_there_is_and_a_method_that_reads) {
+  const Server server(Http::kOn);
+  HttpClient client(server);
+  client.hold(client.open_session(), lock("job"));
+  EXPECT_EQ(client.get("/v1/locks/other").summary(), "404 not_found");
+  EXPECT_EQ(client.get("/v1/semaphores/job").summary(), "404 not_found");
+  for (const char* const bad : {"", "a%20b", "%0A", "%zz"}) {
+    EXPECT_EQ(client.get("/v1/locks/" + std::string(bad)).summary(), "400 bad_request") << bad;
+    EXPECT_EQ(client.get("/v1/semaphores/" + std::string(bad)).summary(), "400 bad_request") << bad;
+  }
+  for (const char* const path : {"/v1/locks/job", "/v1/semaphores/job", "/v1/sessions"}) {
+    const HttpResponse response = client.request("PUT", path);
+    EXPECT_EQ(response.summary(), "405 method_not_allowed");
+    EXPECT_EQ(response.header("allow"), "POST, GET, HEAD");
+  }
+}
+
+TEST_P(HttpLocks, are_shown_with_holders_and_waiters_without_a_session) {
+  Setting its;
+  const Grant grant = its.client.hold(its.session, key("a%2Fb"));
+  its.lines.request(key("job").limit ? "sl" : "l", "a/b", key("job").limit ? "60 1" : "60");
+  Client observer(its.server);
+  await_waiters(observer, key("a/b"), 1);
+  const HttpResponse response = its.client.get(path_of(key("a%2Fb")));
+  EXPECT_EQ(response.status, 200);
+  const nlohmann::json shown = response.json();
+  EXPECT_EQ(shown.at("key"), "a/b");
+  EXPECT_EQ(shown.at("kind"), key("job").limit ? "semaphore" : "lock");
+  EXPECT_EQ(shown.at("holder_count"), 1);
+  EXPECT_EQ(shown.at("holders").at(0).at("owner"), "http:127.0.0.1");
+  EXPECT_EQ(shown.at("holders").at(0).at("fence"), std::to_string(grant.fence()));
+  EXPECT_EQ(shown.at("waiter_count"), 1);
+  EXPECT_GT(shown.at("waiters").at(0).at("times_out_in_s"), 50);
+  its.client.send(its.client.request_bytes("HEAD", path_of(key("a%2Fb"))));
+  const HttpResponse head = its.client.read_response(kPatience, true);
+  EXPECT_EQ(head.status, 200);
+  EXPECT_EQ(head.body, "");
+}
+
 TEST(HttpStats, say_http_and_the_address_of_the_holder) {
   const Server server(Http::kOn);
   Client observer(server);

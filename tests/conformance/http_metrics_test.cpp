@@ -128,11 +128,13 @@ TEST_F(HttpMetrics, count_requests_by_the_pattern_of_their_route) {
     for (const char* const key : {"a", "b%2Fc", "d"}) client_.hold(session_, lock(key));
     client_.release(session_, lock("a"), std::string(32, '0'));
     client_.request("HEAD", "/health");
+    for (const char* const key : {"a", "b%2Fc"}) client_.get("/v1/semaphores/" + std::string(key));
   });
   for (const auto& [series, count] :
        {std::pair(requests("POST", "/v1/locks/{key}", 200), 3),
         std::pair(requests("POST", "/v1/locks/{key}/release", 404), 1),
         std::pair(requests("HEAD", "/health", 200), 1),
+        std::pair(requests("GET", "/v1/semaphores/{key}", 404), 2),
         std::pair(std::string("dflockd_http_request_duration_seconds_count"
                               "{path=\"/v1/locks/{key}\"}"),
                   3),
@@ -153,7 +155,7 @@ TEST_F(HttpMetrics, count_requests_that_are_refused_or_of_unknown_methods_as_oth
     HttpClient other(server_);
     for (const char* const method : {"BREW", "get", "!#$%&'*+-.^_`|~"}) {
       EXPECT_EQ(other.request(method, "/nowhere", "tea").status, 404);
-      EXPECT_EQ(other.request(method, "/v1/locks/a", "tea").header("allow"), "POST");
+      EXPECT_EQ(other.request(method, "/v1/locks/a", "tea").header("allow"), "POST, GET, HEAD");
     }
   });
   EXPECT_EQ(grown.at(requests("OTHER", "-", 400)), 1);

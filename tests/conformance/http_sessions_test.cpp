@@ -112,6 +112,28 @@ TEST(HttpSessions, are_called_as_they_say) {
   EXPECT_EQ(held(observer, lock("job")).at("name"), "nightly d\xc3\xa9p\xc3\xb4t");
 }
 
+TEST(HttpSessions, are_listed_without_their_ids) {
+  const Server server(Http::kOn);
+  HttpClient client(server, {.from = "127.0.0.2"});
+  EXPECT_EQ(client.get("/v1/sessions").body, "{\"sessions\":[],\"total\":0}\n");
+  const std::string session = client.open_session(R"({"name":"worker 7"})");
+  client.hold(session, lock("job"));
+  EXPECT_EQ(client.enqueue(session, lock("job")).summary(), "200 queued");
+  const HttpResponse response = client.get("/v1/sessions");
+  EXPECT_EQ(response.status, 200);
+  EXPECT_EQ(response.body.find(session), std::string::npos);
+  const nlohmann::json listed = response.json();
+  EXPECT_EQ(listed.at("total"), 1);
+  const nlohmann::json& one = listed.at("sessions").at(0);
+  EXPECT_EQ(one.size(), 6U);
+  EXPECT_EQ(one.at("address"), "127.0.0.2");
+  EXPECT_EQ(one.at("name"), "worker 7");
+  EXPECT_EQ(one.at("holds"), 1);
+  EXPECT_EQ(one.at("waits"), 1);
+  const nlohmann::json key = client.get("/v1/locks/job").json();
+  EXPECT_EQ(one.at("owner_conn_id"), key.at("holders").at(0).at("owner_conn_id"));
+}
+
 TEST(HttpSessions, are_refused_beyond_max_sessions) {
   const Server server({"--http-max-sessions", "2"}, Http::kOn);
   HttpClient client(server);

@@ -145,9 +145,14 @@ TEST(routes, methods_that_a_path_lacks_are_answered_by_those_that_it_has) {
   }
   for (const Method method :
        {Method::kGet, Method::kHead, Method::kDelete, Method::kOptions, Method::kOther}) {
-    for (const char* const path : {"/v1/sessions", "/v1/sessions/s/ping", "/v1/locks/k",
-                                   "/v1/locks/k/release", "/v1/semaphores/k/enqueue"}) {
+    for (const char* const path :
+         {"/v1/sessions/s/ping", "/v1/locks/k/release", "/v1/semaphores/k/enqueue"}) {
       EXPECT_EQ(allowed(method, path), "POST") << path;
+    }
+  }
+  for (const Method method : {Method::kDelete, Method::kOptions, Method::kOther}) {
+    for (const char* const path : {"/v1/sessions", "/v1/locks/k", "/v1/semaphores/k"}) {
+      EXPECT_EQ(allowed(method, path), "POST, GET, HEAD") << path;
     }
   }
   for (const Method method : {Method::kGet, Method::kHead, Method::kPost, Method::kOptions}) {
@@ -156,8 +161,8 @@ TEST(routes, methods_that_a_path_lacks_are_answered_by_those_that_it_has) {
 }
 
 TEST(routes, head_works_where_get_does) {
-  for (const char* const path :
-       {"/health", "/ready", "/metrics", "/v1/stats", "/v1/openapi.json"}) {
+  for (const char* const path : {"/health", "/ready", "/metrics", "/v1/stats", "/v1/openapi.json",
+                                 "/v1/sessions", "/v1/locks/k", "/v1/semaphores/k"}) {
     EXPECT_EQ(found(Method::kHead, path).route, found(Method::kGet, path).route) << path;
   }
 }
@@ -195,6 +200,9 @@ TEST(routes, table_says_what_the_documentation_does) {
       "POST /v1/sessions auth limited",
       "DELETE /v1/sessions/{id} auth limited-apart",
       "POST /v1/sessions/{id}/ping auth limited-apart",
+      "GET /v1/sessions auth limited",
+      "GET /v1/locks/{key} auth limited",
+      "GET /v1/semaphores/{key} semaphore auth limited",
       "GET /v1/stats auth limited",
       "GET /health",
       "GET /ready",

@@ -107,6 +107,7 @@ TEST_F(OrphanTest, both_phases_take_a_grant_back) {
   const OwnerId second = named();
   EXPECT_EQ(t.enqueue(second, kJob, {.lease = 7s}).token, token);
   EXPECT_EQ(t.enqueue(second, kJob).outcome, Outcome::kAlreadyEnqueued);
+  EXPECT_EQ(t.table.claims_of(second), (OwnerClaims{.held = 1, .waiting = 0}));
   orphan(second);
   t.now = 2s;
   const Answer waited = t.wait(named(), kJob, 0s);

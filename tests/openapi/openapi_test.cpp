@@ -109,7 +109,7 @@ TEST(OpenApi, declares_the_parameter_of_each_path) {
   }
 }
 
-TEST(OpenApi, demands_a_session_exactly_for_locks_and_semaphores) {
+TEST(OpenApi, demands_a_session_exactly_for_what_changes_locks_and_semaphores) {
   for (const Route& route : routes()) {
     bool demanded = false;
     for (const Json& given : operation_of(route).value("parameters", Json::array())) {
@@ -118,9 +118,7 @@ TEST(OpenApi, demands_a_session_exactly_for_locks_and_semaphores) {
       EXPECT_EQ(parameter.at("name"), "X-Dflockd-Session") << operation_name(route);
       demanded = parameter.at("required");
     }
-    EXPECT_EQ(demanded, route.pattern.ends_with("{key}") ||
-                            route.pattern.find("{key}/") != std::string_view::npos)
-        << operation_name(route);
+    EXPECT_EQ(demanded, changes_locks(route.operation)) << operation_name(route);
   }
 }
 
