@@ -1,4 +1,6 @@
 // The log of a service: whoever carries out its commands has the same table.
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <deque>
@@ -95,58 +97,82 @@ class ServiceLog : public testing::Test, private Host {
       &replica_};
 };
 
-TEST_F(ServiceLog, whoever_carries_it_out_has_the_same_table) {
+/// Clients that do anything, and the replica beside them.
+class ServiceLogOfAll : public ServiceLog {
+ protected:
   struct Client {
     Deaf waiter;
     locks::OwnerId owner;
   };
-  std::mt19937 random(20);
-  const auto below = [&](std::uint32_t bound) {
-    return static_cast<std::uint32_t>(random() % bound);
-  };
-  std::deque<Client> clients(8);
-  for (Client& client : clients) client.owner = service_.open_owner(client.waiter, {});
-  std::deque<std::pair<Key, locks::Token>> granted;
-  const std::vector<std::string> names{"a", "b", "c", "d", "e", "f", "g", "h"};
-  for (int step = 0; step < 20'000; ++step) {
-    clock_.set(clock_.now() + below(400) * 1ms);
-    fire_if_due();
-    Client& client = clients[below(8)];
-    const Key key{below(2) == 0 ? Kind::kLock : Kind::kSemaphore, names[below(8)]};
-    const std::uint32_t limit = key.kind == Kind::kLock ? 1 : 2;
-    const bool shared = key.kind == Kind::kLock && below(2) == 0;
+
+  std::uint32_t below(std::uint32_t bound) { return static_cast<std::uint32_t>(random_() % bound); }
+
+  Key any_key() {
+    static constexpr std::array kNames{"a", "b", "c", "d", "e", "f", "g", "h"};
+    return {below(2) == 0 ? Kind::kLock : Kind::kSemaphore, kNames[below(8)]};
+  }
+
+  void ask(Client& client) {
+    const Key key = any_key();
+    const bool is_lock = key.kind == Kind::kLock;
+    const Ask ask{key, is_lock ? 1U : 2U, is_lock && below(2) == 0, below(4) * 1s};
+    const std::uint32_t what = below(10);
+    const locks::Answer answer = what < 6   ? service_.acquire(client.owner, ask, below(4) * 1s)
+                                 : what < 8 ? service_.enqueue(client.owner, ask)
+                                            : service_.wait(client.owner, key, below(3) * 1s);
+    const bool is_enqueue = what >= 6 && what < 8;
+    client.waiter.blocked = !is_enqueue && answer.outcome == locks::Outcome::kQueued;
+    if (answer.outcome == locks::Outcome::kGranted) granted_.emplace_back(key, answer.token);
+  }
+
+  void use_grant(const Client& client) {
+    if (granted_.empty()) return;
+    const auto& [key, token] = granted_.front();
+    if (below(2) == 0) {
+      std::ignore = service_.renew(client.owner, key, token, 3s);
+      return;
+    }
+    std::ignore = service_.release(key, token);
+    granted_.pop_front();
+  }
+
+  void come_back(Client& client) {
+    const std::vector undelivered{client.waiter.last.token.fence};
+    service_.close_owner(client.owner, undelivered);
+    client.waiter.blocked = false;
+    client.owner = service_.open_owner(client.waiter, {});
+    if (below(2) == 0) std::ignore = service_.set_ref(client.owner, below(2) == 0 ? "x" : "y");
+  }
+
+  void act(Client& client) {
     const std::uint32_t what = below(20);
-    locks::Answer answer;
-    if (what < 10 && client.waiter.blocked) {
-      if (below(4) != 0) continue;
+    if (client.waiter.blocked && what < 3) {
       service_.cancel_wait(client.owner);
       client.waiter.blocked = false;
-    } else if (what < 6) {
-      answer = service_.acquire(client.owner, {key, limit, shared, below(4) * 1s}, below(4) * 1s);
-    } else if (what < 8) {
-      answer = service_.enqueue(client.owner, {key, limit, shared, 2s});
     } else if (what < 10) {
-      answer = service_.wait(client.owner, key, below(3) * 1s);
-    } else if (what < 14 && !granted.empty()) {
-      std::ignore = service_.release(granted.front().first, granted.front().second);
-      granted.pop_front();
-    } else if (what < 16 && !granted.empty()) {
-      std::ignore = service_.renew(client.owner, granted.front().first, granted.front().second, 3s);
+      if (!client.waiter.blocked) ask(client);
+    } else if (what < 16) {
+      use_grant(client);
     } else if (what == 16) {
-      const std::vector undelivered{client.waiter.last.token.fence};
-      service_.close_owner(client.owner, undelivered);
-      client.waiter.blocked = false;
-      client.owner = service_.open_owner(client.waiter, {});
-      const bool named = below(2) == 0 && service_.set_ref(client.owner, names[below(3)]);
-      std::ignore = named;
+      come_back(client);
     } else if (what == 17) {
-      service_.give_up_place(client.owner, key);
+      service_.give_up_place(client.owner, any_key());
     } else if (what == 18) {
       service_.tick();
     }
-    const bool blocks = what < 6 || (what >= 8 && what < 10);
-    if (blocks && answer.outcome == locks::Outcome::kQueued) client.waiter.blocked = true;
-    if (answer.outcome == locks::Outcome::kGranted) granted.emplace_back(key, answer.token);
+  }
+
+  std::mt19937 random_{20};
+  std::deque<std::pair<Key, locks::Token>> granted_;
+};
+
+TEST_F(ServiceLogOfAll, whoever_carries_it_out_has_the_same_table) {
+  std::deque<Client> clients(8);
+  for (Client& client : clients) client.owner = service_.open_owner(client.waiter, {});
+  for (int step = 0; step < 20'000; ++step) {
+    clock_.set(clock_.now() + below(400) * 1ms);
+    fire_if_due();
+    act(clients[below(8)]);
     ASSERT_EQ(replica_.table.counts(), service_.counts()) << step;
     ASSERT_EQ(replica_.table.next_deadline(), service_.table().next_deadline()) << step;
     ASSERT_EQ(replica_.table.next_fence(), service_.table().next_fence()) << step;
