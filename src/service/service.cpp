@@ -229,7 +229,8 @@ void Service::note_expiry(const locks::Effect& effect) noexcept {
   logging::debug("lease_expired", {{"key", effect.key.name},
                                    {"semaphore", effect.key.kind == locks::Kind::kSemaphore},
                                    {"connection", holder.connection_id},
-                                   {"peer", holder.peer}});
+                                   {"peer", holder.peer},
+                                   {"name", holder.name}});
 }
 
 /// The lease that a request gets which asks for this one, or for none.
