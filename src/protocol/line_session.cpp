@@ -280,10 +280,9 @@ void LineSession::on_end(std::string_view unsent, std::string_view why) {
 /// Ends the owner: what it held and waited for goes to others now.
 void LineSession::leave(std::string_view unsent) {
   left_as_ = std::make_unique<service::OwnerInfo>(door_.service.info(owner_));
-  logging::debug("disconnected", {{"connection", peer().connection_id},
-                                  {"peer", peer().address},
-                                  {"reason", ending_},
-                                  {"name", left_as_->name}});
+  logging::debug(
+      "disconnected",
+      {{"connection", peer().connection_id}, {"peer", peer().address}, {"reason", ending_}});
   std::vector<std::uint64_t> fences;
   if (door_.service.keeps_grants()) fences = undelivered(unsent);
   door_.service.close_owner(owner_, fences);
