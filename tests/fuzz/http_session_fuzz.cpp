@@ -84,6 +84,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   FuzzedDataProvider input(data, size);
   Server::Setup setup;
   setup.options.rate = {.per_second = 100, .burst = 50};
+  setup.service.orphan_ttl = std::chrono::seconds(5);
   Server server(setup);
   const std::vector<std::string> sessions{server.open_session(), server.open_session(),
                                           std::string(32, '0')};

@@ -8,6 +8,7 @@
 // character, as many times and once more as the two bytes say, or the longest lines would be too
 // long for a fuzzer.
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -189,17 +190,22 @@ std::vector<std::string> words_of(const std::string& line) {
   return words;
 }
 
-/// What a command takes, a letter a word: (t)imeout, (l)imit, to(k)en, and (L)ease, which may be
-/// missing.
+/// What a command takes, a letter a word: (t)imeout, (l)imit, to(k)en, n(a)mespace, and (L)ease,
+/// which may be missing.
 std::optional<std::string> arguments_of(const std::string& command) {
-  if (command == "l") return "tL";
+  if (command == "l" || command == "rl") return "tL";
   if (command == "sl") return "tlL";
   if (command == "r" || command == "sr") return "k";
   if (command == "n" || command == "sn") return "kL";
-  if (command == "e") return "L";
+  if (command == "e" || command == "re") return "L";
   if (command == "se") return "lL";
   if (command == "w" || command == "sw") return "t";
+  if (command == "stat") return "a";
   return std::nullopt;
+}
+
+bool is_semaphore(const Request& request) {
+  return request.key.kind == dflockd::locks::Kind::kSemaphore;
 }
 
 /// Whether `word` is what the letter stands for, and says what the parser has understood.
@@ -212,6 +218,8 @@ bool agrees(char letter, const std::string& word, const Request& request) {
       return number_in(word, 1, 1'048'576) == request.limit;
     case 'L':
       return number_in(word, 1, kMost) == static_cast<std::uint64_t>(request.lease.count());
+    case 'a':
+      return word == (is_semaphore(request) ? "semaphore" : "lock");
     default:
       return word.size() == 32 && word.find_first_not_of("0123456789abcdef") == std::string::npos &&
              std::stoull(word.substr(0, 16), nullptr, 16) == request.token.fence &&
@@ -219,16 +227,30 @@ bool agrees(char letter, const std::string& word, const Request& request) {
   }
 }
 
-bool is_number_or_token(char letter, const std::string& word) {
+bool may_stand_for(char letter, const std::string& word) {
   constexpr std::uint64_t kMost = 9'223'372'036;
+  if (letter == 'a') return word == "lock" || word == "semaphore";
   if (letter == 'k') {
     return word.size() == 32 && word.find_first_not_of("0123456789abcdef") == std::string::npos;
   }
   return number_in(word, letter == 't' ? 0 : 1, letter == 'l' ? 1'048'576 : kMost).has_value();
 }
 
+/// What a connection may call itself; of what is not ASCII the server's own word is taken.
+bool is_own_name(const std::string& text, std::size_t most, bool ascii) {
+  const auto is_plain = [](char c) { return c >= ' ' && c <= '~'; };
+  if (text.empty() || text.size() > most) return false;
+  if (ascii || std::ranges::all_of(text, [](char c) { return (c & 0x80) == 0; })) {
+    return std::ranges::all_of(text, is_plain);
+  }
+  return dflockd::base::is_name(text);
+}
+
 bool is_valid(const Taken& taken) {
-  if (taken.command == "ping" || taken.command == "stats" || taken.command == "auth") return true;
+  constexpr std::array<std::string_view, 4> kAnyArguments{"ping", "stats", "auth", "barrier"};
+  if (std::ranges::find(kAnyArguments, taken.command) != kAnyArguments.end()) return true;
+  if (taken.command == "name") return is_own_name(taken.key, 128, false);
+  if (taken.command == "stable-ref") return is_own_name(taken.key, 64, true);
   const std::optional<std::string> arguments = arguments_of(taken.command);
   if (!arguments || taken.key.empty() || taken.key.size() > 256) return false;
   if (taken.key.find_first_of(" \t\r\n") != std::string::npos) return false;
@@ -236,7 +258,7 @@ bool is_valid(const Taken& taken) {
   const bool lease_missing = arguments->ends_with('L') && words.size() + 1 == arguments->size();
   if (!lease_missing && words.size() != arguments->size()) return false;
   for (std::size_t i = 0; i < words.size(); ++i) {
-    if (!is_number_or_token((*arguments)[i], words[i])) return false;
+    if (!may_stand_for((*arguments)[i], words[i])) return false;
   }
   return true;
 }
@@ -244,17 +266,22 @@ bool is_valid(const Taken& taken) {
 // --- What is understood ---
 
 bool is_about_key(const Request& request) {
-  return request.verb != Verb::kInvalid && request.verb != Verb::kAuth &&
-         request.verb != Verb::kPing && request.verb != Verb::kStats;
+  using enum Verb;
+  static constexpr std::array kAboutKeys{kAcquire, kRelease, kRenew, kEnqueue, kWait, kStat};
+  return std::ranges::find(kAboutKeys, request.verb) != kAboutKeys.end();
 }
 
-bool is_semaphore(const Request& request) {
-  return request.key.kind == dflockd::locks::Kind::kSemaphore;
+/// Whether the client library can ask for it.
+bool is_asked_by_client(const Request& request) {
+  using enum Verb;
+  if (request.shared || request.verb == kStat) return false;
+  return is_about_key(request) || request.verb == kAuth || request.verb == kPing ||
+         request.verb == kStats;
 }
 
 void check_understood(const Taken& taken, const Request& request) {
   check((request.verb != Verb::kInvalid) == is_valid(taken), "what is valid is understood");
-  const auto number = label(request.verb, request.key.kind);
+  const auto number = label(request.verb, request.key.kind, request.shared);
   check(number < labels().size(), "a request has a label");
   if (request.verb == Verb::kInvalid) {
     check(labels()[number] == "invalid", "the label of what is not valid says so");
@@ -262,8 +289,12 @@ void check_understood(const Taken& taken, const Request& request) {
   }
   check(labels()[number] == taken.command, "the label of a request is its command");
   if (request.verb == Verb::kAuth) {
-    check(request.secret == taken.argument, "a secret is taken as it came");
+    check(request.text == taken.argument, "a secret is taken as it came");
+  } else if (request.verb == Verb::kName || request.verb == Verb::kStableRef) {
+    check(request.text == taken.key, "a name is taken as it came");
   }
+  check(request.shared == (taken.command == "rl" || taken.command == "re"),
+        "what is shared is known by its command");
   if (!is_about_key(request)) return;
   check(request.key.name == taken.key && dflockd::base::is_key(taken.key),
         "a key is taken as it came");
@@ -309,7 +340,7 @@ std::string said_again(const Request& request) {
       wire::append_wait(out, target, request.timeout);
       break;
     case Verb::kAuth:
-      wire::append_auth(out, request.secret);
+      wire::append_auth(out, request.text);
       break;
     case Verb::kPing:
       wire::append_ping(out);
@@ -317,7 +348,7 @@ std::string said_again(const Request& request) {
     case Verb::kStats:
       wire::append_stats(out);
       break;
-    case Verb::kInvalid:
+    default:
       break;
   }
   return out;
@@ -333,7 +364,7 @@ void check_client_is_understood(const Request& request) {
   check(again.verb == request.verb && again.key == request.key &&
             again.timeout == request.timeout && again.lease == request.lease &&
             again.limit == request.limit && again.token == request.token &&
-            again.secret == request.secret,
+            (request.verb != Verb::kAuth || again.text == request.text),
         "what the client says is understood as it means it");
   if (!is_about_key(request)) return;
   try {
@@ -397,7 +428,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const Request request = parse({taken.command, taken.key, taken.argument});
     check_understood(taken, request);
     if (request.verb == Verb::kInvalid) continue;
-    check_client_is_understood(request);
+    if (is_asked_by_client(request)) check_client_is_understood(request);
     check_replies(request);
   }
   return 0;

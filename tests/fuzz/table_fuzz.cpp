@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <variant>
 
 #include "duel.hpp"
 #include "moves.hpp"
@@ -23,6 +24,14 @@ constexpr std::size_t kMostMoves = 200;
 /// How it ends. What must be left then does not go with everything that may happen before.
 enum class End : std::uint8_t { kAnyhow, kOwnersGo, kTimePasses };
 
+void leave_nothing(Command& command) {
+  std::visit(
+      [](auto& any) {
+        if constexpr (requires { any.legacy; }) any.legacy = {};
+      },
+      command);
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -36,8 +45,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     std::ranges::copy(bytes.first(next.size()), next.begin());
     bytes = bytes.subspan(next.size());
     Move move = move_of(next);
-    auto* const close = std::get_if<CloseOwner>(&move.command);
-    if (end == End::kOwnersGo && close != nullptr) close->keeps_grants = false;
+    if (end == End::kOwnersGo) leave_nothing(move.command);
     if (end == End::kTimePasses) shorten(move.command, seconds(5));
     duel.make(move);
   }
