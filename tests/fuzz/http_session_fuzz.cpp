@@ -24,6 +24,8 @@ using dflockd::http::Server;
 using dflockd::net::Want;
 
 constexpr std::size_t kConnections = 3;
+constexpr std::size_t kMostSessions = 6;
+constexpr std::chrono::seconds kOrphanTtl{5};
 
 /// What has been said must be responses, the last perhaps one to HEAD.
 void check_said(std::string said) {
@@ -59,6 +61,8 @@ std::string a_request(FuzzedDataProvider& input, const std::vector<std::string>&
       R"({"timeout_s":5})",
       R"({"acquire_timeout_s":5,"limit":1})",
       R"({"token":"00000000000000010000000000000000"})",
+      R"({"acquire_timeout_s":5,"shared":true})",
+      R"({"shared":true})",
   };
   const std::string session =
       sessions[input.ConsumeIntegralInRange<std::size_t>(0, sessions.size() - 1)];
@@ -69,6 +73,18 @@ std::string a_request(FuzzedDataProvider& input, const std::vector<std::string>&
   if (input.ConsumeBool()) fields += "Expect: 100-continue\r\n";
   return request(kLines[line],
                  kBodies[input.ConsumeIntegralInRange<std::size_t>(0, kBodies.size() - 1)], fields);
+}
+
+/// A session under the one stable ref that there is; where that is refused, one that is unknown.
+std::string open_session_with_ref(Server& server) {
+  Connection connection(server);
+  const Answer answer =
+      connection.send(request("POST /v1/sessions", R"({"stable_ref":"r","name":"n"})"));
+  constexpr std::string_view kField = R"("session_id":")";
+  const std::size_t begin = answer.body.find(kField);
+  if (answer.status != 200) return std::string(32, '0');
+  check(begin != std::string::npos, "a session that is opened has an id");
+  return answer.body.substr(begin + kField.size(), 32);
 }
 
 void check_rest(Connection& connection) {
@@ -84,16 +100,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   FuzzedDataProvider input(data, size);
   Server::Setup setup;
   setup.options.rate = {.per_second = 100, .burst = 50};
-  setup.service.orphan_ttl = std::chrono::seconds(5);
+  setup.service.orphan_ttl = kOrphanTtl;
   Server server(setup);
-  const std::vector<std::string> sessions{server.open_session(), server.open_session(),
-                                          std::string(32, '0')};
+  std::vector<std::string> sessions{server.open_session(), open_session_with_ref(server),
+                                    std::string(32, '0')};
   std::vector<std::unique_ptr<Connection>> connections(kConnections);
   for (auto& connection : connections) connection = std::make_unique<Connection>(server);
 
   while (input.remaining_bytes() > 0) {
     auto& connection = connections[input.ConsumeIntegralInRange<std::size_t>(0, kConnections - 1)];
-    switch (input.ConsumeIntegralInRange<int>(0, 9)) {
+    switch (input.ConsumeIntegralInRange<int>(0, 10)) {
       case 0:
         connection->hang_up(input.ConsumeBool());
         break;
@@ -111,6 +127,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         break;
       case 5:
         connection->arrive(input.ConsumeRandomLengthString(100));
+        break;
+      case 7:
+        // The owner of a ref comes back in another session, while the one before may live on.
+        if (sessions.size() < kMostSessions) sessions.push_back(open_session_with_ref(server));
         break;
       case 6: {
         const std::string bytes = a_request(input, sessions);
@@ -135,9 +155,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   connections.clear();
   server.skip(std::chrono::minutes(2));
   for (int ticks = 0; ticks < 3; ++ticks) server.tick();
+  server.pass(2 * kOrphanTtl);
   check(server.counts().locks_held + server.counts().semaphore_holders == 0 &&
             server.counts().lock_waiters + server.counts().semaphore_waiters == 0,
-        "nothing is left of sessions that are idle");
+        "nothing is left of sessions that are idle, once the ttl of orphans is over");
   check(server.door().callers.size() == 0, "idle sessions end");
   return 0;
 }
