@@ -99,7 +99,8 @@ std::shared_ptr<LookUp> LookUp::begin(const Endpoint& endpoint) {
 }
 
 const addrinfo* LookUp::addresses() const {
-  if (found_ == nullptr) {
+  // Looked at first: it is what makes the other thread's writes visible here.
+  if (!is_done() || found_ == nullptr) {
     throw Failure(errc::connection,
                   "cannot resolve " + in_quotes(endpoint_.host) + ": " + ::gai_strerror(status_));
   }
