@@ -12,8 +12,8 @@ namespace dflockd::history {
 namespace {
 
 constexpr std::array<std::string_view, kRules> kRuleNames = {
-    "format", "exclusion", "order", "fence", "token", "release",   "renewal",
-    "lease",  "wakeup",    "early", "late",  "reply", "connection"};
+    "format", "exclusion", "order", "fence", "token", "release",    "renewal",
+    "lease",  "wakeup",    "early", "late",  "reply", "connection", "ref"};
 
 bool asks_for_slot(const Operation& op) {
   return op.verb == Verb::kAcquire || op.verb == Verb::kEnqueue;
@@ -48,6 +48,8 @@ Report Checker::run() {
   look_at_replies();
   look_at_losses();
   find_tokens();
+  find_origins();
+  find_takers();
   look_at_fences();
   follow_grants();
   look_at_holders();
@@ -94,9 +96,15 @@ void Checker::know_owners() {
     }
     owner.may_end = may_end(connection, owner, left);
     owner.must_end = must_end(connection, owner, left);
-    if (bounds_.auto_release || connection.ending == Ending::kDeleted) {
-      owner.may_release = owner.may_end;
-      owner.must_release = owner.must_end;
+    const bool was_deleted = connection.ending == Ending::kDeleted;
+    const bool leaves_nothing = was_deleted && connection.confirmed != kNever;
+    if (connection.ref != kNoRef) {
+      connections_[connection.ref].push_back(static_cast<std::uint32_t>(i));
+      if (!leaves_nothing) owner.orphan_ttl = bounds_.orphan_ttl;
+    }
+    if (bounds_.auto_release || was_deleted) {
+      owner.may_release = was_deleted ? owner.may_end : later(owner.may_end, owner.orphan_ttl);
+      owner.must_release = later(owner.must_end, owner.orphan_ttl);
     }
   }
 }
@@ -146,13 +154,24 @@ void Checker::know_limits() {
 // --- Replies ---
 
 std::uint32_t Checker::add_grant(std::uint32_t asked_by, std::uint32_t answered_by) {
+  if (is_handed_back(answered_by)) {
+    uses_.emplace_back(by_token_[op(answered_by).token], answered_by);
+    return uses_.back().first;
+  }
   const auto index = static_cast<std::uint32_t>(grants_.size());
-  Grant grant{.asked_by = asked_by, .answered_by = answered_by};
+  Grant grant{.asked_by = asked_by, .answered_by = answered_by, .lease = op(asked_by).lease};
+  grant.asked_from = op(asked_by).invoked;
   grant.was_queued = op(asked_by).reply == Reply::kQueued || op(asked_by).seen != kNever;
-  if (op(answered_by).reply_lease != op(asked_by).lease) {
+  grant.is_shared = op(asked_by).shared;
+  grant.is_exclusive = !grant.is_shared;
+  if (grant.is_shared) ++report_.totals.shared_grants;
+  if (op(asked_by).verb == Verb::kWait) {
+    grant.lease = op(answered_by).reply_lease;  // as another of its ref asked
+    grant.is_exclusive = ref_of(op(asked_by)) == kNoRef || !modes_[name_of(op(asked_by))][1];
+  } else if (op(answered_by).reply_lease != grant.lease) {
     violate(Rule::kLease, op(answered_by), " was granted another lease than was asked for");
   }
-  if (op(asked_by).limit != limits_[op(asked_by).key]) {
+  if (op(asked_by).verb != Verb::kWait && op(asked_by).limit != limits_[op(asked_by).key]) {
     violate(Rule::kReply, op(asked_by), " was granted a limit of ", op(asked_by).limit,
             ", and the key's is ", limits_[op(asked_by).key]);
   }
@@ -166,10 +185,14 @@ std::uint32_t Checker::add_grant(std::uint32_t asked_by, std::uint32_t answered_
 }
 
 void Checker::look_at_replies() {
+  handed_back_.assign(history_.operations.size(), false);
   for (std::uint32_t i = 0; i < history_.operations.size(); ++i) {
     const Operation& request = op(i);
     if (request.reply == Reply::kNone) ++report_.totals.unknown;
     look_at_time(request);
+    if (asks_for_slot(request) && ref_of(request) != kNoRef) {
+      modes_[name_of(request)][request.shared ? 1 : 0] = true;
+    }
     const auto refuse = [&] { violate(Rule::kReply, request, " got a reply that it cannot get"); };
     switch (request.verb) {
       case Verb::kAcquire: {
@@ -180,18 +203,24 @@ void Checker::look_at_replies() {
           if (request.limit == limits_[request.key]) refuse();
         } else if (request.reply == kTimeout) {
           if (request.seen != kNever) timed_out_.emplace_back(i, i);
-        } else if (request.reply != kNone && request.reply != kDraining && request.reply != kGone) {
+        } else if (request.reply != kNone && request.reply != kDraining && request.reply != kGone &&
+                   !may_mismatch(request)) {
           refuse();
         }
+        note_exclusive(request, request.completed == kNever
+                                    ? held_undelivered(request, request.lease)
+                                    : request.completed);
         if (request.timeout > 0 && (request.reply == kGranted || request.reply == kTimeout)) {
-          waits_.push_back(
-              {i, std::min(request.seen, settled(request.invoked, request)), decided(request)});
+          waits_.push_back({i, request.shared,
+                            std::min(request.seen, settled(request.invoked, request)),
+                            decided(request)});
         }
         if (request.reply == kNone) {
           // Had it been granted before, the client would have heard of it.
           occupancies_.push_back({request.key, 1,
                                   std::max(request.invoked, decided(abandoned(request), request)),
                                   held_undelivered(request, request.lease)});
+          note_leaving(i, request.lease);
         }
         break;
       }
@@ -259,6 +288,7 @@ void Checker::look_at_enqueue(std::uint32_t index, PhaseOne& state) {
     case kGone:
       break;
     default:
+      if (may_mismatch(request)) break;
       violate(Rule::kReply, request, " got a reply that it cannot get");
   }
 }
@@ -270,7 +300,9 @@ void Checker::refute_wait(const Operation& request, const PhaseOne& state, const
 
 void Checker::look_at_granted_wait(std::uint32_t index, const PhaseOne& state) {
   if (state.certainty == PhaseOne::Certainty::kAbsent) {
-    refute_wait(op(index), state, " was granted what was not enqueued for");
+    if (ref_of(op(index)) == kNoRef) {
+      refute_wait(op(index), state, " was granted what was not enqueued for");
+    }
     add_grant(index, index);
   } else if (state.grant != kNobody) {
     if (!(answered(grants_[state.grant]).token == op(index).token)) {
@@ -290,13 +322,16 @@ void Checker::look_at_wait(std::uint32_t index, PhaseOne& state) {
   const bool sure = state.certainty == kSure;
   const bool queued = sure && op(state.enqueue).reply == kQueued;
   const Time in_queue_since = queued ? op(state.enqueue).completed : kNever;
+  const std::uint32_t enqueue = state.enqueue;
   switch (request.reply) {
     case kGranted:
       look_at_granted_wait(index, state);
       state = {};
       break;
     case kTimeout:
-      if (state.certainty == kAbsent) impossible(" timed out without a place in the queue");
+      if (state.certainty == kAbsent && ref_of(request) == kNoRef) {
+        impossible(" timed out without a place in the queue");
+      }
       if (sure && !queued) impossible(" timed out although it had been granted");
       if (queued) timed_out_.emplace_back(state.enqueue, index);
       state = {};
@@ -332,12 +367,15 @@ void Checker::look_at_wait(std::uint32_t index, PhaseOne& state) {
     default:
       impossible(" got a reply that it cannot get");
   }
+  if (enqueue != kNobody && state.enqueue == kNobody) {
+    note_exclusive(op(enqueue), request.completed);
+  }
   // A wait that was answered at once may have been granted long before.
   const bool waited =
       request.reply == kTimeout || decided(request) > settled(request.invoked, request);
   if (queued && request.timeout > 0 && waited &&
       (request.reply == kGranted || request.reply == kTimeout)) {
-    waits_.push_back({index, in_queue_since, decided(request)});
+    waits_.push_back({index, op(enqueue).shared, in_queue_since, decided(request)});
   }
 }
 
@@ -361,13 +399,22 @@ void Checker::look_at_lost_wait(std::uint32_t index, PhaseOne& state) {
   state.undelivered_until = held_undelivered(request, op(state.enqueue).lease);
 }
 
+/// An exclusive request may have waited, until then.
+void Checker::note_exclusive(const Operation& request, Time until) {
+  if (!request.shared) exclusives_.push_back({request.key, 1, request.invoked, until});
+}
+
 /// A place in a queue may have become a grant that no answer named.
 void Checker::end_phase_one(const PhaseOne& state, Time by) {
   if (state.certainty == PhaseOne::Certainty::kAbsent || state.grant != kNobody) return;
   const Operation& request = op(state.enqueue);
-  const Time unsure_until = std::min(by, owner_of(request).must_end);
-  occupancies_.push_back({request.key, 1, std::max(request.invoked, state.not_granted_before),
-                          std::max(unsure_until, state.undelivered_until)});
+  const Time unsure_until = std::max(std::min(by, owner_of(request).must_end),
+                                     by == kNever ? orphaned_until(request, request.lease) : 0);
+  const Time until = std::max(unsure_until, state.undelivered_until);
+  occupancies_.push_back(
+      {request.key, 1, std::max(request.invoked, state.not_granted_before), until});
+  note_exclusive(request, until);
+  if (by == kNever) note_leaving(state.enqueue, request.lease);
 }
 
 void Checker::abandon_phases() {

@@ -10,6 +10,10 @@
 // was made later. So what is known of one grant's time bounds that of all others, once it is clear
 // that the fences follow real time.
 //
+// Of what a connection under a stable ref leaves behind it knows as little: a claim that no reply
+// has named may be there until the ttl is over, and whoever comes back under the ref may have it,
+// with its place in the queue, although only the reply says so.
+//
 // O(n log n) for n operations.
 #pragma once
 
@@ -37,8 +41,9 @@ struct Bounds {
   /// The same of an HTTP session: around twice --http-session-idle-timeout.
   Time session_silence = 38 * kSecond;
   Time session_end = 42 * kSecond;
-  /// What the server runs with: --auto-release-on-disconnect.
+  /// What the server runs with: --auto-release-on-disconnect, --orphan-ttl.
   bool auto_release = true;
+  Time orphan_ttl = 0;
 };
 
 enum class Rule : std::uint8_t {
@@ -55,8 +60,9 @@ enum class Rule : std::uint8_t {
   kLate,        ///< a reply long after its time
   kReply,       ///< a reply that the state does not allow
   kConnection,  ///< a connection that the server ended for no reason
+  kRef,         ///< a grant handed back while its owner was there, or not handed back to its ref
 };
-inline constexpr std::size_t kRules = 13;
+inline constexpr std::size_t kRules = 14;
 std::string_view name_of(Rule rule);
 
 struct Violation {
@@ -78,6 +84,9 @@ struct Totals {
   std::size_t token_requests = 0;    ///< releases and renewals
   std::size_t certain_refusals = 0;  ///< of them, those that had to be refused, and were
   std::size_t certain_consents = 0;  ///< of them, those that had to be accepted, and were
+  std::size_t shared_grants = 0;
+  std::size_t hand_backs = 0;          ///< grants that came back to their refs
+  std::size_t certain_hand_backs = 0;  ///< of them, those that had to
   std::array<std::size_t, kEvents> events{};
 };
 

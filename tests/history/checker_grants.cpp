@@ -44,7 +44,7 @@ void Checker::look_at_fences() {
   std::vector<std::uint32_t> by_asking(grants_.size());
   for (std::uint32_t i = 0; i < by_asking.size(); ++i) by_asking[i] = i;
   std::vector<std::uint32_t> by_answer = by_asking;
-  std::ranges::sort(by_asking, {}, [this](std::uint32_t i) { return asked(grants_[i]).invoked; });
+  std::ranges::sort(by_asking, {}, [this](std::uint32_t i) { return grants_[i].asked_from; });
   std::ranges::sort(by_answer, {},
                     [this](std::uint32_t i) { return answered(grants_[i]).completed; });
   std::size_t answered_before = 0;
@@ -53,7 +53,7 @@ void Checker::look_at_fences() {
     const Grant& grant = grants_[i];
     for (; answered_before < by_answer.size(); ++answered_before) {
       const std::uint32_t earlier = by_answer[answered_before];
-      if (answered(grants_[earlier]).completed >= asked(grant).invoked) break;
+      if (answered(grants_[earlier]).completed >= grant.asked_from) break;
       if (highest == kNobody || earlier > highest) highest = earlier;
     }
     if (highest == kNobody) continue;
@@ -67,7 +67,7 @@ void Checker::look_at_fences() {
 
   Time not_before = 0;
   for (Grant& grant : grants_) {
-    not_before = good ? std::max(not_before, asked(grant).invoked) : asked(grant).invoked;
+    not_before = good ? std::max(not_before, grant.asked_from) : grant.asked_from;
     grant.not_before = not_before;
   }
   Time not_after = kNever;
@@ -94,43 +94,46 @@ void Checker::follow_grants() {
 /// was asked with its token; and whether what was asked could be answered as it was.
 void Checker::follow(Grant& grant, std::span<const std::uint32_t> requests) {
   const Disturbances::Life& life = disturbances_.life_at(asked(grant).invoked);
-  const Owner& owner = owner_of(asked(grant));
-  const Time lease = asked(grant).lease;
+  const Time lease = grant.lease;
   const Operation& first = answered(grant).verb == Verb::kWait ? answered(grant) : asked(grant);
   Course course{.grant = grant,
                 .requests = requests,
-                .may_leave = std::min(owner.may_release, life.end_begins),
-                .must_leave = std::min(owner.must_release, life.dead),
+                .life = life,
+                .owners = {{asked(grant).connection, answered(grant).completed}},
                 .lease_from = later(std::max(first.invoked, grant.not_before), lease),
                 .lease_to = later(answered(grant).completed, lease)};
   for (const std::uint32_t index : requests) {
     const Operation& request = op(index);
     std::erase_if(course.open, [&](const auto& one) { return one.first < request.invoked; });
-    switch (request.reply) {
-      case Reply::kOk:
-      case Reply::kGranted:
-        follow_consent(course, request);
-        break;
-      case Reply::kError:
-      case Reply::kLeaseExpired:
-        follow_refusal(course, request);
-        break;
-      case Reply::kNone:
-        follow_silence(course, request);
-        break;
-      default:
-        break;
-    }
+    const bool has_token = request.verb == Verb::kRelease || request.verb == Verb::kRenew ||
+                           (request.verb == Verb::kWait && is_owned_by(course, request.connection));
+    has_token ? follow_token(course, request) : follow_taker(course, request);
   }
   grant.held_until = std::max(
-      course.proven, std::min({course.lease_from, course.may_leave, course.released_from}));
+      course.proven, std::min({course.lease_from, may_leave(course), course.released_from}));
   grant.gone_by = must_be_over(course);
   if (grant.held_until > grant.not_after) ++report_.totals.certain_holds;
 }
 
+/// A request with the grant's token, or the second phase of what began it.
+void Checker::follow_token(Course& course, const Operation& request) {
+  switch (request.reply) {
+    case Reply::kOk:
+    case Reply::kGranted:
+      return follow_consent(course, request);
+    case Reply::kError:
+    case Reply::kLeaseExpired:
+      return follow_refusal(course, request);
+    case Reply::kNone:
+      return follow_silence(course, request);
+    default:
+      return;
+  }
+}
+
 Time Checker::must_be_over(const Course& course) const {
   return std::min(
-      {later(course.lease_to, bounds_.lease_lateness), course.released_to, course.must_leave});
+      {later(course.lease_to, bounds_.lease_lateness), course.released_to, must_leave(course)});
 }
 
 void Checker::follow_consent(Course& course, const Operation& request) {
@@ -140,7 +143,7 @@ void Checker::follow_consent(Course& course, const Operation& request) {
     violate(is_release ? Rule::kRelease : Rule::kRenewal, request,
             " was accepted although the grant of ", answered(course.grant), " was over by ",
             at(over));
-  } else if (request.completed < std::min(course.lease_from, course.may_leave)) {
+  } else if (request.completed < std::min(course.lease_from, may_leave(course))) {
     ++report_.totals.certain_consents;
   }
   course.proven = std::max(course.proven, request.invoked);
@@ -150,7 +153,12 @@ void Checker::follow_consent(Course& course, const Operation& request) {
     course.was_released = true;
     return;
   }
-  const Time lease = lease_of(course, request);
+  if (request.verb == Verb::kRenew) follow_renewer(course, request);
+  keep_lease(course, request, lease_of(course, request));
+}
+
+/// The lease has been restarted.
+void Checker::keep_lease(Course& course, const Operation& request, Time lease) {
   course.open.emplace_back(request.completed, lease);
   course.lease_from = kNever;
   for (const auto& [end, length] : course.open) {
@@ -161,7 +169,7 @@ void Checker::follow_consent(Course& course, const Operation& request) {
 }
 
 void Checker::follow_refusal(Course& course, const Operation& request) {
-  const Time held = std::min(course.lease_from, course.may_leave);
+  const Time held = std::min(course.lease_from, may_leave(course));
   // A release that may come between, seen from any request.
   const bool may_be_released = std::ranges::any_of(course.requests, [&](std::uint32_t other) {
     return &op(other) != &request && op(other).verb == Verb::kRelease &&
@@ -189,17 +197,19 @@ void Checker::follow_silence(Course& course, const Operation& request) {
   course.open.emplace_back(kNever, lease);
   course.lease_from = std::min(course.lease_from, later(request.invoked, lease));
   course.lease_to = std::max(course.lease_to, later(end, lease));
+  if (request.verb == Verb::kRenew) follow_renewer(course, request);
 }
 
 /// At the moment of each grant, those before it that certainly are held leave room for it.
 void Checker::look_at_holders() {
-  struct Holder {
+  struct Hold {
     Time until;
     std::uint32_t grant;
-    bool operator>(const Holder& other) const { return until > other.until; }
+    bool operator>(const Hold& other) const { return until > other.until; }
   };
-  using Holders = std::priority_queue<Holder, std::vector<Holder>, std::greater<>>;
+  using Holders = std::priority_queue<Hold, std::vector<Hold>, std::greater<>>;
   std::vector<Holders> holders(history_.keys.size());
+  std::vector<Holders> sharers(history_.keys.size());
   // In the order in which they were made; where the fences cannot be trusted, in that of the times
   // at which they certainly had been.
   std::vector<std::uint32_t> order(grants_.size());
@@ -209,14 +219,24 @@ void Checker::look_at_holders() {
     const Grant& grant = grants_[i];
     const std::uint32_t key = asked(grant).key;
     Holders& held = holders[key];
-    while (!held.empty() && held.top().until <= grant.not_after) held.pop();
+    Holders& shared = sharers[key];
+    for (Holders* const those : {&held, &shared}) {
+      while (!those->empty() && those->top().until <= grant.not_after) those->pop();
+    }
     ++report_.totals.successions;
+    if (grant.is_exclusive && !shared.empty()) {
+      violate(Rule::kExclusion, answered(grant), " was granted by ", at(grant.not_after),
+              " beside one who shares it, ", answered(grants_[shared.top().grant]),
+              ", who held it until ", at(shared.top().until));
+    }
     if (held.size() >= limits_[key]) {
       violate(Rule::kExclusion, answered(grant), " was granted by ", at(grant.not_after),
               " beside as many holders as the limit allows, ", limits_[key], "; one of them is ",
               answered(grants_[held.top().grant]), ", who held it until ", at(held.top().until));
     }
-    if (grant.held_until > grant.not_after) held.push({grant.held_until, i});
+    if (grant.held_until <= grant.not_after) continue;
+    if (grant.is_exclusive) held.push({grant.held_until, i});
+    if (grant.is_shared) shared.push({grant.held_until, i});
   }
 }
 
@@ -246,7 +266,7 @@ void Checker::look_at_order() {
   std::ranges::sort(places, {}, &Turn::since);
   std::vector<std::uint32_t> order(grants_.size());
   for (std::uint32_t i = 0; i < order.size(); ++i) order[i] = i;
-  std::ranges::sort(order, {}, [this](std::uint32_t i) { return asked(grants_[i]).invoked; });
+  std::ranges::sort(order, {}, [this](std::uint32_t i) { return grants_[i].asked_from; });
 
   struct Ahead {
     const Turn* served = nullptr;    ///< with the highest fence
@@ -256,7 +276,7 @@ void Checker::look_at_order() {
   std::size_t next = 0;
   for (const std::uint32_t i : order) {
     const Grant& grant = grants_[i];
-    for (; next < places.size() && places[next].since < asked(grant).invoked; ++next) {
+    for (; next < places.size() && places[next].since < grant.asked_from; ++next) {
       const Turn& place = places[next];
       Ahead& best = ahead[place.key];
       const Turn*& which = place.fence != 0 ? best.served : best.unserved;
@@ -313,28 +333,38 @@ void Checker::occupy() {
     // Of a wait that was answered at once it is not known how long it had been granted.
     const bool waited = decided(teller) > settled(teller.invoked, teller);
     if (teller.verb == Verb::kWait && !waited) from = asked(grant).invoked;
+    if (grant.asked_from < asked(grant).invoked) from = grant.asked_from;
     occupancies_.push_back({asked(grant).key, 1, from, grant.gone_by});
+    if (!grant.is_shared) {
+      exclusives_.push_back({asked(grant).key, 1, grant.asked_from, grant.gone_by});
+    }
   }
   for (const Disturbances::Interval& interval : disturbances_.of_server()) {
     for (std::uint32_t key = 0; key < history_.keys.size(); ++key) {
-      occupancies_.push_back({key, limits_[key], interval.begin - bounds_.margin,
-                              later(interval.end, bounds_.margin)});
+      const Occupancy nobody_knows{key, limits_[key], interval.begin - bounds_.margin,
+                                   later(interval.end, bounds_.margin)};
+      occupancies_.push_back(nobody_knows);
+      exclusives_.push_back(nobody_knows);
     }
   }
 }
 
-/// Nobody waits beside a slot that certainly is free.
+/// Nobody waits beside a slot that certainly is free, and nobody who would share it beside others
+/// who do, unless somebody may be there, or ahead, who would not.
 void Checker::look_at_wakeups() {
+  look_at_waiters(free_times(occupancies_), false);
+  look_at_waiters(free_times(exclusives_), true);
+}
+
+/// For each key, when less than its limit is taken.
+std::vector<std::vector<Checker::Free>> Checker::free_times(
+    const std::vector<Occupancy>& occupancies) const {
   struct Change {
     Time time;
     std::int64_t weight;
   };
-  struct Free {
-    Time from;
-    Time to;
-  };
   std::vector<std::vector<Change>> changes(history_.keys.size());
-  for (const Occupancy& one : occupancies_) {
+  for (const Occupancy& one : occupancies) {
     if (one.to <= one.from) continue;
     changes[one.key].push_back({one.from, one.weight});
     changes[one.key].push_back({one.to, -static_cast<std::int64_t>(one.weight)});
@@ -356,10 +386,14 @@ void Checker::look_at_wakeups() {
     }
     if (holders < limits_[key]) free[key].push_back({since, kNever});
   }
+  return free;
+}
+
+void Checker::look_at_waiters(const std::vector<std::vector<Free>>& free, bool only_shared) {
   for (const Wait& wait : waits_) {
     const Operation& request = op(wait.op);
-    if (wait.to - bounds_.wakeup <= wait.from) continue;
-    ++report_.totals.waits;
+    if (wait.to - bounds_.wakeup <= wait.from || (only_shared && !wait.is_shared)) continue;
+    if (!only_shared) ++report_.totals.waits;
     const auto& slots = free[request.key];
     auto slot = std::ranges::lower_bound(slots, later(wait.from, bounds_.wakeup), {}, &Free::to);
     for (; slot != slots.end() && slot->from < wait.to; ++slot) {
@@ -375,7 +409,7 @@ void Checker::look_at_wakeups() {
     const bool refused =
         request.verb == Verb::kAcquire && request.timeout == 0 && request.reply == Reply::kTimeout;
     const bool queued = request.verb == Verb::kEnqueue && request.reply == Reply::kQueued;
-    if (!refused && !queued) continue;
+    if ((!refused && !queued) || (only_shared && !request.shared)) continue;
     const auto& slots = free[request.key];
     const auto slot = std::ranges::lower_bound(slots, request.completed, {}, &Free::to);
     if (slot == slots.end() || later(slot->from, bounds_.wakeup) > request.invoked) continue;

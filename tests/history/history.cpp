@@ -188,6 +188,10 @@ void Reader::take_open(Line& line) {
   const Door door = line.word().starts_with("http") ? Door::kSession : Door::kConnection;
   connections_[number] = static_cast<std::uint32_t>(history_.connections.size());
   history_.connections.push_back({.place = line.place, .door = door, .opened = line.time});
+  if (const std::string ref(line.word()); !ref.empty()) {
+    const auto next = static_cast<std::uint32_t>(ref_indexes_.size());
+    history_.connections.back().ref = ref_indexes_.try_emplace(ref, next).first->second;
+  }
 }
 
 void Reader::take_invocation(Line& line) {
@@ -219,6 +223,8 @@ void Reader::take_invocation(Line& line) {
       good = parse_number(value, op.limit);
     } else if (name == "token") {
       op.token = parse_token(value);
+    } else if (word == "shared") {
+      op.shared = true;
     } else {
       good = false;
     }

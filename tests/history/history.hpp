@@ -3,11 +3,12 @@
 // A history is text, one record a line, one file a process. Times are nanoseconds of
 // CLOCK_MONOTONIC, which is the same clock for every process and network namespace of a machine.
 //
-//   O <time> <conn> <door>                     a connection, or HTTP session, is open: tcp, tls,
-//                                              http or https
+//   O <time> <conn> <door> [ref]               a connection, or HTTP session, is open: tcp, tls,
+//                                              http or https; perhaps under a stable ref, which the
+//                                              server may come to know later
 //   I <time> <op> <conn> <verb> <key> [...]    about to send a request: acquire, enqueue, wait,
 //                                              release, renew; timeout=, lease= (seconds), limit=,
-//                                              token=
+//                                              token=, and shared
 //   S <time> <op>                              the server is known to have read it by now
 //   R <time> <op> <reply> [...]                the reply, in the words of the line protocol; of a
 //                                              grant token= and lease=; `gone` if there is no such
@@ -82,6 +83,7 @@ struct Operation {
   std::uint32_t limit = 1;
   Verb verb = Verb::kAcquire;
   Reply reply = Reply::kNone;
+  bool shared = false;  ///< acquire, enqueue
   Time invoked = 0;
   Time completed = kNever;
   Time seen = kNever;  ///< read by the server at this time or before
@@ -95,8 +97,11 @@ struct Operation {
 enum class Door : std::uint8_t { kConnection, kSession };
 enum class Ending : std::uint8_t { kNone, kClosed, kReset, kDeleted, kLost, kFailed };
 
+constexpr std::uint32_t kNoRef = ~0U;
+
 struct Connection {
   Place place;
+  std::uint32_t ref = kNoRef;  ///< of all files alike; which number it is means nothing
   Door door = Door::kConnection;
   Ending ending = Ending::kNone;
   Time opened = 0;
@@ -177,6 +182,7 @@ class Reader {
 
   History history_;
   std::unordered_map<std::string, std::uint32_t> key_indexes_;
+  std::unordered_map<std::string, std::uint32_t> ref_indexes_;
   // Of the file that is being read.
   std::unordered_map<std::uint64_t, std::uint32_t> operations_;
   std::unordered_map<std::uint64_t, std::uint32_t> connections_;

@@ -22,7 +22,7 @@ using std::chrono::nanoseconds;
 using std::chrono::seconds;
 
 constexpr Time kMillisecond = kSecond / 1000;
-constexpr std::uint32_t kClients = 8;
+constexpr std::uint32_t kClients = 9;
 constexpr Time kEnd = 60 * kSecond;
 
 /// A key in a history's words, and as the table has it.
@@ -35,7 +35,9 @@ constexpr std::array<Name, 3> kNames{{{"L:a", {Kind::kLock, "a"}, 1},
                                       {"L:b", {Kind::kLock, "b"}, 1},
                                       {"S:c", {Kind::kSemaphore, "c"}, 3}}};
 
-/// A real lock table with clients whose requests and replies take a few milliseconds.
+/// A real lock table with clients whose requests and replies take a few milliseconds. Two of three
+/// share locks, and one of these has a ref under which it comes back when it has lost its
+/// connection.
 class Simulation final : private locks::EffectSink {
  public:
   explicit Simulation(std::uint64_t seed) : random_(seed) {
@@ -44,7 +46,7 @@ class Simulation final : private locks::EffectSink {
 
   History run() {
     for (std::uint32_t client = 0; client < kClients; ++client) {
-      clients_[client] = {.owner = apply(locks::OpenOwner{}).owner, .records = "O 0 1 tcp\n"};
+      open(client);
       at(pick(1, 1000) * kMillisecond, [this, client] { act(client); });
     }
     while (!agenda_.empty()) {
@@ -70,7 +72,24 @@ class Simulation final : private locks::EffectSink {
     locks::OwnerId owner;
     std::string records;
     int ops = 0;
+    int connections = 0;
+    int breaks = 0;
     std::function<void(const Answer&)> waits{};  ///< for the end of a request that blocks
+  };
+  /// What a client asks for, again when it has come back.
+  struct Wish {
+    const Name* name;
+    locks::Request request;
+    Time timeout;
+    bool in_two_phases;
+
+    [[nodiscard]] std::string text() const {
+      std::string text =
+          name->text + std::string(" lease=") + std::to_string(request.lease.count());
+      if (name->limit > 1) text += " limit=" + std::to_string(name->limit);
+      return request.shared ? text + " shared" : text;
+    }
+    [[nodiscard]] std::string patience() const { return " timeout=" + std::to_string(timeout); }
   };
 
   Time pick(Time least, Time most) {
@@ -84,19 +103,51 @@ class Simulation final : private locks::EffectSink {
         std::string(1, kind) + " " + std::to_string(now_) + " " + text + "\n";
   }
 
+  static bool shares(std::uint32_t client) { return client % 3 != 0; }
+  static bool has_ref(std::uint32_t client) { return client % 3 == 1; }
+
+  void open(std::uint32_t client) {
+    Client& opened = clients_[client];
+    opened.owner = apply(locks::OpenOwner{}).owner;
+    owners_[opened.owner.index] = client;
+    const std::string ref = "ref" + std::to_string(client);
+    record(client, 'O',
+           std::to_string(++opened.connections) + " tcp" + (has_ref(client) ? " " + ref : ""));
+    if (has_ref(client)) apply(locks::SetRef{opened.owner, ref});
+  }
+
+  /// Breaks the connection, which the server notices a little later, and comes back to ask for the
+  /// same again, mostly while that is kept.
+  void break_off(std::uint32_t client, const Wish& wish) {
+    ++clients_[client].breaks;
+    record(client, 'X', std::to_string(clients_[client].connections) + " close");
+    at(soon(), [=, this] {
+      clients_[client].waits = {};
+      apply(locks::CloseOwner{clients_[client].owner, {.orphan_ttl = kSimulatedTtl}});
+      at(now_ + pick(1, 2500) * kMillisecond, [=, this] {
+        open(client);
+        ask_for(client, wish);
+      });
+    });
+  }
+
   void take(const locks::Effect& effect) noexcept override {
     if (effect.answer.outcome == Outcome::kLeaseExpired) return;
-    std::exchange(clients_[effect.owner.index].waits, {})(effect.answer);
+    std::exchange(clients_[owners_[effect.owner.index]].waits, {})(effect.answer);
   }
 
   /// Sends a request, which the server carries out a little later; `then` follows the reply.
   void ask(std::uint32_t client, const std::string& request, const Command& command, Then then) {
     const int op = ++clients_[client].ops;
-    record(client, 'I', std::to_string(op) + " 1 " + request);
+    const int breaks = clients_[client].breaks;
+    record(client, 'I',
+           std::to_string(op) + " " + std::to_string(clients_[client].connections) + " " + request);
     at(soon(), [=, this, then = std::move(then)] {
+      if (clients_[client].breaks != breaks) return;
       const bool enqueues = std::holds_alternative<locks::Enqueue>(command);
       const auto reply = [=, this](const Answer& answer) {
         at(soon(), [=, this] {
+          if (clients_[client].breaks != breaks) return;
           record(client, 'R', std::to_string(op) + " " + words_of(answer, enqueues));
           then(answer);
         });
@@ -129,41 +180,56 @@ class Simulation final : private locks::EffectSink {
   void act(std::uint32_t client) {
     if (now_ > kEnd) return;
     const Name& name = kNames[static_cast<std::size_t>(pick(0, 2))];
-    const Time timeout = pick(0, 6);
-    const Time lease = pick(1, 5);
-    std::string request = std::string(name.text) + " lease=" + std::to_string(lease);
-    if (name.limit > 1) request += " limit=" + std::to_string(name.limit);
-    const std::string patience = " timeout=" + std::to_string(timeout);
+    Wish wish{&name, {name.key, name.limit, seconds(pick(1, 5))}, pick(0, 6), pick(0, 2) == 0};
+    wish.request.shared = shares(client) && name.limit == 1 && pick(0, 2) > 0;
+    ask_for(client, wish);
+  }
+
+  void ask_for(std::uint32_t client, Wish wish) {
+    wish.request.salt = random_();
     const locks::OwnerId owner = clients_[client].owner;
-    const locks::Request wanted{name.key, name.limit, seconds(lease), random_()};
-    const auto go_on = [=, this, &name](const Answer& answer) {
-      answer.outcome == Outcome::kGranted ? hold(client, name, answer.token, lease) : rest(client);
+    const auto go_on = [=, this](const Answer& answer) {
+      answer.outcome == Outcome::kGranted ? hold(client, wish, answer.token) : rest(client);
     };
-    if (pick(0, 2) > 0) {
-      return ask(client, "acquire " + request + patience,
-                 locks::Acquire{owner, wanted, seconds(timeout)}, go_on);
+    if (has_ref(client) && pick(0, 5) == 0) break_off_while_waiting(client, wish);
+    if (!wish.in_two_phases) {
+      return ask(client, "acquire " + wish.text() + wish.patience(),
+                 locks::Acquire{owner, wish.request, seconds(wish.timeout)}, go_on);
     }
     // The second phase follows at once, so that the lease cannot run out between the two.
-    ask(client, "enqueue " + request, locks::Enqueue{owner, wanted},
-        [=, this, &name](auto& answer) {
+    ask(client, "enqueue " + wish.text(), locks::Enqueue{owner, wish.request},
+        [=, this](auto& answer) {
           if (answer.outcome != Outcome::kQueued) return go_on(answer);
-          ask(client, std::string("wait ") + name.text + patience,
-              locks::Wait{owner, name.key, seconds(timeout)}, go_on);
+          ask(client, std::string("wait ") + wish.name->text + wish.patience(),
+              locks::Wait{owner, wish.name->key, seconds(wish.timeout)}, go_on);
         });
   }
 
-  void hold(std::uint32_t client, const Name& name, const locks::Token& token, Time lease) {
-    at(now_ + pick(10, 1500) * kMillisecond, [=, this, &name] {
+  /// Unless it has been answered by then.
+  void break_off_while_waiting(std::uint32_t client, const Wish& wish) {
+    const int op = clients_[client].ops + 1;
+    at(now_ + pick(10, 300) * kMillisecond, [=, this] {
+      const bool waits = clients_[client].waits && clients_[client].ops - op <= 1;
+      if (!waits) return;
+      record(client, 'U', std::to_string(clients_[client].ops));
+      break_off(client, wish);
+    });
+  }
+
+  void hold(std::uint32_t client, const Wish& wish, const locks::Token& token) {
+    at(now_ + pick(10, 1500) * kMillisecond, [=, this] {
+      if (has_ref(client) && pick(0, 2) == 0) return break_off(client, wish);
       const std::string grant =
-          std::string(name.text) + " token=" + to_string(Token{token.fence, token.salt});
+          std::string(wish.name->text) + " token=" + to_string(Token{token.fence, token.salt});
       if (pick(0, 3) > 0) {
-        return ask(client, "release " + grant, locks::Release{name.key, token},
+        return ask(client, "release " + grant, locks::Release{wish.name->key, token},
                    [=, this](const Answer&) { rest(client); });
       }
-      ask(client, "renew " + grant + " lease=" + std::to_string(lease),
-          locks::Renew{clients_[client].owner, name.key, token, seconds(lease)},
-          [=, this, &name](const Answer& answer) {
-            answer.outcome == Outcome::kDone ? hold(client, name, token, lease) : rest(client);
+      const seconds lease = wish.request.lease;
+      ask(client, "renew " + grant + " lease=" + std::to_string(lease.count()),
+          locks::Renew{clients_[client].owner, wish.name->key, token, lease},
+          [=, this](const Answer& answer) {
+            answer.outcome == Outcome::kDone ? hold(client, wish, token) : rest(client);
           });
     });
   }
@@ -176,6 +242,7 @@ class Simulation final : private locks::EffectSink {
   Time now_ = 0;
   std::multimap<Time, std::function<void()>> agenda_;
   std::array<Client, kClients> clients_;
+  std::map<std::uint32_t, std::uint32_t> owners_;  ///< whose client's an owner's index is now
   locks::LockTable table_{{}, *this};
 };
 
