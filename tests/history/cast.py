@@ -22,6 +22,8 @@ KEYS = ("L:a", "S:p=2", "L:b", "L:c", "S:q=3", "L:d", "L:e", "S:r=5", "L:f", "L:
 USERS_OF_A_KEY = 4
 # So short that what a session may have been granted is soon known to be over.
 SESSION_IDLE_S = 3
+# How long what a client leaves to its ref is kept: for most of them to come back, and not for ever.
+ORPHAN_TTL_S = 3
 
 
 def program(variable, name):
@@ -105,7 +107,7 @@ class Server:
         self.port, self.http_port = (6388, 6389) if network.namespaces else free_ports()
         self.flags = ["--host", network.bind, "--port", str(self.port), "--http-port", str(self.http_port),
                       "--fence-state-file", str(directory / "fences"), "--max-locks", "0", "--shutdown-timeout", "3",
-                      "--http-session-idle-timeout", str(SESSION_IDLE_S)]
+                      "--http-session-idle-timeout", str(SESSION_IDLE_S), "--orphan-ttl", str(ORPHAN_TTL_S)]
         if not auto_release:
             self.flags.append("--auto-release-on-disconnect=false")
         if secret:
@@ -249,7 +251,7 @@ class Client:
 
 def clients_of(slots, workers, directory, network, server, diary, certificate, secret=""):
     """Clients of so many users who fight for few keys, and of two more, each with a key that one user of a neighbour
-    wants as well. `certificate` is the one to trust, or nothing for servers without TLS; `secret` is the server's, if it
+    wants as well. Some have refs, which a client that is started again has too. `certificate` is the one to trust, or nothing for servers without TLS; `secret` is the server's, if it
     has one."""
     keys = KEYS[:max(2, len(slots) * workers // USERS_OF_A_KEY)]
     doors = "tls,https" if certificate else "tcp,http"
@@ -260,7 +262,7 @@ def clients_of(slots, workers, directory, network, server, diary, certificate, s
         settings += ["--secret", secret]
     quiet = [f"L:quiet{number}" for number in range(len(slots))]
     return [Client(slot, directory, network, server, diary,
-                   [*settings, "--quiet-keys", f"{quiet[number]},{quiet[number - 1]}"])
+                   [*settings, "--quiet-keys", f"{quiet[number]},{quiet[number - 1]}", "--ref", slot])
             for number, slot in enumerate(slots)]
 
 
@@ -420,7 +422,7 @@ class Tormentor:
 def checker(margin_ms, auto_release=True):
     """The checker's command line, but for the files."""
     return [CHECKER, "--margin-ms", str(margin_ms), "--session-idle", str(SESSION_IDLE_S),
-            "--auto-release", str(int(auto_release))]
+            "--auto-release", str(int(auto_release)), "--orphan-ttl", str(ORPHAN_TTL_S)]
 
 
 def check(directory, command):

@@ -1,5 +1,5 @@
-// history_check [--margin-ms N] [--session-idle S] [--auto-release 0] FILES...: are these the
-// histories of a FIFO lock server with leases?
+// history_check [--margin-ms N] [--session-idle S] [--auto-release 0] [--orphan-ttl S] FILES...:
+// are these the histories of a FIFO lock server with leases?
 //
 // Prints each violation on a line, then totals. Exits with status 1 if there is a violation, and
 // with 2 if the files cannot be read.
@@ -42,6 +42,8 @@ void print(const Report& report) {
               totals.ordered_pairs, totals.fence_pairs);
   std::printf("releases and renewals %zu, certainly to accept %zu, certainly to refuse %zu\n",
               totals.token_requests, totals.certain_consents, totals.certain_refusals);
+  std::printf("shared grants %zu, handed back %zu, certainly to hand back %zu\n",
+              totals.shared_grants, totals.hand_backs, totals.certain_hand_backs);
   std::printf("waits looked at for lost wake-ups %zu\n", totals.waits);
   std::printf("events");
   for (std::size_t i = 0; i < totals.events.size(); ++i) {
@@ -70,6 +72,8 @@ int run(std::span<char* const> arguments) {
         bounds.session_end = bounds.session_silence + 3 * dflockd::history::kSecond;
       } else if (argument == "--auto-release") {
         bounds.auto_release = number != 0;
+      } else if (argument == "--orphan-ttl") {
+        bounds.orphan_ttl = number * dflockd::history::kSecond;
       } else {
         bounds.margin = 0;
       }
@@ -80,7 +84,8 @@ int run(std::span<char* const> arguments) {
   }
   if (files == 0 || bounds.margin <= 0) {
     std::fputs(
-        "usage: history_check [--margin-ms N] [--session-idle S] [--auto-release 0|1] FILES...\n",
+        "usage: history_check [--margin-ms N] [--session-idle S] [--auto-release 0|1] "
+        "[--orphan-ttl S] FILES...\n",
         stderr);
     return 2;
   }

@@ -3,13 +3,16 @@
 // hear. Runs until SIGTERM.
 //
 //   history_client --out c1.1.history --seed 7 --host 127.0.0.1 --port 6388 --http-port 6389
-//     --doors tcp,http --workers 4 --keys L:a,L:b,S:c=3 --quiet-keys L:d
+//     --doors tcp,http --workers 4 --keys L:a,L:b,S:c=3 --quiet-keys L:d --ref c1
+//
+// Of every three users two share locks, and of these one has a stable ref, if there are any.
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <exception>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -27,6 +30,7 @@ struct Options {
   std::uint16_t http_port = 6389;
   std::string ca;
   std::string secret;
+  std::string ref;
   std::uint64_t seed = 1;
   std::size_t workers = 4;
   std::vector<std::string> doors{"tcp"};
@@ -64,8 +68,13 @@ void run(const Options& options) {
   workers.reserve(options.workers + options.quiet_keys.size());
   const auto employ = [&](const std::vector<Key>& wanted, Habit habit) {
     const std::size_t number = workers.size();
-    workers.emplace_back(server, options.doors[number % options.doors.size()], wanted, habit,
-                         writer, pool, options.seed * 1000 + number);
+    const bool has_ref = number % 3 == 1 && !options.ref.empty();
+    User user{.door = options.doors[number % options.doors.size()],
+              .keys = wanted,
+              .habit = habit,
+              .shares = number % 3 != 2,
+              .ref = has_ref ? options.ref + "." + std::to_string(number) : ""};
+    workers.emplace_back(server, std::move(user), writer, pool, options.seed * 1000 + number);
   };
   for (std::size_t i = 0; i < options.workers; ++i) employ(keys, Habit::kBusy);
   for (const std::string& key : options.quiet_keys) employ({parse_key(key)}, Habit::kQuiet);
@@ -85,6 +94,7 @@ int main(int count, char** arguments) {
   app.add_option("--http-port", options.http_port, "of HTTP");
   app.add_option("--ca", options.ca, "the certificate to trust, for tls and https");
   app.add_option("--secret", options.secret, "the server's, if it has one");
+  app.add_option("--ref", options.ref, "what the users' stable refs begin with");
   app.add_option("--seed", options.seed, "what the users' choices come from");
   app.add_option("--workers", options.workers, "how many users fight for the keys")
       ->check(CLI::Range(1, 1000));

@@ -28,6 +28,13 @@ class LineDoor final : public Door {
     if (verdict != "ok") throw Lost("no verdict: " + verdict, true);
   }
 
+  void enter(const std::string& ref, Clock::time_point deadline) override {
+    if (ref.empty()) return;
+    stream_->send(lines("stable-ref", ref, "_"), deadline);
+    const std::string answer = stream_->read_line(deadline);
+    if (answer != "ok") throw std::runtime_error("the ref was refused: " + answer);
+  }
+
   std::string ask(const Request& request, Clock::time_point deadline,
                   const std::function<void()>& seen) override {
     std::string bytes;
@@ -67,7 +74,7 @@ class LineDoor final : public Door {
     }};
     for (const auto& [verb, letter] : kLetters) {
       if (verb != request.verb) continue;
-      if (!request.is_semaphore()) return letter;
+      if (!request.is_semaphore()) return (request.shared ? "r" : "") + std::string(letter);
       return letter[0] == 'l' ? "sl" : std::string("s") + letter;
     }
     throw std::logic_error("no such request: " + request.verb);
@@ -93,7 +100,12 @@ class HttpDoor final : public Door {
   HttpDoor(Address address, TlsContext tls, std::string secret, Clock::time_point deadline)
       : address_(std::move(address)), tls_(std::move(tls)), secret_(std::move(secret)) {
     reconnect(deadline);
-    const Response response = call("POST", "/v1/sessions", "", deadline);
+  }
+
+  void enter(const std::string& ref, Clock::time_point deadline) override {
+    const nlohmann::json body = {{"stable_ref", ref}};
+    const Response response =
+        call("POST", "/v1/sessions", ref.empty() ? "" : body.dump(), deadline);
     if (response.status == 401) throw std::runtime_error("the right secret was refused");
     if (response.status != 200) throw Lost("no session", true);
     session_ = nlohmann::json::parse(response.body).at("session_id").get<std::string>();
@@ -158,6 +170,7 @@ class HttpDoor final : public Door {
     if (request.verb == "wait") body["timeout_s"] = request.timeout;
     if (request.lease > 0) body["lease_ttl_s"] = request.lease;
     if (request.limit > 0) body["limit"] = request.limit;
+    if (request.shared) body["shared"] = true;
     if (!request.token.empty()) body["token"] = request.token;
     return body.dump();
   }
@@ -169,6 +182,7 @@ class HttpDoor final : public Door {
     const nlohmann::json body = nlohmann::json::parse(response.body, nullptr, false);
     if (!body.is_object()) return "http_" + std::to_string(response.status);
     if (response.status == 404 && body.value("error", "") == "not_held") return "error";
+    if (response.status == 400 && body.value("detail", "").starts_with("shared: ")) return "error";
     if (response.status != 200) return "error_" + body.value("error", "?");
     if (body.contains("remaining_s")) {
       return "ok " + std::to_string(body.at("remaining_s").get<std::int64_t>());
@@ -195,6 +209,7 @@ std::string Request::record() const {
   if (verb == "acquire" || verb == "wait") text += " timeout=" + std::to_string(timeout);
   if (lease > 0) text += " lease=" + std::to_string(lease);
   if (limit > 0) text += " limit=" + std::to_string(limit);
+  if (shared) text += " shared";
   if (!token.empty()) text += " token=" + token;
   return text;
 }

@@ -19,6 +19,7 @@ struct Request {
   std::int64_t timeout = 0;
   std::int64_t lease = 0;
   std::int64_t limit = 0;  ///< of a semaphore
+  bool shared = false;     ///< acquire, enqueue
   std::string token{};
 
   [[nodiscard]] bool is_semaphore() const { return key.starts_with("S:"); }
@@ -31,6 +32,10 @@ struct Request {
 class Door {
  public:
   virtual ~Door() = default;
+
+  /// Becomes an owner, under the stable ref if it is not empty: once, before anything is asked.
+  /// Throws Lost, Impatient.
+  virtual void enter(const std::string& ref, Clock::time_point deadline) = 0;
 
   /// Asks and returns the reply. `seen`, if there is one, is called as soon as it is known that the
   /// server has read the request; not every door can know before it answers. Throws Lost,

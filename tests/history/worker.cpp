@@ -31,39 +31,35 @@ std::optional<Grant> Pool::take() {
   return grant;
 }
 
-Worker::Worker(const Server& server, std::string door, std::vector<Key> keys, Habit habit,
-               Writer& writer, Pool& pool, std::uint64_t seed)
-    : server_(server),
-      kind_(std::move(door)),
-      keys_(std::move(keys)),
-      habit_(habit),
-      writer_(writer),
-      pool_(pool),
-      random_(seed) {}
+Worker::Worker(const Server& server, User user, Writer& writer, Pool& pool, std::uint64_t seed)
+    : server_(server), user_(std::move(user)), writer_(writer), pool_(pool), random_(seed) {}
 
 std::int64_t Worker::pick(std::int64_t least, std::int64_t most) {
   return std::uniform_int_distribution<std::int64_t>(least, most)(random_);
 }
 
 std::int64_t Worker::holding_time() {
-  if (habit_ == Habit::kQuiet) return pick(300, 1500);
+  if (user_.habit == Habit::kQuiet) return pick(300, 1500);
   if (chance(85)) return pick(0, 2);
   return chance(97) ? pick(0, 20) : pick(0, 1500);
 }
 
 std::int64_t Worker::pick_lease() {
-  if (habit_ == Habit::kQuiet) return pick(2, 4);
+  // Under a ref it must not be over before somebody can come back.
+  if (user_.habit == Habit::kQuiet || !user_.ref.empty()) return pick(2, 4);
   return chance(70) ? 1 : pick(1, 4);
 }
 
 const Key& Worker::pick_key() {
-  return keys_[static_cast<std::size_t>(pick(0, static_cast<std::int64_t>(keys_.size()) - 1))];
+  const auto last = static_cast<std::int64_t>(user_.keys.size()) - 1;
+  return user_.keys[static_cast<std::size_t>(pick(0, last))];
 }
 
 void Worker::run() {
   milliseconds pause = kFirstPause;
   while (!stopping) {
     try {
+      if (!door_ && wish_) rest(milliseconds(chance(50) ? pick(0, 100) : pick(1000, 2500)));
       if (!door_) connect();
       pause = kFirstPause;
       cycle();
@@ -82,23 +78,31 @@ void Worker::run() {
 }
 
 void Worker::connect() {
-  auto door = open_door(kind_, server_, Clock::now() + milliseconds(pick(1000, 5000)));
-  connection_ = writer_.open(kind_);
-  door_ = std::move(door);
+  const Clock::time_point deadline = Clock::now() + milliseconds(pick(1000, 5000));
+  door_ = open_door(user_.door, server_, deadline);
+  connection_ = writer_.open(user_.door, user_.ref);
+  try {
+    door_->enter(user_.ref, deadline);
+  } catch (const Lost& lost) {
+    writer_.lost(connection_, lost.by_peer() ? "peer" : "local");
+    door_.reset();
+    throw;
+  } catch (const Impatient&) {
+    vanish();
+  }
 }
 
 void Worker::cycle() {
-  if (habit_ == Habit::kQuiet) {
+  if (wish_) return come_back(*std::exchange(wish_, {}));
+  if (user_.habit == Habit::kQuiet) {
     rest(milliseconds(pick(1500, 4000)));
   } else if (chance(10)) {
     rest(milliseconds(pick(0, 100)));
   }
   use_left_grant();
   const std::int64_t dice = pick(1, 100);
-  if (dice <= 60) {
-    acquire();
-  } else if (dice <= 95) {
-    enqueue();
+  if (dice <= 95) {
+    ask_for(new_request());
   } else if (dice <= 97) {
     use_no_grant();
   } else {
@@ -106,36 +110,58 @@ void Worker::cycle() {
   }
 }
 
-void Worker::acquire() {
+Request Worker::new_request() {
   const Key& key = pick_key();
-  const Request request{.verb = "acquire",
-                        .key = key.key,
-                        .timeout = chance(20) ? 0 : pick(1, 8),
-                        .lease = pick_lease(),
-                        .limit = key.limit};
+  Request request{.verb = "acquire", .key = key.key, .lease = pick_lease(), .limit = key.limit};
+  request.shared = user_.shares && key.limit == 0 && chance(70);
+  if (chance(37)) {
+    request.verb = "enqueue";
+  } else if (!chance(20)) {
+    request.timeout = pick(1, 8);
+  }
+  return request;
+}
+
+/// Asks under the ref for what it was about to have, or had, when it lost its connection.
+void Worker::come_back(const Request& request) {
+  if (chance(10)) return wait(request);
+  ask_for(request);
+}
+
+void Worker::ask_for(const Request& request) {
+  if (!user_.ref.empty()) wish_ = request;
+  request.verb == "acquire" ? acquire(request) : enqueue(request);
+  wish_.reset();
+}
+
+void Worker::acquire(const Request& request) {
   std::optional<std::int64_t> patience;
   if (chance(4)) patience = pick(1, 500);
   const std::string reply = ask(request, patience);
-  if (reply.starts_with("ok ")) use({key, reply.substr(3, 32), request.lease});
+  if (reply.starts_with("ok "))
+    use({{request.key, request.limit}, reply.substr(3, 32), request.lease});
 }
 
-void Worker::enqueue() {
-  const Key& key = pick_key();
-  const Request first{.verb = "enqueue", .key = key.key, .lease = pick_lease(), .limit = key.limit};
-  const std::string place = ask(first);
+void Worker::enqueue(const Request& request) {
+  const std::string place = ask(request);
   if (!place.starts_with("acquired ") && place != "queued") return;
-  if (chance(10)) ask(first);  // once more, which is refused as long as the first one is valid
-  if (chance(2)) {             // so late that the lease may be over
-    rest(milliseconds(pick(500, first.lease * 1000 + 200)));
+  if (chance(10)) ask(request);  // once more, which is refused as long as the first one is valid
+  if (chance(2)) {               // so late that the lease may be over
+    rest(milliseconds(pick(500, request.lease * 1000 + 200)));
   } else if (chance(30)) {
     rest(milliseconds(pick(0, 50)));
   }
   if (chance(2)) vanish();
-  const Request second{.verb = "wait", .key = key.key, .timeout = chance(10) ? 0 : pick(1, 8)};
+  wait(request);
+}
+
+/// The second phase of a request.
+void Worker::wait(const Request& first) {
+  const Request second{.verb = "wait", .key = first.key, .timeout = chance(10) ? 0 : pick(1, 8)};
   std::optional<std::int64_t> patience;
   if (chance(4)) patience = pick(1, 500);
   const std::string reply = ask(second, patience);
-  if (reply.starts_with("ok ")) use({key, reply.substr(3, 32), first.lease});
+  if (reply.starts_with("ok ")) use({{first.key, first.limit}, reply.substr(3, 32), first.lease});
 }
 
 void Worker::use(Grant grant) {
@@ -146,6 +172,8 @@ void Worker::use(Grant grant) {
     grant.lease = lease;
     rest(milliseconds(holding_time()));
   }
+  // To come back for it, which a session that is still there prevents.
+  if (!user_.ref.empty() && chance(door_->outlives_connection() ? 2 : 15)) vanish();
   const std::int64_t dice = pick(1, 1000);
   if (dice <= 5) {
     if (chance(50)) pool_.leave(std::move(grant));
@@ -203,7 +231,8 @@ std::string Worker::ask(const Request& request, std::optional<std::int64_t> give
   const std::uint64_t operation = writer_.invoke(connection_, request.record());
   std::function<void()> seen;
   const bool may_wait = request.verb == "acquire" && request.timeout > 0;
-  if (may_wait && (habit_ == Habit::kQuiet || chance(50))) seen = [&] { writer_.seen(operation); };
+  if (may_wait && (user_.habit == Habit::kQuiet || chance(50)))
+    seen = [&] { writer_.seen(operation); };
   std::string reply;
   try {
     reply = door_->ask(request, deadline, seen);

@@ -1,5 +1,6 @@
 // One user of locks, good and bad: acquires, holds, renews, releases, queues in two phases, lets
-// leases run out, vanishes, comes back. What it asks and hears goes into a history.
+// leases run out, vanishes, comes back; under a stable ref, for what it left. What it asks and
+// hears goes into a history.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +28,15 @@ enum class Habit : std::uint8_t {
   kQuiet,  ///< now and then, for longer: a waiter that the server forgets remains forgotten
 };
 
+/// What kind of user it is.
+struct User {
+  std::string door;
+  std::vector<Key> keys;
+  Habit habit = Habit::kBusy;
+  bool shares = false;  ///< asks for locks to share them, mostly
+  std::string ref;      ///< empty: none
+};
+
 struct Grant {
   Key key;
   std::string token;
@@ -46,8 +56,7 @@ class Pool {
 
 class Worker {
  public:
-  Worker(const Server& server, std::string door, std::vector<Key> keys, Habit habit, Writer& writer,
-         Pool& pool, std::uint64_t seed);
+  Worker(const Server& server, User user, Writer& writer, Pool& pool, std::uint64_t seed);
 
   /// Until the process is told to stop.
   void run();
@@ -58,8 +67,12 @@ class Worker {
 
   void connect();
   void cycle();
-  void acquire();
-  void enqueue();
+  Request new_request();
+  void come_back(const Request& request);
+  void ask_for(const Request& request);
+  void acquire(const Request& request);
+  void enqueue(const Request& request);
+  void wait(const Request& first);
   void use(Grant grant);
   void outlive(const Grant& grant);
   void ask_for_too_much(const Key& key);
@@ -85,14 +98,14 @@ class Worker {
   const Key& pick_key();
 
   const Server& server_;
-  const std::string kind_;
-  const std::vector<Key> keys_;
-  const Habit habit_;
+  const User user_;
   Writer& writer_;
   Pool& pool_;
   std::mt19937_64 random_;
   std::unique_ptr<Door> door_;
   std::uint64_t connection_ = 0;
+  /// What it asked for last under its ref, until it has no use for it any more.
+  std::optional<Request> wish_;
 };
 
 }  // namespace dflockd::history

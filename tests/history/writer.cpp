@@ -24,9 +24,9 @@ Writer::~Writer() {
   ::close(file_);
 }
 
-std::uint64_t Writer::open(std::string_view door) {
+std::uint64_t Writer::open(std::string_view door, std::string_view ref) {
   const std::uint64_t number = ++connections_;
-  write('O', number, door);
+  write('O', number, std::string(door).append(ref.empty() ? "" : " ").append(ref));
   return number;
 }
 

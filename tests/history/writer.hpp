@@ -23,7 +23,7 @@ class Writer {
   ~Writer();
 
   /// A connection or session is open. Returns its number.
-  std::uint64_t open(std::string_view door);
+  std::uint64_t open(std::string_view door, std::string_view ref);
   /// To be called before the request is sent. `request` is everything from the verb on.
   std::uint64_t invoke(std::uint64_t connection, std::string_view request);
   void seen(std::uint64_t operation) { write('S', operation, {}); }
