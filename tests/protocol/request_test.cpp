@@ -231,26 +231,29 @@ TEST(request, stable_ref_is_1_to_64_printable_bytes_of_ascii) {
     EXPECT_EQ(request.verb, Verb::kStableRef) << ref;
     EXPECT_EQ(request.text, ref);
   }
-  for (const std::string& ref : {""s, std::string(65, 'r'), "\t"s, "a\x7f"s, "\xc3\xa9"s, "a\0b"s}) {
+  for (const std::string& ref :
+       {""s, std::string(65, 'r'), "\t"s, "a\x7f"s, "\xc3\xa9"s, "a\0b"s}) {
     EXPECT_EQ(verb_of({"stable-ref", ref, ""}), Verb::kInvalid) << ref;
   }
 }
 
 TEST(request, name_is_1_to_128_bytes_of_utf8_without_control_characters) {
-  for (const std::string& name : {"x"s, "deploy of the shop"s, "\xc3\xa9t\xc3\xa9"s, std::string(128, 'n')}) {
+  for (const std::string& name :
+       {"x"s, "deploy of the shop"s, "\xc3\xa9t\xc3\xa9"s, std::string(128, 'n')}) {
     const Request request = parse({"name", name, "any thing"});
     EXPECT_EQ(request.verb, Verb::kName) << name;
     EXPECT_EQ(request.text, name);
   }
-  for (const std::string& name :
-       {""s, std::string(129, 'n'), "a\tb"s, "\x1b[2J"s, "\xff"s, "\xc2\x85"s, "\xed\xa0\x80"s, "a\0b"s}) {
+  for (const std::string& name : {""s, std::string(129, 'n'), "a\tb"s, "\x1b[2J"s, "\xff"s,
+                                  "\xc2\x85"s, "\xed\xa0\x80"s, "a\0b"s}) {
     EXPECT_EQ(verb_of({"name", name, ""}), Verb::kInvalid) << name;
   }
 }
 
 TEST(request, stat_says_which_kind) {
   EXPECT_EQ(parse({"stat", "key", "lock"}).key, (locks::Key{locks::Kind::kLock, "key"}));
-  EXPECT_EQ(parse({"stat", "key", " semaphore "}).key, (locks::Key{locks::Kind::kSemaphore, "key"}));
+  EXPECT_EQ(parse({"stat", "key", " semaphore "}).key,
+            (locks::Key{locks::Kind::kSemaphore, "key"}));
   for (const std::string& kind : {""s, "locks"s, "Lock"s, "lock semaphore"s, "_"s}) {
     EXPECT_EQ(verb_of({"stat", "key", kind}), Verb::kInvalid) << kind;
   }
