@@ -73,22 +73,6 @@ std::optional<Response> refuse_fields(std::string_view body) {
   return failure != nullptr ? std::optional(to_response(*failure)) : std::nullopt;
 }
 
-/// The route of a request, or another one of its path; null if there is no such path.
-const Route* route_of(const std::variant<Match, NoMatch, Failure>& found) {
-  if (const auto* const match = std::get_if<Match>(&found)) return match->route;
-  const auto* const none = std::get_if<NoMatch>(&found);
-  return none != nullptr ? none->other : nullptr;
-}
-
-/// A request that no route takes is a common one, lest it empty the bucket of those that hold, but
-/// for a preflight: without that a page cannot keep what it holds.
-Bucket bucket_of(const std::variant<Match, NoMatch, Failure>& found, bool preflight) {
-  const Route* const route = route_of(found);
-  if (route == nullptr) return Bucket::kCommon;
-  const bool taken = preflight || std::holds_alternative<Match>(found);
-  return !taken && route->bucket == Bucket::kHolding ? Bucket::kCommon : route->bucket;
-}
-
 /// Whether the caller holds what it did not know to hold. (What `enqueue` has answered that the
 /// session holds, it holds.)
 bool is_new_grant(const locks::Answer& answer) {
@@ -314,8 +298,7 @@ void HttpSession::carry_out(std::string& out) {
       if (!door_.draining) return answer(status_ok(), out);
       return answer({.status = 503, .body = R"({"status":"draining"})"}, out);
     case Operation::kStats:
-      phase_ = Phase::kReporting;
-      return door_.stats.ask(*this);
+      return ask_stats(out);
     case Operation::kOpenApi:
       return answer({.cache_control = "max-age=60", .body = std::string(openapi_document())}, out);
     case Operation::kMetrics:
@@ -338,6 +321,15 @@ void HttpSession::carry_out(std::string& out) {
     case Operation::kWait:
       return begin_change(out);
   }
+}
+
+void HttpSession::ask_stats(std::string& out) {
+  auto query = read_stats_query(reader_.request().query);
+  if (const auto* const failure = std::get_if<Failure>(&query)) {
+    return answer(to_response(*failure), out);
+  }
+  phase_ = Phase::kReporting;
+  door_.stats.ask(*this, std::move(std::get<0>(query)));
 }
 
 Response HttpSession::open_session() {

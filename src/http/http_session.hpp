@@ -124,6 +124,7 @@ class HttpSession final : public net::Session, private service::StatsReporter::A
 
   // The whole request.
   void carry_out(std::string& out);
+  void ask_stats(std::string& out);
   [[nodiscard]] Response carry_out_on_session();
   [[nodiscard]] Response open_session();
   void begin_change(std::string& out);

@@ -23,6 +23,7 @@ enum class Method : std::uint8_t { kGet, kHead, kPost, kDelete, kOptions, kOther
 struct Request {
   Method method = Method::kOther;
   std::string path;                           ///< still percent-encoded, without query and fragment
+  std::string query;                          ///< likewise, without the '?'
   std::optional<std::string> host;            ///< an absolute target's authority, or else Host
   std::optional<std::string> session;         ///< X-Dflockd-Session
   std::optional<std::string> authorization;   ///< Authorization

@@ -163,11 +163,13 @@ bool RequestReader::take_request_line(std::string_view line) {
 
 /// Takes one of the forms of RFC 9112, 3.2.
 bool RequestReader::take_target(std::string_view target, bool is_connect) {
-  const auto path_of = [](std::string_view text) {
-    return text.substr(0, text.find_first_of("?#"));
+  const auto take_path = [this](std::string_view text) {
+    text = text.substr(0, text.find('#'));
+    request_.path = text.substr(0, text.find('?'));
+    if (request_.path.size() < text.size()) request_.query = text.substr(request_.path.size() + 1);
   };
   if (target.starts_with('/')) {
-    request_.path = path_of(target);
+    take_path(target);
     return true;
   }
   request_.path = "*";  // of no route
@@ -183,7 +185,7 @@ bool RequestReader::take_target(std::string_view target, bool is_connect) {
   if (!parse_authority(authority)) return refuse("the target's host is no name or address");
   target.remove_prefix(authority.size());
   request_.host = authority;  // whatever `Host` says (RFC 9112, 3.2.2)
-  if (!authority.empty() && target.starts_with('/')) request_.path = path_of(target);
+  if (!authority.empty() && target.starts_with('/')) take_path(target);
   return true;
 }
 

@@ -1,7 +1,6 @@
 #include "http/routes.hpp"
 
 #include <array>
-#include <optional>
 
 namespace dflockd::http {
 
@@ -74,24 +73,6 @@ std::optional<unsigned int> hex_value(char c) {
   return std::nullopt;
 }
 
-/// RFC 3986, 2.1. Nothing if a '%' is not followed by two hex digits.
-std::optional<std::string> percent_decoded(std::string_view text) {
-  std::string result;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '%') {
-      result += text[i];
-      continue;
-    }
-    if (i + 2 >= text.size()) return std::nullopt;
-    const auto high = hex_value(text[i + 1]);
-    const auto low = hex_value(text[i + 2]);
-    if (!high || !low) return std::nullopt;
-    result += static_cast<char>(*high << 4U | *low);
-    i += 2;
-  }
-  return result;
-}
-
 }  // namespace
 
 bool changes_locks(Operation operation) {
@@ -122,6 +103,36 @@ bool needs_caller(Operation operation) {
 
 std::span<const Route> routes() {
   return kRoutes;
+}
+
+const Route* route_of(const std::variant<Match, NoMatch, Failure>& found) {
+  if (const auto* const match = std::get_if<Match>(&found)) return match->route;
+  const auto* const none = std::get_if<NoMatch>(&found);
+  return none != nullptr ? none->other : nullptr;
+}
+
+Bucket bucket_of(const std::variant<Match, NoMatch, Failure>& found, bool preflight) {
+  const Route* const route = route_of(found);
+  if (route == nullptr) return Bucket::kCommon;
+  const bool taken = preflight || std::holds_alternative<Match>(found);
+  return !taken && route->bucket == Bucket::kHolding ? Bucket::kCommon : route->bucket;
+}
+
+std::optional<std::string> percent_decoded(std::string_view text) {
+  std::string result;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '%') {
+      result += text[i];
+      continue;
+    }
+    if (i + 2 >= text.size()) return std::nullopt;
+    const auto high = hex_value(text[i + 1]);
+    const auto low = hex_value(text[i + 2]);
+    if (!high || !low) return std::nullopt;
+    result += static_cast<char>(*high << 4U | *low);
+    i += 2;
+  }
+  return result;
 }
 
 std::variant<Match, NoMatch, Failure> find_route(Method method, std::string_view path) {

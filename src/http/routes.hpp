@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -75,6 +76,16 @@ struct NoMatch {
 /// Finds the route of a request; a Failure if the path's percent-encoding is broken.
 [[nodiscard]] std::variant<Match, NoMatch, Failure> find_route(Method method,
                                                                std::string_view path);
+
+/// The route that was found, or another one of its path; null if there is no such path.
+[[nodiscard]] const Route* route_of(const std::variant<Match, NoMatch, Failure>& found);
+
+/// What a request draws on. One that no route takes is a common one, lest it empty the bucket of
+/// those that hold, but for a preflight: without that a page cannot keep what it holds.
+[[nodiscard]] Bucket bucket_of(const std::variant<Match, NoMatch, Failure>& found, bool preflight);
+
+/// RFC 3986, 2.1. Nothing if a '%' is not followed by two hex digits.
+[[nodiscard]] std::optional<std::string> percent_decoded(std::string_view text);
 
 /// The description of all this, an OpenAPI 3.1 document: docs/openapi.json, embedded when the
 /// program is built. Lives for ever.

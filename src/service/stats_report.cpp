@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <utility>
 
 #include <fmt/format.h>
@@ -20,13 +21,29 @@ constexpr std::size_t kStep = 64;
 constexpr std::size_t kPiece = 64UL * 1024;
 constexpr std::size_t kLongestElement = 2048;
 
+/// What a key's place goes by.
+std::uint64_t rank_of(const locks::KeyInfo& key, StatsQuery::Order order) {
+  switch (order) {
+    case StatsQuery::Order::kWaiters:
+      return key.waiters;
+    case StatsQuery::Order::kOldestWait:
+      return static_cast<std::uint64_t>(key.waited.count());
+    case StatsQuery::Order::kHeld:
+      return static_cast<std::uint64_t>(key.held.count());
+    case StatsQuery::Order::kKey:
+      break;
+  }
+  return 0;
+}
+
 }  // namespace
 
 double in_seconds(locks::Instant time) {
   return std::chrono::duration<double>(std::chrono::floor<std::chrono::milliseconds>(time)).count();
 }
 
-StatsReport::StatsReport(Service& service, std::size_t connections) : service_(service) {
+StatsReport::StatsReport(Service& service, std::size_t connections, std::optional<StatsQuery> query)
+    : service_(service), query_(std::move(query)) {
   arrays_[kLocks] = {fmt::format(R"({{"connections":{},"locks":[)", connections)};
   arrays_[kSemaphores] = {R"(],"semaphores":[)"};
   arrays_[kIdleLocks] = {R"(],"idle_locks":[)"};
@@ -34,38 +51,88 @@ StatsReport::StatsReport(Service& service, std::size_t connections) : service_(s
 }
 
 bool StatsReport::read_slice() {
-  const std::size_t enough = cursor_ + kSlice;
-  const std::size_t full_before = full_pieces_;
-  while (cursor_ < enough && (full_pieces_ - full_before) * kPiece < kSliceBytes) {
-    const auto next =
-        service_.visit_keys(cursor_, kStep, [this](const locks::KeyInfo& key) { add(key); });
-    if (!next) return false;
-    cursor_ = *next;
+  if (!cursor_) return arrange_slice();
+  const std::size_t enough = *cursor_ + kSlice;
+  const std::size_t written_before = written_;
+  while (cursor_ && *cursor_ < enough && written_ - written_before < kSliceBytes) {
+    cursor_ = service_.visit_keys(*cursor_, kStep, [this](const locks::KeyInfo& key) { add(key); });
   }
-  return true;
+  return cursor_ || query_;
 }
 
 void StatsReport::add(const locks::KeyInfo& key) {
   const bool is_lock = key.key.kind == locks::Kind::kLock;
+  const Array array =
+      key.holders > 0 ? (is_lock ? kLocks : kSemaphores) : (is_lock ? kIdleLocks : kIdleSemaphores);
+  if (query_) return rank(array, key);
+  std::string& piece = place_for_element(array);
+  const std::size_t before = piece.size();
+  write(piece, key);
+  written_ += piece.size() - before;
+}
+
+/// Whether an element comes before another in the order of the query.
+bool StatsReport::comes_before(const Ranked& left, const Ranked& right) {
+  return left.rank != right.rank ? left.rank > right.rank : left.name < right.name;
+}
+
+/// Takes a key among the first ones if it is one so far.
+void StatsReport::rank(Array array, const locks::KeyInfo& key) {
+  if (!key.key.name.starts_with(query_->prefix)) return;
+  ++totals_[array];
+  const std::uint64_t rank = rank_of(key, query_->order);
+  std::vector<Ranked>& first = ranked_[array];
+  if (first.size() == query_->limit) {
+    const Ranked& last = first.front();
+    if (rank < last.rank || (rank == last.rank && key.key.name > last.name)) return;
+    std::ranges::pop_heap(first, comes_before);
+    first.pop_back();
+  }
+  Ranked& ranked = first.emplace_back(Ranked{rank, std::string(key.key.name), {}});
+  write(ranked.element, key);
+  written_ += ranked.element.size();
+  std::ranges::push_heap(first, comes_before);
+}
+
+/// Puts elements of one array into their order. False when that is done with the last one.
+bool StatsReport::arrange_slice() {
+  std::vector<Ranked>& first = ranked_[arranging_];
+  if (!std::exchange(sorted_, true)) {
+    std::ranges::sort_heap(first, comes_before);
+    return true;
+  }
+  std::size_t moved = 0;
+  for (; arranged_ < first.size() && moved < kSliceBytes; ++arranged_) {
+    const std::string& element = first[arranged_].element;
+    place_for_element(static_cast<Array>(arranging_)) += element;
+    moved += element.size();
+  }
+  if (arranged_ < first.size()) return true;
+  first = {};
+  arranged_ = 0;
+  sorted_ = false;
+  return ++arranging_ < kArrays;
+}
+
+void StatsReport::write(std::string& out, const locks::KeyInfo& key) const {
+  const auto end = std::back_inserter(out);
   const std::string name = base::json_string(key.key.name);
   if (key.holders == 0) {
-    fmt::format_to(element_of(is_lock ? kIdleLocks : kIdleSemaphores),
-                   R"({{"key":{},"idle_s":{:.3f}}})", name, in_seconds(key.idle));
+    fmt::format_to(end, R"({{"key":{},"idle_s":{:.3f}}})", name, in_seconds(key.idle));
     return;
   }
   const OwnerInfo& owner = service_.info(key.owner);
-  const auto out = element_of(is_lock ? kLocks : kSemaphores);
-  if (is_lock) {
-    fmt::format_to(out,
+  if (key.key.kind == locks::Kind::kLock) {
+    fmt::format_to(end,
                    R"({{"key":{},"owner_conn_id":{},"owner":"{}","name":{},"shared":{},)"
                    R"("holders":{},)",
                    name, owner.connection_id, owner.peer, base::json_string(owner.name), key.shared,
                    key.holders);
   } else {
-    fmt::format_to(out, R"({{"key":{},"limit":{},"holders":{},"owner":"{}","name":{},)", name,
+    fmt::format_to(end, R"({{"key":{},"limit":{},"holders":{},"owner":"{}","name":{},)", name,
                    key.limit, key.holders, owner.peer, base::json_string(owner.name));
   }
-  fmt::format_to(out,
+  fmt::format_to(end,
                  R"("held_s":{:.3f},"lease_expires_in_s":{:.3f},"waiters":{},)"
                  R"("oldest_wait_s":{:.3f}}})",
                  in_seconds(key.held), in_seconds(key.lease_left), key.waiters,
@@ -73,21 +140,26 @@ void StatsReport::add(const locks::KeyInfo& key) {
 }
 
 StatsReport::Text StatsReport::finish() {
-  arrays_[kIdleSemaphores].back() += "]}\n";
+  std::string& end = arrays_[kIdleSemaphores].back();
+  end += ']';
+  if (query_) {
+    fmt::format_to(
+        std::back_inserter(end),
+        R"(,"total":{{"locks":{},"semaphores":{},"idle_locks":{},"idle_semaphores":{}}})",
+        totals_[kLocks], totals_[kSemaphores], totals_[kIdleLocks], totals_[kIdleSemaphores]);
+  }
+  end += "}\n";
   Text text;
   for (Text& pieces : arrays_) std::ranges::move(pieces, std::back_inserter(text));
   return text;
 }
 
-/// Where the next element of an array goes.
-std::back_insert_iterator<std::string> StatsReport::element_of(Array array) {
+/// The piece that the next element of an array goes to the end of.
+std::string& StatsReport::place_for_element(Array array) {
   Text& pieces = arrays_[array];
   if (pieces.back().back() != '[') pieces.back().push_back(',');
-  if (pieces.back().size() >= kPiece) {
-    pieces.emplace_back().reserve(kPiece + kLongestElement);
-    ++full_pieces_;
-  }
-  return std::back_inserter(pieces.back());
+  if (pieces.back().size() >= kPiece) pieces.emplace_back().reserve(kPiece + kLongestElement);
+  return pieces.back();
 }
 
 namespace {

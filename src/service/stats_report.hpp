@@ -4,7 +4,7 @@
 
 #include <array>
 #include <cstddef>
-#include <iterator>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,6 +12,25 @@
 #include "service/service.hpp"
 
 namespace dflockd::service {
+
+/// Which keys a report is to tell of: of those whose names begin with `prefix` the first `limit` in
+/// each array.
+struct StatsQuery {
+  /// What comes first: the largest, and of those that are alike the least name.
+  enum class Order : std::uint8_t {
+    kWaiters,     ///< how many wait
+    kOldestWait,  ///< for how long the first has waited
+    kHeld,        ///< for how long it has been held
+    kKey,         ///< the name alone
+  };
+  static constexpr std::size_t kMostKeys = 10'000;
+
+  Order order = Order::kWaiters;
+  std::string prefix{};
+  std::size_t limit = 100;  ///< at most `kMostKeys`
+
+  friend bool operator==(const StatsQuery&, const StatsQuery&) = default;
+};
 
 /// One answer in the making. A table that fits one slice is read at one instant; a larger one in
 /// slices, each at the instant at which it is read. Not thread-safe.
@@ -26,8 +45,11 @@ class StatsReport {
   /// each time that it grows.
   using Text = std::vector<std::string>;
 
-  /// A report on `service`, which must outlive it. `connections` is what it says of connections.
-  StatsReport(Service& service, std::size_t connections);
+  /// A report on `service`, which must outlive it, of all keys or those of `query`. `connections`
+  /// is what it says of connections.
+  StatsReport(Service& service, std::size_t connections, std::optional<StatsQuery> query = {});
+
+  [[nodiscard]] const std::optional<StatsQuery>& query() const { return query_; }
 
   /// Reads the next slice. False when there is nothing more to read.
   bool read_slice();
@@ -39,14 +61,34 @@ class StatsReport {
   /// The arrays, in their order in the object.
   enum Array : std::size_t { kLocks, kSemaphores, kIdleLocks, kIdleSemaphores, kArrays };
 
+  /// An element of an array, and what its place there goes by.
+  struct Ranked {
+    std::uint64_t rank;
+    std::string name;
+    std::string element;
+  };
+
+  [[nodiscard]] static bool comes_before(const Ranked& left, const Ranked& right);
   void add(const locks::KeyInfo& key);
-  std::back_insert_iterator<std::string> element_of(Array array);
+  void rank(Array array, const locks::KeyInfo& key);
+  bool arrange_slice();
+  void write(std::string& out, const locks::KeyInfo& key) const;
+  std::string& place_for_element(Array array);
 
   Service& service_;
-  std::size_t cursor_ = 0;
-  std::size_t full_pieces_ = 0;  ///< how many pieces are full, of all arrays
+  const std::optional<StatsQuery> query_;
+  std::optional<std::size_t> cursor_ = 0;  ///< nothing once the table is read
+  std::size_t written_ = 0;                ///< how many bytes, in all elements
   /// Each array of the object, with what stands between it and the one before.
   std::array<Text, kArrays> arrays_;
+
+  // With a query.
+  std::array<std::size_t, kArrays> totals_{};  ///< how many keys have the prefix
+  /// The first ones of each array so far, as heaps with the last of them in front.
+  std::array<std::vector<Ranked>, kArrays> ranked_;
+  std::size_t arranging_ = 0;  ///< the array whose elements are put into their order
+  std::size_t arranged_ = 0;   ///< how many of them have been
+  bool sorted_ = false;        ///< whether `ranked_` has them in that order
 };
 
 /// All about one key, a JSON object: its holders and those who wait, the oldest first and at most

@@ -8,7 +8,8 @@ StatsReporter::StatsReporter(Service& service, std::function<std::size_t()> conn
                              std::function<void()> on_work)
     : service_(service), connections_(std::move(connections)), on_work_(std::move(on_work)) {}
 
-void StatsReporter::ask(Asker& asker) {
+void StatsReporter::ask(Asker& asker, std::optional<StatsQuery> query) {
+  asker.query_ = query ? std::make_unique<const StatsQuery>(*std::move(query)) : nullptr;
   move(asker, &asking_);
   want_work();
 }
@@ -19,13 +20,22 @@ void StatsReporter::want_work() {
   on_work_();
 }
 
-/// A report is for all who ask when it is begun, and given up if all of them go.
+/// Begins the report that whoever has asked first waits for, for all who have asked the same.
+void StatsReporter::begin() {
+  const StatsQuery* const asked = asking_.front()->query_.get();
+  making_.emplace(service_, connections_(),
+                  asked != nullptr ? std::optional(*asked) : std::nullopt);
+  for (Asker* next = asking_.front(); next != nullptr;) {
+    Asker& asker = *std::exchange(next, asking_.next(*next));
+    const bool same = asker.query_ ? making_->query() == *asker.query_ : !making_->query();
+    if (same) move(asker, &served_);
+  }
+}
+
+/// A report is given up if all whom it is for go.
 bool StatsReporter::step() {
   if (making_ && served_.empty()) making_.reset();
-  if (!making_ && !asking_.empty() && reports_ < kMostReports) {
-    while (Asker* const asker = asking_.front()) move(*asker, &served_);
-    making_.emplace(service_, connections_());
-  }
+  if (!making_ && !asking_.empty() && reports_ < kMostReports) begin();
   if (making_ && !making_->read_slice()) {
     const Report report = share(making_->finish());
     making_.reset();

@@ -1,6 +1,6 @@
 // Makes the reports that `stats` answers with: one at a time, a slice at a time with everybody else
-// served in between, and each for all who had asked when it was begun. However many ask and however
-// slowly they read, there are only a few reports at a time.
+// served in between, and each for all who had asked the same when it was begun. However many ask
+// and however slowly they read, there are only a few reports at a time.
 //
 //   reporter.ask(asker);   // and then: asker.on_report(report)
 //
@@ -42,6 +42,7 @@ class StatsReporter {
    private:
     friend class StatsReporter;
 
+    std::unique_ptr<const StatsQuery> query_;  ///< null: about all keys
     base::Links<Asker> links_;
     base::IntrusiveList<Asker, &Asker::links_>* list_ = nullptr;  ///< which it is in, if any
   };
@@ -52,7 +53,7 @@ class StatsReporter {
                 std::function<void()> on_work);
 
   /// Has a report made for `asker`, who may go before it is.
-  void ask(Asker& asker);
+  void ask(Asker& asker, std::optional<StatsQuery> query = {});
 
   /// Makes a slice of a report, if one is wanted. True if `step` is to be called again.
   bool step();
@@ -60,6 +61,7 @@ class StatsReporter {
  private:
   using Askers = base::IntrusiveList<Asker, &Asker::links_>;
 
+  void begin();
   void hand_out(const Report& report);
   Report share(StatsReport::Text text);
   void want_work();

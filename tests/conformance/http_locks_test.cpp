@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "support/client.hpp"
@@ -352,6 +353,44 @@ TEST(HttpStats, say_http_and_the_address_of_the_holder) {
   EXPECT_EQ(held(observer, lock("job")).at("owner"), "http:127.0.0.2");
   const nlohmann::json over_http = client.get("/v1/stats").json();
   EXPECT_EQ(over_http.at("locks").at(0).at("owner"), "http:127.0.0.2");
+}
+
+TEST(HttpStats, of_a_query_that_is_wrong_are_refused) {
+  const Server server(Http::kOn);
+  HttpClient client(server);
+  for (const char* const query :
+       {"sort=size", "sort=", "limit=0", "limit=10001", "limit=-1", "limit=1.5", "prefix",
+        "prefix=%zz", "page=2", "&", "limit=5&limit=5"}) {
+    const HttpResponse response = client.get("/v1/stats?" + std::string(query));
+    EXPECT_EQ(response.summary(), "400 bad_request") << query;
+    EXPECT_NE(response.text("detail"), "") << query;
+  }
+}
+
+TEST(HttpStats, of_a_query_are_in_order_and_count_what_has_the_prefix) {
+  const Server server(Http::kOn);
+  HttpClient client(server);
+  const std::string session = client.open_session();
+  for (const char* const key : {"a%2F1", "a%2F2", "a%2F3", "b"}) client.hold(session, lock(key));
+  client.hold(session, semaphore("a%2F1", 2));
+  EXPECT_EQ(client.enqueue(session, lock("a%2F2")).summary(), "200 queued");
+  const auto keys = [&](const std::string& query) {
+    const nlohmann::json stats = client.get("/v1/stats?prefix=a%2F&limit=2" + query).json();
+    EXPECT_EQ(stats.at("total").dump(),
+              R"({"idle_locks":0,"idle_semaphores":0,"locks":3,"semaphores":1})");
+    EXPECT_EQ(stats.at("semaphores").size(), 1U);
+    std::vector<std::string> shown;
+    for (const nlohmann::json& one : stats.at("locks")) shown.push_back(one.at("key"));
+    return shown;
+  };
+  EXPECT_THAT(keys(""), testing::ElementsAre("a/2", "a/1"));
+  EXPECT_THAT(keys("&sort=waiters"), testing::ElementsAre("a/2", "a/1"));
+  EXPECT_THAT(keys("&sort=oldest_wait"), testing::ElementsAre("a/2", "a/1"));
+  EXPECT_THAT(keys("&sort=held"), testing::ElementsAre("a/1", "a/2"));
+  EXPECT_THAT(keys("&sort=key"), testing::ElementsAre("a/1", "a/2"));
+  const nlohmann::json all = client.get("/v1/stats").json();
+  EXPECT_EQ(all.at("locks").size(), 4U);
+  EXPECT_FALSE(all.contains("total"));
 }
 
 TEST(HttpSemaphores, keep_to_their_limit) {

@@ -1,10 +1,13 @@
 // What the API shows of the sessions of callers and of the lock table.
 #include "http/reports.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <variant>
 
 #include <gtest/gtest.h>
 
@@ -171,6 +174,236 @@ TEST_F(HttpReports, at_most_a_thousand_sessions_are_listed_and_all_are_counted) 
   EXPECT_EQ(listed.at("sessions").size(), 1000U);
   EXPECT_EQ(listed.at("sessions").at(0).at("owner_conn_id"), 1);
   EXPECT_EQ(listed.at("total"), 1005);
+}
+
+// --- Stats of some keys ---
+
+using Order = service::StatsQuery::Order;
+
+/// Why a query is refused; "" if it is not.
+std::string refusal(std::string_view query) {
+  const auto result = read_stats_query(query);
+  const auto* const failure = std::get_if<Failure>(&result);
+  if (failure == nullptr) return "";
+  EXPECT_EQ(failure->status, 400);
+  EXPECT_EQ(failure->code, "bad_request");
+  return failure->detail;
+}
+
+service::StatsQuery accepted(std::string_view query) {
+  return std::get<0>(read_stats_query(query)).value();
+}
+
+TEST(stats_query, unknown_parameters_are_refused) {
+  EXPECT_EQ(refusal("colour=blue"), R"(unknown parameter "colour")");
+  EXPECT_EQ(refusal("Sort=key"), R"(unknown parameter "Sort")");
+  EXPECT_EQ(refusal("s%6frt=key"), R"(unknown parameter "s%6frt")");
+  EXPECT_EQ(refusal("limit=5&x"), R"(unknown parameter "x")");
+  EXPECT_EQ(refusal(std::string(100, 'x') + "=1").size(), 64 + 20U);
+  for (const char* const query : {"&", "limit=5&", "&limit=5", "limit=5&&sort=key", "=", "=5"}) {
+    EXPECT_EQ(refusal(query), R"(unknown parameter "")") << query;
+  }
+}
+
+TEST(stats_query, values_that_are_unknown_or_out_of_range_are_refused) {
+  for (const char* const value : {"", "0", "10001", "-1", "+5", "5x", " 5", "5.0", "0x5", "1e3",
+                                  "18446744073709551617", "%30"}) {
+    EXPECT_EQ(refusal("limit=" + std::string(value)), "limit: expected an integer from 1 to 10000")
+        << value;
+  }
+  for (const char* const value : {"", "Key", "keys", "name", "waiters,key", "key%20"}) {
+    EXPECT_EQ(refusal("sort=" + std::string(value)),
+              "sort: expected waiters, oldest_wait, held or key")
+        << value;
+  }
+}
+
+TEST(stats_query, parameters_without_a_value_or_given_twice_are_refused) {
+  EXPECT_EQ(refusal("prefix"), "prefix: has no value");
+  EXPECT_EQ(refusal("prefix=a&prefix=a"), "prefix: given twice");
+  EXPECT_EQ(refusal("limit=5&sort=key&limit=6"), "limit: given twice");
+}
+
+TEST(stats_query, broken_percent_encoding_is_refused) {
+  for (const char* const value : {"%", "%4", "a%zz", "%%41"}) {
+    EXPECT_EQ(refusal("prefix=" + std::string(value)),
+              "the query has a '%' without two hex digits behind it");
+  }
+}
+
+TEST(stats_query, that_is_empty_asks_for_all) {
+  EXPECT_EQ(std::get<0>(read_stats_query("")), std::nullopt);
+}
+
+TEST(stats_query, what_is_left_out_has_its_default) {
+  EXPECT_EQ(accepted("prefix="), (service::StatsQuery{Order::kWaiters, "", 100}));
+  EXPECT_EQ(accepted("limit=1"), (service::StatsQuery{Order::kWaiters, "", 1}));
+  EXPECT_EQ(accepted("limit=10000").limit, 10'000U);
+}
+
+TEST(stats_query, order_prefix_and_limit_are_read_in_any_order) {
+  EXPECT_EQ(accepted("prefix=a%2Fb%25+%ff=c&limit=0050&sort=oldest_wait"),
+            (service::StatsQuery{Order::kOldestWait, "a/b%+\xff=c", 50}));
+  EXPECT_EQ(accepted("sort=held").order, Order::kHeld);
+  EXPECT_EQ(accepted("sort=key").order, Order::kKey);
+  EXPECT_EQ(accepted("sort=w%61iters").order, Order::kWaiters);
+}
+
+class HttpStatsQuery : public HttpReports {
+ protected:
+  Answer ask(std::string_view query) {
+    connection_.text = nullptr;
+    connection_.arrive(request("GET /v1/stats" + std::string(query)));
+    server_.report();
+    connection_.go_on();
+    Answer answer = connection_.take_answer();
+    if (connection_.text != nullptr) {
+      for (const std::string& piece : *connection_.text) answer.body += piece;
+    }
+    return answer;
+  }
+  Json stats(std::string_view query) { return Json::parse(ask(query).body); }
+  /// The keys of one array of the answer, in their order.
+  std::string keys(std::string_view query, const std::string& array = "locks") {
+    std::string keys;
+    const Json answer = stats(query);
+    for (const Json& element : answer.at(array)) {
+      keys += element.at("key").get<std::string>() + ' ';
+    }
+    return keys;
+  }
+  void hold(const std::string& key) {
+    post("/v1/locks/" + key, R"({"acquire_timeout_s":0,"lease_ttl_s":1000})", session_);
+  }
+  void enqueue(const std::string& key) {
+    post("/v1/locks/" + key + "/enqueue", "", server_.open_session());
+  }
+  /// Locks of different ages, queues and waits.
+  void fill() {
+    hold("b");
+    hold("d");
+    server_.pass(1s);
+    hold("a");
+    enqueue("a");
+    server_.pass(1s);
+    hold("c");
+    enqueue("b");
+    enqueue("b");
+  }
+
+  const std::string session_ = server_.open_session();
+};
+
+TEST_F(HttpStatsQuery, that_is_wrong_is_refused_before_anything_is_read) {
+  for (const char* const query : {"?sort=size", "?limit=0", "?limit=10001", "?x=1", "?prefix",
+                                  "?prefix=%zz", "?sort=key&sort=key", "?&"}) {
+    const Answer answer = ask(query);
+    EXPECT_EQ(answer.status, 400) << query;
+    EXPECT_NE(answer.body.find(R"("detail":)"), std::string::npos) << query;
+  }
+  EXPECT_EQ(server_.counted("GET", "/v1/stats", 400), 8U);
+}
+
+TEST_F(HttpStatsQuery, that_is_empty_changes_nothing) {
+  fill();
+  for (const char* const query : {"", "?", "?#sort=size", "#?sort=size"}) {
+    const Json answer = stats(query);
+    EXPECT_EQ(answer.at("locks").size(), 4U) << query;
+    EXPECT_FALSE(answer.contains("total")) << query;
+  }
+}
+
+TEST_F(HttpStatsQuery, orders_the_keys) {
+  fill();
+  EXPECT_EQ(keys("?sort=waiters"), "b a c d ");
+  EXPECT_EQ(keys("?sort=oldest_wait"), "a b c d ");
+  EXPECT_EQ(keys("?sort=held"), "b d a c ");
+  EXPECT_EQ(keys("?sort=key"), "a b c d ");
+  EXPECT_EQ(keys("?prefix="), "b a c d ") << "by default by those who wait";
+}
+
+TEST_F(HttpStatsQuery, shows_the_first_of_each_array_and_counts_all) {
+  fill();
+  for (int i = 0; i < 7; ++i) {
+    const std::string pool = "/v1/semaphores/p" + std::to_string(i);
+    post(pool, R"({"acquire_timeout_s":0,"limit":2,"lease_ttl_s":)" + std::to_string(30 - i) + "}",
+         session_);
+  }
+  for (const auto& [sort, expected] :
+       {std::pair("waiters", "b a "), std::pair("oldest_wait", "a b "), std::pair("held", "b d "),
+        std::pair("key", "a b ")}) {
+    const std::string query = "?limit=2&sort=" + std::string(sort);
+    EXPECT_EQ(keys(query), expected);
+    EXPECT_EQ(keys(query, "semaphores"), "p0 p1 ");
+  }
+  server_.pass(27s);  // four leases are over
+  const Json answer = stats("?limit=2&sort=key");
+  EXPECT_EQ(answer.at("total").dump(),
+            R"({"idle_locks":0,"idle_semaphores":4,"locks":4,"semaphores":3})");
+  EXPECT_EQ(answer.at("idle_semaphores").size(), 2U);
+  EXPECT_EQ(answer.at("idle_semaphores").at(0).at("key"), "p3");
+}
+
+TEST_F(HttpStatsQuery, total_counts_what_has_the_prefix_before_the_limit) {
+  for (const char* const key : {"a", "a%2Fb", "a%2Fc", "a%2Fd", "ab", "b", "A%2F"}) hold(key);
+  EXPECT_EQ(keys("?prefix=a%2F&limit=2&sort=key"), "a/b a/c ");
+  EXPECT_EQ(stats("?prefix=a/&limit=2").at("total").at("locks"), 3);
+  EXPECT_EQ(stats("?prefix=a").at("total").at("locks"), 5);
+  EXPECT_EQ(stats("?prefix=nothing").at("total").at("locks"), 0);
+  EXPECT_EQ(stats("?prefix=" + std::string(257, 'a')).at("locks").size(), 0U);
+}
+
+TEST_F(HttpStatsQuery, elements_are_those_of_the_whole_report) {
+  fill();
+  const Json all = stats("");
+  const Json some = stats("?sort=held");
+  EXPECT_EQ(some.at("connections"), all.at("connections"));
+  for (const Json& element : some.at("locks")) {
+    EXPECT_NE(std::ranges::find(all.at("locks"), element), all.at("locks").end()) << element;
+  }
+}
+
+TEST_F(HttpStatsQuery, equal_ones_share_a_report_and_others_have_their_own) {
+  fill();
+  Connection other(server_);
+  Connection third(server_);
+  connection_.arrive(request("GET /v1/stats?limit=2&sort=key"));
+  other.arrive(request("GET /v1/stats?sort=key&limit=2"));
+  third.arrive(request("GET /v1/stats?sort=key&limit=3"));
+  server_.report();
+  for (Connection* const asker : {&connection_, &other, &third}) asker->go_on();
+  EXPECT_EQ(connection_.text, other.text);
+  EXPECT_NE(connection_.text, third.text);
+}
+
+TEST_F(HttpStatsQuery, large_one_is_put_into_order_in_slices) {
+  Server::Setup setup;
+  setup.service.table.max_locks = 0;
+  Server server(setup);
+  const std::string session = server.open_session();
+  Connection connection(server);
+  constexpr int kKeys = 10'500;
+  for (int i = 0; i < kKeys; ++i) {
+    // In the order in which each one is among the first so far.
+    connection.arrive(request("POST /v1/locks/" + std::to_string(99'999 - i),
+                              R"({"acquire_timeout_s":0})",
+                              "X-Dflockd-Session: " + session + "\r\n"));
+  }
+  static_cast<void>(connection.take());
+  connection.arrive(request("GET /v1/stats?sort=key&limit=10000"));
+  server.report();
+  connection.go_on();
+  std::string body;
+  for (const std::string& piece : *connection.text) {
+    EXPECT_LT(piece.size(), 70'000U);
+    body += piece;
+  }
+  const Json answer = Json::parse(body);
+  EXPECT_EQ(answer.at("total").at("locks"), kKeys);
+  ASSERT_EQ(answer.at("locks").size(), 10'000U);
+  for (std::size_t i = 0; i < 10'000; ++i) {
+    ASSERT_EQ(answer.at("locks").at(i).at("key"), std::to_string(100'000 - kKeys + i));
+  }
 }
 
 }  // namespace

@@ -194,6 +194,17 @@ TEST(request_reader, path_is_what_stands_between_authority_and_query) {
   }
 }
 
+TEST(request_reader, query_is_what_stands_between_path_and_fragment) {
+  const std::pair<std::string, std::string> expected[] = {
+      {"/x", ""},        {"/x?", ""},    {"/x?a=b&c", "a=b&c"}, {"/x?a=%2F?b", "a=%2F?b"},
+      {"/x?a#b?c", "a"}, {"/x#a?b", ""}, {"http://h/x?a", "a"}, {"http://h?a", ""},
+      {"/?a/b", "a/b"},
+  };
+  for (const auto& [target, query] : expected) {
+    EXPECT_EQ(only(with_line("GET " + target + " HTTP/1.1")).query, query) << target;
+  }
+}
+
 TEST(request_reader, targets_without_a_path_are_of_no_route) {
   for (const std::string& line : {"OPTIONS * HTTP/1.1"s, "GET * HTTP/1.1"s,
                                   "GET http://x HTTP/1.1"s, "GET http://x?/health HTTP/1.1"s,
