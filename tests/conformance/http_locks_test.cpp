@@ -1,5 +1,6 @@
 // Locks and semaphores over HTTP: "a second door to the same lock table".
 
+#include <algorithm>
 #include <cstddef>
 #include <string>
 #include <vector>
@@ -391,6 +392,28 @@ TEST(HttpStats, of_a_query_are_in_order_and_count_what_has_the_prefix) {
   const nlohmann::json all = client.get("/v1/stats").json();
   EXPECT_EQ(all.at("locks").size(), 4U);
   EXPECT_FALSE(all.contains("total"));
+}
+
+// In the server's processor time, to which the other programs of a busy machine add nothing.
+TEST(HttpStats, of_a_query_over_many_keys_hold_nobody_up) {
+  const Server server({"--max-locks", "0"}, Http::kOn);
+  Client pinging(server);
+  pinging.hold_many("job-", 50'000);
+  HttpClient asking(server);
+  const auto longest_stall = [&] {
+    Duration longest{0};
+    asking.send(asking.request_bytes("GET", "/v1/stats?sort=key&limit=10000"));
+    do {
+      const Duration before = server.cpu_time();
+      EXPECT_EQ(pinging.ping(), "ok");
+      longest = std::max(longest, server.cpu_time() - before);
+    } while (!asking.connection().has_input());
+    const nlohmann::json stats = asking.read_response().json();
+    EXPECT_EQ(stats.at("total").at("locks"), 50'000);
+    EXPECT_EQ(stats.at("locks").size(), 10'000U);
+    return longest;
+  };
+  EXPECT_LE(best_measured(within(10ms), longest_stall), within(10ms));
 }
 
 TEST(HttpSemaphores, keep_to_their_limit) {
