@@ -120,9 +120,9 @@ class Simulation final : private locks::EffectSink {
   /// same again, mostly while that is kept.
   void break_off(std::uint32_t client, const Wish& wish) {
     ++clients_[client].breaks;
+    clients_[client].waits = {};
     record(client, 'X', std::to_string(clients_[client].connections) + " close");
     at(soon(), [=, this] {
-      clients_[client].waits = {};
       apply(locks::CloseOwner{clients_[client].owner, {.orphan_ttl = kSimulatedTtl}});
       at(now_ + pick(1, 2500) * kMillisecond, [=, this] {
         open(client);
@@ -133,7 +133,8 @@ class Simulation final : private locks::EffectSink {
 
   void take(const locks::Effect& effect) noexcept override {
     if (effect.answer.outcome == Outcome::kLeaseExpired) return;
-    std::exchange(clients_[owners_[effect.owner.index]].waits, {})(effect.answer);
+    const auto waits = std::exchange(clients_[owners_[effect.owner.index]].waits, {});
+    if (waits) waits(effect.answer);  // or it has just broken off
   }
 
   /// Sends a request, which the server carries out a little later; `then` follows the reply.
