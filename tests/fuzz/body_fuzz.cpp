@@ -32,15 +32,15 @@ using Parsed = std::variant<Body, Failure>;
 using Names = std::vector<std::string>;
 
 /// As the routes have them; the last is for no route.
-const std::array<Names, 8> kAllowed{
-    {{"acquire_timeout_s", "lease_ttl_s", "limit"},
-     {"acquire_timeout_s", "lease_ttl_s"},
-     {"token"},
-     {"token", "lease_ttl_s"},
-     {"timeout_s"},
-     {"limit", "lease_ttl_s"},
-     {},
-     {"acquire_timeout_s", "timeout_s", "lease_ttl_s", "limit", "token"}}};
+const std::array<Names, 8> kAllowed{{{"acquire_timeout_s", "lease_ttl_s", "limit"},
+                                     {"acquire_timeout_s", "lease_ttl_s", "shared"},
+                                     {"token"},
+                                     {"token", "lease_ttl_s"},
+                                     {"timeout_s"},
+                                     {"limit", "lease_ttl_s"},
+                                     {},
+                                     {"acquire_timeout_s", "timeout_s", "lease_ttl_s", "limit",
+                                      "token", "shared", "stable_ref", "name"}}};
 
 Parsed parse(std::string_view text, std::size_t kind) {
   using dflockd::http::parse_body;
@@ -48,7 +48,7 @@ Parsed parse(std::string_view text, std::size_t kind) {
     case 0:
       return parse_body(text, {"acquire_timeout_s", "lease_ttl_s", "limit"});
     case 1:
-      return parse_body(text, {"acquire_timeout_s", "lease_ttl_s"});
+      return parse_body(text, {"acquire_timeout_s", "lease_ttl_s", "shared"});
     case 2:
       return parse_body(text, {"token"});
     case 3:
@@ -60,7 +60,8 @@ Parsed parse(std::string_view text, std::size_t kind) {
     case 6:
       return parse_body(text, {});
     default:
-      return parse_body(text, {"acquire_timeout_s", "timeout_s", "lease_ttl_s", "limit", "token"});
+      return parse_body(text, {"acquire_timeout_s", "timeout_s", "lease_ttl_s", "limit", "token",
+                               "shared", "stable_ref", "name"});
   }
 }
 
@@ -84,7 +85,10 @@ bool is_allowed(const Json& object, const Names& names) {
   return std::ranges::all_of(object.items(), [&](const auto& field) {
     if (std::ranges::find(names, field.key()) == names.end()) return false;
     if (field.value().is_null()) return true;
-    return field.key() == "token" ? field.value().is_string() : field.value().is_number_unsigned();
+    if (field.key() == "shared") return field.value().is_boolean();
+    const bool is_text =
+        field.key() == "token" || field.key() == "stable_ref" || field.key() == "name";
+    return is_text ? field.value().is_string() : field.value().is_number_unsigned();
   });
 }
 
@@ -101,6 +105,9 @@ void check_taken(const std::string& text, const Json& object, const Body& body) 
   check_field(object, "lease_ttl_s", body.lease_ttl_s);
   check_field(object, "limit", body.limit);
   check_field(object, "token", body.token);
+  check_field(object, "shared", body.shared);
+  check_field(object, "stable_ref", body.stable_ref);
+  check_field(object, "name", body.name);
   // Without the library.
   for (const auto& number :
        {body.acquire_timeout_s, body.timeout_s, body.lease_ttl_s, body.limit}) {
