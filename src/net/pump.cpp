@@ -115,8 +115,7 @@ Want Pump<Stream>::advance() {
 /// Which timeout the peer is under. A request has its time from its first byte on.
 template <class Stream>
 void Pump<Stream>::set_deadline(Want want, bool served) {
-  Deadline next = Deadline::kNone;
-  if (want == Want::kTurn) return;
+  Deadline next = want == Want::kTurn ? deadline() : Deadline::kNone;
   if (want == Want::kInput) {
     constexpr std::array kDeadlines{Deadline::kNone, Deadline::kRead, Deadline::kIdle};
     next = kDeadlines[static_cast<std::size_t>(session_->patience(input_))];

@@ -270,6 +270,20 @@ TEST(Pump, silent_peer_is_told_at_the_read_timeout) {
   EXPECT_EQ(connection.sent(), "silence\n");
 }
 
+TEST(Pump, request_after_which_others_have_their_turn_restarts_the_silence) {
+  Loop loop;
+  Connection connection(loop, [](InputBuffer& input, Output& output) {
+    const Want want = Script::echo(input, output);
+    return output.served ? Want::kTurn : want;
+  });
+  loop.pass(6s);
+  connection.hear("long\n");
+  loop.pass(6s);
+  EXPECT_EQ(connection.story.silences, 0);
+  loop.pass(4s);
+  EXPECT_EQ(connection.story.silences, 1);
+}
+
 TEST(Pump, peer_whose_bytes_the_loop_has_not_looked_at_is_not_silent) {
   Loop loop;
   Connection connection(loop);
