@@ -50,7 +50,10 @@ bool LockTable::orphans_are_consistent(std::size_t orphaned) const {
     }
   });
   for (std::uint32_t slot = 0; slot < owner_pool_.size(); ++slot) {
-    if (owner_pool_.at(slot).ref != nullptr) --users;
+    const Owner& owner = owner_pool_.at(slot);
+    if (owner.ref == nullptr) continue;
+    --users;
+    right = right && (owner.open || owner.active > 0);
   }
   return right && users == 0 && found == orphaned;
 }

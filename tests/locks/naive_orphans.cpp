@@ -22,6 +22,25 @@ std::optional<OwnerId> NaiveTable::only_owner(const std::string& name) const {
   return found.size() == 1 ? std::optional(found.front()) : std::nullopt;
 }
 
+Answer NaiveTable::carry_out(Instant /*now*/, const SetRef& command) {
+  if (!name_of(command.owner).empty()) return {Outcome::kHasRef};
+  names_.emplace_back(command.owner, command.ref);
+  return {};
+}
+
+// Whether a claim that is due is an orphan whose end makes no difference to what else is due.
+bool NaiveTable::ends_unnoticed(const KeyState& key, bool held, std::size_t position) {
+  const Claim& claim = (held ? key.holders : key.queue)[position];
+  const auto is_due = [&](const Claim& other) { return other.deadline == claim.deadline; };
+  if (held) {
+    const bool lets_nobody_in = claim.shared && !std::ranges::all_of(key.holders, is_due);
+    return claim.ttl_is_over && (key.queue.empty() || lets_nobody_in);
+  }
+  if (claim.orphan_of.empty() || std::ranges::any_of(key.holders, is_due)) return false;
+  return !is_due(key.queue.front()) ||
+         (position + 1 == key.queue.size() && std::ranges::count_if(key.queue, is_due) == 1);
+}
+
 // The one that is held first, then the one that lost its owner first.
 NaiveTable::Claim* NaiveTable::find_orphan(OwnerId owner, const Key& name) {
   const std::string ref = name_of(owner);

@@ -57,11 +57,14 @@ std::vector<NaiveTable::Due> NaiveTable::due() const {
       const std::vector<Claim>& claims = held ? keys_[key].holders : keys_[key].queue;
       for (std::size_t position = 0; position < claims.size(); ++position) {
         if (claims[position].deadline != earliest) continue;
-        // Of one owner's grants it makes no difference which ends first.
+        if (ends_unnoticed(keys_[key], held, position)) return {{key, held, position}};
+        // Of one owner's grants it makes no difference which ends first, nor of orphaned ones.
         const bool has_twin = std::ranges::any_of(found, [&](const Due& other) {
-          return other.key == key && other.held == held &&
-                 claims[other.position].owner == claims[position].owner &&
-                 !claims[other.position].in_phase_one && !claims[position].in_phase_one;
+          const Claim& one = claims[position];
+          const Claim& twin = claims[other.position];
+          return other.key == key && other.held && held && !one.in_phase_one &&
+                 !twin.in_phase_one && twin.ttl_is_over == one.ttl_is_over &&
+                 (twin.owner == one.owner || one.ttl_is_over);
         });
         if (!has_twin) found.push_back({key, held, position});
       }
@@ -126,6 +129,7 @@ void NaiveTable::note(const Effect& effect) {
 
 void NaiveTable::grant(KeyState& key, Claim claim) {
   claim.fence = next_fence_++;
+  if (hints_->may_hold && !hints_->may_hold(claim.fence, key.key)) hints_->choices.give_up();
   claim.since = now_;
   claim.deadline = after(claim.lease);
   key.idle_since.reset();
@@ -186,7 +190,8 @@ void NaiveTable::release_where(Predicate wanted) {
     KeyState* quiet = nullptr;
     for (KeyState& key : keys_) {
       if (std::none_of(key.holders.begin(), key.holders.end(), wanted)) continue;
-      if (key.queue.empty()) {
+      if (key.queue.empty() ||
+          (key.holders.front().shared && key.holders.size() > 1 && !key.queue.front().shared)) {
         quiet = &key;
       } else {
         contended.push_back(&key);
@@ -440,12 +445,6 @@ Answer NaiveTable::carry_out(Instant now, const Renew& command) {
 Answer NaiveTable::carry_out(Instant /*now*/, const OpenOwner& /*command*/) {
   owners_.push_back(hints_->opened);
   return {.owner = hints_->opened};
-}
-
-Answer NaiveTable::carry_out(Instant /*now*/, const SetRef& command) {
-  if (!name_of(command.owner).empty()) return {Outcome::kHasRef};
-  names_.emplace_back(command.owner, command.ref);
-  return {};
 }
 
 Answer NaiveTable::carry_out(Instant now, const CloseOwner& command) {

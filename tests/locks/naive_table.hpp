@@ -51,6 +51,8 @@ class NaiveTable {
     OwnerId opened{};  ///< what `OpenOwner` makes
     /// Whether an effect may come after those before it. Ways to one that may not are given up.
     std::function<bool(const std::vector<Effect>& before, const Effect& effect)> possible;
+    /// The same for the key that gets a fence: grants to orphans have no effect.
+    std::function<bool(std::uint64_t fence, const Key& key)> may_hold{};
   };
 
   explicit NaiveTable(const TableOptions& options) : options_(options) {}
@@ -122,6 +124,7 @@ class NaiveTable {
   [[nodiscard]] KeyState* find(const Key& name);
   [[nodiscard]] Claim* find_holder(const Key& name, const Token& token);
   [[nodiscard]] std::vector<Due> due() const;
+  [[nodiscard]] static bool ends_unnoticed(const KeyState& key, bool held, std::size_t position);
   [[nodiscard]] Instant after(std::chrono::seconds delay) const;
 
   Answer carry_out(Instant now, const OpenOwner& command);

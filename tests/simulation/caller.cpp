@@ -93,6 +93,7 @@ std::string Caller::move(Random& random, const Neighbourhood& neighbourhood,
   } else if (!session) {
     asked.what = What::kOpen;
     path = "/v1/sessions";
+    body = open(random, asked);
   } else if (random.one_in(15)) {
     asked.what = What::kPing;
     path = "/v1/sessions/" + session->id + "/ping";
@@ -125,14 +126,31 @@ std::string Caller::move(Random& random, const Neighbourhood& neighbourhood,
   return bytes;
 }
 
+std::string Caller::open(Random& random, Asked& asked) const {
+  if (!ref_.empty() && !random.one_in(8)) asked.ref = ref_;
+  if (random.one_in(3))
+    asked.name = "caller of the " + std::to_string(random.below(4)) + "th floor";
+  std::string members;
+  if (!asked.ref.empty()) members += R"(,"stable_ref":")" + asked.ref + '"';
+  if (!asked.name.empty()) members += R"(,"name":")" + asked.name + '"';
+  return members.empty() ? "" : "{" + members.substr(1) + "}";
+}
+
+/// A key to ask for; of a caller that comes back, often one of those that it left behind.
+KnownToken Caller::some_key(Random& random, const Neighbourhood& neighbourhood) const {
+  if (!left_behind_.empty() && random.one_in(2)) return random.pick(left_behind_);
+  const std::size_t at =
+      random.percent(neighbourhood.hot) ? 0 : random.below(neighbourhood.keys.size());
+  return {.semaphore = random.percent(neighbourhood.semaphores),
+          .key = neighbourhood.keys[at],
+          .token = {},
+          .shared = random.percent(neighbourhood.shared)};
+}
+
 /// Draws an operation on locks: its command, path and body.
 std::string Caller::body_of(Random& random, const Neighbourhood& neighbourhood, Asked& asked,
                             std::string& path) {
-  const std::size_t at =
-      random.percent(neighbourhood.hot) ? 0 : random.below(neighbourhood.keys.size());
-  KnownToken about{.semaphore = random.percent(neighbourhood.semaphores),
-                   .key = neighbourhood.keys[at],
-                   .token = {}};
+  KnownToken about = some_key(random, neighbourhood);
   const std::uint64_t drawn = random.below(100);
   if (drawn < 35 && !held_.empty()) {
     about = random.pick(held_);
@@ -165,18 +183,24 @@ std::string Caller::body_of(Random& random, const Neighbourhood& neighbourhood, 
     path += "/wait";
     return "{" + member("timeout_s", timeout) + "}";
   }
-  const std::uint32_t limit = about.semaphore ? neighbourhood.limits[at] : 1;
-  const std::string limit_member = about.semaphore ? "," + member("limit", limit) : "";
-  const locks::Request request{key, limit, std::chrono::seconds(lease), 0};
+  const auto at = std::ranges::find(neighbourhood.keys, about.key) - neighbourhood.keys.begin();
+  const std::uint32_t limit =
+      about.semaphore ? neighbourhood.limits[static_cast<std::size_t>(at)] : 1;
+  const bool shared = about.shared && !about.semaphore;
+  const std::string kind_member = about.semaphore    ? "," + member("limit", limit)
+                                  : shared           ? ",\"shared\":true"
+                                  : random.one_in(4) ? ",\"shared\":false"
+                                                     : "";
+  const locks::Request request{key, limit, std::chrono::seconds(lease), 0, shared};
   if (random.one_in(3)) {
     asked.command = locks::Enqueue{{}, request};
     path += "/enqueue";
     remember(enqueued_, about, random);
-    const std::string members = limit_member + lease_member;
+    const std::string members = kind_member + lease_member;
     return members.empty() ? "" : "{" + members.substr(1) + "}";
   }
   asked.command = locks::Acquire{{}, request, std::chrono::seconds(timeout)};
-  return "{" + member("acquire_timeout_s", timeout) + limit_member + lease_member + "}";
+  return "{" + member("acquire_timeout_s", timeout) + kind_member + lease_member + "}";
 }
 
 void Caller::sends(const Asked& asked) {
@@ -196,6 +220,12 @@ bool Caller::hear(std::string_view bytes, std::vector<KnownSession>& sessions, R
     if (asked.what == What::kOpen) {
       session_ = {asked.session, between(response->body, R"("session_id":")", '"')};
       remember(sessions, *session_, random);
+      left_behind_.clear();
+      if (!ref_.empty()) {
+        left_behind_ = held_;
+        left_behind_.insert(left_behind_.end(), enqueued_.begin(), enqueued_.end());
+      }
+      for (KnownToken& left : left_behind_) left.token.clear();
       held_.clear();
       enqueued_.clear();
     }
@@ -204,11 +234,14 @@ bool Caller::hear(std::string_view bytes, std::vector<KnownSession>& sessions, R
     granted = true;
     std::visit(
         [&](const auto& command) {
-          const auto keep = [&](const locks::Key& key) {
-            remember(held_, {key.kind == locks::Kind::kSemaphore, std::string(key.name), token},
+          const auto keep = [&](const locks::Key& key, bool shared = false) {
+            remember(held_,
+                     {key.kind == locks::Kind::kSemaphore, std::string(key.name), token, shared},
                      random);
           };
-          if constexpr (requires { command.request; }) keep(command.request.key);
+          if constexpr (requires { command.request; }) {
+            keep(command.request.key, command.request.shared);
+          }
           if constexpr (requires {
                           command.timeout;
                           command.key;

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "client.hpp"
@@ -28,6 +29,8 @@ struct Asked {
   /// The session that it opens or names, by a number that no other has; 0 if there is none.
   std::uint64_t session = 0;
   locks::Command command{};  ///< for `kLocks`, without its owner
+  std::string ref{};         ///< for `kOpen`, if it names one
+  std::string name{};        ///< the same
   std::size_t size = 0;      ///< of the request in bytes
 };
 
@@ -48,6 +51,9 @@ struct KnownSession {
 
 class Caller {
  public:
+  /// `ref`: under which its sessions own their claims; none if it is empty.
+  explicit Caller(std::string ref) : ref_(std::move(ref)) {}
+
   /// The connection that it uses, or 0.
   ConnectionId connection = 0;
 
@@ -66,10 +72,16 @@ class Caller {
   [[nodiscard]] std::string body_of(Random& random, const Neighbourhood& neighbourhood,
                                     Asked& asked, std::string& path);
 
+  /// Draws a session to open: the body.
+  [[nodiscard]] std::string open(Random& random, Asked& asked) const;
+  [[nodiscard]] KnownToken some_key(Random& random, const Neighbourhood& neighbourhood) const;
+
+  std::string ref_;
   std::deque<Asked> asked_;
   std::optional<KnownSession> session_;
   std::vector<KnownToken> held_;
   std::vector<KnownToken> enqueued_;
+  std::vector<KnownToken> left_behind_;  ///< by sessions that are over, and may be asked for again
   std::string unread_;
   bool is_stuck_ = false;  ///< in the middle of a request
 };

@@ -61,8 +61,9 @@ Response response_to(const locks::Command& command, const locks::Answer& answer)
     case Outcome::kDraining:
       return refused(503, "draining");
     case Outcome::kModeMismatch:
+      return refused(400, "bad_request");
     case Outcome::kHasRef:
-      return refused(409, "never");
+      return refused(500, "never");
     case Outcome::kNoFence:
       return refused(503, "fence_persistence");
     case Outcome::kLimitMismatch:
@@ -163,6 +164,12 @@ void Oracle::respond(Peer& caller, const Response& response, bool silent) {
     }
     sessions_[request.session] = {.owner = call.answer.owner, .active = now_};
     session_of_[{call.answer.owner.index, call.answer.owner.generation}] = request.session;
+    describe(call.answer.owner, ++sessions_opened_, "http:192.0.2.1", request.name);
+    if (!request.ref.empty()) {
+      const locks::SetRef its_ref{call.answer.owner, request.ref};
+      const Call named = take_call();
+      if (!ask_alike(named.command, its_ref)) wrong(id(), shown(its_ref), shown(named.command));
+    }
     expected = {200, response.body.substr(0, response.body.size() - 1)};
   } else {
     return respond_on_session(caller, request, response);
@@ -196,7 +203,8 @@ Response Oracle::outcome(Peer& caller, Pending& request, Session& session) {
   if (request.what == What::kClose) {
     const Call call = take_call();
     const auto* const close = std::get_if<locks::CloseOwner>(&call.command);
-    if (close == nullptr || close->owner != session.owner || close->legacy.keeps_grants) {
+    if (close == nullptr || close->owner != session.owner || close->legacy.keeps_grants ||
+        close->legacy.orphan_ttl.count() > 0) {
       wrong(id(), "the session to end", shown(call.command));
     }
     session.closed = true;
@@ -289,9 +297,8 @@ void Oracle::give_up(Peer& caller, const Call& call) {
 /// A session is ended because nobody has used it.
 void Oracle::close_idle(const locks::CloseOwner& command) {
   Session* const session = session_of(command.owner);
-  if (session == nullptr || session->closed || session->busy != 0 ||
-      command.legacy.keeps_grants == rules_.release_on_disconnect || !command.undelivered.empty() ||
-      latest_ - session->active < 2 * rules_.session_idle) {
+  if (session == nullptr || session->closed || session->busy != 0 || !is_legacy(command.legacy) ||
+      !command.undelivered.empty() || latest_ - session->active < 2 * rules_.session_idle) {
     throw Violation("expected no session to be ended, but " + shown(command));
   }
   session->closed = true;

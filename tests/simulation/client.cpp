@@ -43,14 +43,6 @@ std::string lease(Random& random, const Neighbourhood& neighbourhood) {
   return random.one_in(4) ? "" : " " + text(seconds(random, neighbourhood.longest_lease));
 }
 
-KnownToken some_key(Random& random, const Neighbourhood& neighbourhood) {
-  const std::size_t at =
-      random.percent(neighbourhood.hot) ? 0 : random.below(neighbourhood.keys.size());
-  return {.semaphore = random.percent(neighbourhood.semaphores),
-          .key = neighbourhood.keys[at],
-          .token = {}};
-}
-
 /// The limit of the key's semaphore; rarely another one.
 std::string limit(Random& random, const Neighbourhood& neighbourhood, const KnownToken& about) {
   const auto at = std::ranges::find(neighbourhood.keys, about.key) - neighbourhood.keys.begin();
@@ -72,6 +64,11 @@ std::string hex_digits(Random& random, std::size_t count) {
   std::string digits;
   while (digits.size() < count) digits += "0123456789abcdef"[random.below(16)];
   return digits;
+}
+
+/// Whether a reply is to a grant.
+bool names_token(std::string_view reply) {
+  return reply.size() > 33 && reply.find('{') == std::string_view::npos;
 }
 
 /// A token that looks like a given one.
@@ -100,6 +97,23 @@ std::span<const Temperament> temperaments() {
   return kTemperaments;
 }
 
+/// A key to ask for; of a client that comes back, mostly one of those that it left behind.
+KnownToken Client::some_key(Random& random, const Neighbourhood& neighbourhood) const {
+  if (!left_behind_.empty() && random.percent(60)) {
+    KnownToken again = random.pick(left_behind_);
+    again.token.clear();
+    if (random.one_in(12)) again.shared = !again.shared;
+    return again;
+  }
+  const std::size_t at =
+      random.percent(neighbourhood.hot) ? 0 : random.below(neighbourhood.keys.size());
+  const bool semaphore = random.percent(neighbourhood.semaphores);
+  return {.semaphore = semaphore,
+          .key = neighbourhood.keys[at],
+          .token = {},
+          .shared = !semaphore && random.percent(neighbourhood.shared)};
+}
+
 Act Client::draw(Random& random, Act end) const {
   const std::span weights(temperament_->weights, static_cast<std::size_t>(end));
   std::uint64_t drawn = random.below(std::accumulate(weights.begin(), weights.end(), 0U));
@@ -121,11 +135,12 @@ Act Client::move(Random& random, Neighbourhood& neighbourhood, std::string& byte
   return act;
 }
 
-/// Now and then a wrong secret, or none.
+/// Now and then a wrong secret, or none; and a ref later, or never.
 void Client::greet(Random& random, std::string_view secret, std::string& bytes) {
-  if (random.one_in(30)) return;
-  asked_.push_back({'?', {}});
-  bytes += "auth\n_\n" + std::string(secret) + (random.one_in(20) ? "!" : "") + "\n";
+  if (!secret.empty() && !random.one_in(30)) {
+    say(bytes, "auth", "_", std::string(secret) + (random.one_in(20) ? "!" : ""));
+  }
+  if (!ref_.empty() && !random.one_in(8)) say(bytes, "stable-ref", ref_, "_");
 }
 
 void Client::ask(Random& random, Neighbourhood& neighbourhood, Act act, std::string& bytes) {
@@ -161,7 +176,7 @@ void Client::ask(Random& random, Neighbourhood& neighbourhood, Act act, std::str
     case Act::kUseForged:
       return use_token(random, neighbourhood, act, bytes);
     case Act::kTrifle:
-      return trifle(random, bytes);
+      return trifle(random, neighbourhood, bytes);
     case Act::kMalformed:
       return malformed(random, neighbourhood, bytes);
     case Act::kGarbage:
@@ -197,12 +212,41 @@ void Client::use_token(Random& random, const Neighbourhood& neighbourhood, Act a
   send(bytes, random.one_in(2) ? 'r' : 'n', token, "", random);
 }
 
-void Client::trifle(Random& random, std::string& bytes) {
-  constexpr std::array kCommands{"ping", "auth", "L",  "sping",   "x",  "ll",
-                                 "s",    "",     "sx", "RELEASE", "lr", "ping "};
+void Client::trifle(Random& random, const Neighbourhood& neighbourhood, std::string& bytes) {
+  constexpr std::array kCommands{"ping", "auth", "L",    "sping", "x",  "ll",  "s",      "",
+                                 "sx",   "lr",   "Ping", "ping ", "rw", "srl", "ssl",    "rr",
+                                 "stat", "name", "rn",   "name ", "re", "rse", "barrier"};
+  constexpr std::array kNames{"worker", "Zo\xc3\xab", "the \"other\" one", "\\", "\xc3",
+                              "\xff",   "tab\there",  "\xc2\x85",          "",   "\x7f"};
+  constexpr std::array kKinds{"lock", "semaphore", " lock\t", "", "lock lock", "locks"};
+  switch (random.below(5)) {
+    case 0:
+      return say(
+          bytes, "name",
+          random.one_in(6) ? std::string(random.between(127, 129), 'n') : random.pick(kNames), "_");
+    case 1: {
+      const KnownToken about = some_key(random, neighbourhood);
+      const std::string kind = about.semaphore ? "semaphore" : "lock";
+      return say(bytes, "stat", about.key, random.one_in(4) ? random.pick(kKinds) : kind);
+    }
+    case 2:
+      if (ref_.empty()) return say(bytes, "barrier", "", "");
+      return say(bytes, "stable-ref",
+                 random.one_in(2)   ? ref_
+                 : random.one_in(2) ? random.pick(neighbourhood.refs)
+                                    : std::string(random.below(3) * 33, 'r') + random.pick(kNames),
+                 "_");
+    default:
+      return say(bytes, random.pick(kCommands), random.one_in(2) ? "_" : "some key",
+                 hex_digits(random, random.below(20)));
+  }
+}
+
+/// A request that is about none of its tokens.
+void Client::say(std::string& bytes, const std::string& command, const std::string& key,
+                 const std::string& argument) {
   asked_.push_back({'?', {}});
-  bytes += std::string(random.pick(kCommands)) + "\n" + (random.one_in(2) ? "_" : "some key") +
-           "\n" + hex_digits(random, random.below(20)) + "\n";
+  bytes += command + "\n" + key + "\n" + argument + "\n";
 }
 
 /// With a line that is too long, or just not.
@@ -251,6 +295,7 @@ void Client::send(std::string& bytes, char letter, const KnownToken& about,
     words = " " + words + "\t";
   }
   if (about.semaphore) bytes += 's';
+  if (about.shared && !about.semaphore && (letter == 'l' || letter == 'e')) bytes += 'r';
   bytes += letter + ending + about.key + ending + words + ending;
 }
 
@@ -300,7 +345,7 @@ bool Client::hear(std::string_view bytes, Neighbourhood& neighbourhood, Random& 
   for (std::size_t end = 0; (end = half_line_.find('\n')) != std::string::npos;) {
     const std::string line = half_line_.substr(0, end);
     half_line_.erase(0, end + 1);
-    granted = granted || line.size() > 33;
+    granted = granted || names_token(line);
     take(line, neighbourhood, random);
   }
   return granted;
@@ -312,24 +357,33 @@ void Client::take(std::string_view line, Neighbourhood& neighbourhood, Random& r
   asked_.pop_front();
   const bool ok = line.starts_with("ok") || line.starts_with("acquired");
   const auto is_it = [&](const KnownToken& token) { return token.token == asked.about.token; };
-  if (line.size() > 33) {
+  const auto is_its_key = [&](const KnownToken& key) {
+    return key.semaphore == asked.about.semaphore && key.key == asked.about.key;
+  };
+  if (names_token(line)) {
     KnownToken token = asked.about;
     const std::size_t at = line.find(' ') + 1;
     token.token = line.substr(at, 32);
     remember(held_, token, kMostHeld, random);
+    if (!left_behind_.empty()) std::erase_if(left_behind_, is_its_key);
     remember(neighbourhood.seen, token, kMostSeen, random);
   } else if ((asked.letter == 'r' && ok) || (asked.letter == 'n' && !ok)) {
     if (std::erase_if(held_, is_it) > 0) remember(stale_, asked.about, kMostHeld, random);
   }
   if (asked.letter == 'w') {
-    std::erase_if(enqueued_, [&](const KnownToken& key) {
-      return key.semaphore == asked.about.semaphore && key.key == asked.about.key;
-    });
+    std::erase_if(enqueued_, is_its_key);
   }
 }
 
 void Client::disconnected() {
   connection = 0;
+  if (!ref_.empty()) {
+    left_behind_ = held_;
+    left_behind_.insert(left_behind_.end(), enqueued_.begin(), enqueued_.end());
+    for (const Asked& asked : asked_) {
+      if (asked.letter == 'l') left_behind_.push_back(asked.about);
+    }
+  }
   asked_.clear();
   enqueued_.clear();
   half_line_.clear();

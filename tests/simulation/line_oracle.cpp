@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <chrono>
+#include <cstdio>
 
 #include "oracle.hpp"
 
@@ -20,6 +22,10 @@ constexpr std::int64_t kMaxLimit = 1'048'576;
 constexpr std::size_t kMaxLine = 256;
 constexpr std::size_t kMaxSecret = 65'536;
 constexpr std::size_t kTokenLength = 32;
+constexpr std::size_t kMaxRef = 64;
+constexpr std::size_t kMaxName = 128;
+/// How many holders, and waiters, `stat` tells of.
+constexpr std::size_t kMostTold = 1000;
 /// How much a client may send ahead of a request that blocks, and what is carried out in one turn.
 constexpr std::size_t kMostAhead = 1024UL * 1024;
 constexpr int kRequestsATurn = 64;
@@ -113,6 +119,58 @@ std::string_view shown(Want want) {
   return kNames.at(static_cast<std::size_t>(want));
 }
 
+bool may_be_key(std::string_view key) {
+  return !key.empty() && key.size() <= kMaxLine &&
+         key.find_first_of(" \t\r\n") == std::string_view::npos;
+}
+
+bool may_be_ref(std::string_view ref) {
+  return !ref.empty() && ref.size() <= kMaxRef &&
+         std::ranges::all_of(ref, [](char c) { return c >= 0x20 && c <= 0x7e; });
+}
+
+/// UTF-8 without control characters. Of longer characters clients send those of two bytes alone.
+bool may_be_name(std::string_view name) {
+  if (name.empty() || name.size() > kMaxName) return false;
+  for (std::size_t at = 0; at < name.size(); ++at) {
+    const auto byte = static_cast<unsigned char>(name[at]);
+    if (byte < 0x20 || byte == 0x7f) return false;
+    if (byte < 0x80) continue;
+    const unsigned next = ++at < name.size() ? static_cast<unsigned char>(name[at]) : 0;
+    if (byte < 0xc2 || byte > 0xdf || next < 0x80 || next > 0xbf) return false;
+    if (byte == 0xc2 && next < 0xa0) return false;
+  }
+  return true;
+}
+
+/// A string of JSON. Bytes that are not UTF-8 are U+FFFD.
+std::string json(std::string_view text) {
+  std::string result = "\"";
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    const auto byte = static_cast<unsigned char>(text[at]);
+    if (byte < 0x20) {
+      result += "\\u00" + hex_of(byte).substr(14);
+    } else if (byte == '"' || byte == '\\') {
+      result += {'\\', text[at]};
+    } else if (byte < 0x7f) {
+      result += text[at];
+    } else if (may_be_name(text.substr(at, 2))) {
+      result += text.substr(at++, 2);
+    } else {
+      result += "\xef\xbf\xbd";
+    }
+  }
+  return result + "\"";
+}
+
+/// Seconds, cut to the millisecond.
+std::string json(Time time) {
+  const auto most = std::chrono::floor<std::chrono::milliseconds>(time);
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "%.3f", std::chrono::duration<double>(most).count());
+  return text.data();
+}
+
 /// What a browser can be made to send to any port.
 bool is_http(std::string_view unread) {
   const std::string_view line = unread.substr(0, unread.find('\n'));
@@ -148,11 +206,10 @@ std::optional<locks::Command> Oracle::parse(OwnerId owner,
                                             const std::vector<std::string>& lines) const {
   const std::string& command = lines[0];
   const bool semaphore = command.size() == 2 && command[0] == 's';
-  const char letter = command.size() == 1 || semaphore ? command.back() : '?';
+  const bool shared = command == "rl" || command == "re";
+  const char letter = command.size() == 1 || semaphore || shared ? command.back() : '?';
   const Key key = locks::kept({semaphore ? locks::Kind::kSemaphore : locks::Kind::kLock, lines[1]});
-  const bool bad_key = key.name.empty() || key.name.size() > kMaxLine ||
-                       key.name.find_first_of(" \t\r\n") != std::string_view::npos;
-  if (std::string_view("lrnew").find(letter) == std::string_view::npos || bad_key) {
+  if (std::string_view("lrnew").find(letter) == std::string_view::npos || !may_be_key(lines[1])) {
     return std::nullopt;
   }
 
@@ -184,7 +241,7 @@ std::optional<locks::Command> Oracle::parse(OwnerId owner,
   if (letter == 'w') return locks::Wait{owner, key, seconds(timeout)};
   if (letter == 'r') return locks::Release{key, token_of(token)};
   if (letter == 'n') return locks::Renew{owner, key, token_of(token), seconds(lease)};
-  const locks::Request request{key, static_cast<std::uint32_t>(limit), seconds(lease), 0};
+  const locks::Request request{key, static_cast<std::uint32_t>(limit), seconds(lease), 0, shared};
   if (letter == 'e') return locks::Enqueue{owner, request};
   return locks::Acquire{owner, request, seconds(timeout)};
 }
@@ -258,10 +315,11 @@ Want Oracle::carry_out(Peer& line, const Frame& frame, std::string& replies) {
     replies += "ok\n";
     return Want::kInput;
   }
+  if (const auto want = carry_out_word(line, frame, replies)) return *want;
   line.served = true;
   const auto command = parse(line.owner, frame.lines);
   if (!command) {
-    replies += frame.lines[0] == "ping" ? "ok\n" : "error\n";
+    replies += "error\n";
     return Want::kInput;
   }
   const Call call = take_call();
@@ -275,6 +333,80 @@ Want Oracle::carry_out(Peer& line, const Frame& frame, std::string& replies) {
   line.waits = true;
   if (line.hung_up) return drop(line);
   return Want::kAnswer;
+}
+
+/// A request whose command is a word, if it is one.
+std::optional<Want> Oracle::carry_out_word(Peer& line, const Frame& frame, std::string& replies) {
+  const std::string& word = frame.lines[0];
+  const std::string& key = frame.lines[1];
+  const bool is_ref = word == "stable-ref" && may_be_ref(key);
+  if (is_ref || (word == "name" && may_be_name(key))) {
+    if (is_ref) {
+      const Call call = take_call();
+      const locks::SetRef expected{line.owner, key};
+      if (!ask_alike(call.command, expected)) wrong(id(), shown(expected), shown(call.command));
+      replies += std::exchange(line.has_ref, true) ? "error\n" : "ok\n";
+    } else {
+      describe(line.owner, id(), "peer:1", key);
+      replies += "ok\n";
+    }
+    return Want::kInput;
+  }
+  if (word == "ping" || word == "barrier") {
+    line.served = true;
+    replies += "ok\n";
+    return Want::kInput;
+  }
+  const std::vector<std::string> words = words_of(frame.lines[2]);
+  const bool is_stat = word == "stat" && may_be_key(key) && words.size() == 1 &&
+                       (words[0] == "lock" || words[0] == "semaphore");
+  if (!is_stat) return std::nullopt;
+  line.served = true;
+  const Call call = take_call();  // what it tells is of now
+  if (!std::holds_alternative<locks::Advance>(call.command)) {
+    wrong(id(), "time to be noted", shown(call.command));
+  }
+  replies += stat_of({words[0] == "lock" ? locks::Kind::kLock : locks::Kind::kSemaphore, key});
+  return Want::kTurn;
+}
+
+/// What is said of a key, by what the second table knows of it.
+std::string Oracle::stat_of(const Key& key) const {
+  std::array<std::string, 2> lists;  // holders, waiters
+  std::array<std::uint32_t, 2> listed{};
+  const auto info = table_.visit_claims(key, [&](const locks::ClaimInfo& claim) {
+    const std::size_t which = claim.held ? 0 : 1;
+    if (++listed.at(which) > kMostTold) return;
+    std::string& list = lists.at(which);
+    list += (list.empty() ? "{" : ",{") +
+            described_.at({claim.owner.index, claim.owner.generation}) + R"(,"shared":)" +
+            (claim.shared ? "true" : "false");
+    if (claim.held) {
+      list += R"(,"fence":")" + std::to_string(claim.fence) + R"(","held_s":)" + json(claim.age) +
+              R"(,"lease_expires_in_s":)" + json(claim.ends_in) + "}";
+    } else {
+      list += R"(,"waited_s":)" + json(claim.age) + R"(,"times_out_in_s":)" +
+              (claim.ends_in == kNever ? "null" : json(claim.ends_in)) + "}";
+    }
+  });
+  if (!info) return "error\n";
+  return R"(ok {"key":)" + json(key.name) + R"(,"kind":")" +
+         (key.kind == locks::Kind::kLock ? "lock" : "semaphore") + R"(","limit":)" +
+         std::to_string(info->limit) + R"(,"holders":[)" + lists[0] + R"(],"holder_count":)" +
+         std::to_string(listed[0]) + R"(,"waiters":[)" + lists[1] + R"(],"waiter_count":)" +
+         std::to_string(listed[1]) + "}\n";
+}
+
+void Oracle::describe(OwnerId owner, std::uint64_t connection, std::string_view peer,
+                      std::string_view name) {
+  described_[{owner.index, owner.generation}] = R"("owner_conn_id":)" + std::to_string(connection) +
+                                                R"(,"owner":")" + std::string(peer) +
+                                                R"(","name":)" + json(name);
+}
+
+bool Oracle::is_legacy(const locks::Legacy& legacy) const {
+  return legacy.keeps_grants != rules_.release_on_disconnect &&
+         legacy.orphan_ttl == rules_.orphan_ttl;
 }
 
 /// It was silent for too long.
@@ -313,7 +445,7 @@ void Oracle::close_owner(Peer& line, bool with_undelivered) {
     std::string_view unsent = line.said;
     for (std::size_t end = 0; (end = unsent.find('\n')) != std::string_view::npos;) {
       const std::vector<std::string> words = words_of(unsent.substr(0, end));
-      if (words.size() == 3) undelivered.push_back(token_of(words[1]).fence);
+      if (words.size() == 3 && is_token(words[1])) undelivered.push_back(token_of(words[1]).fence);
       unsent.remove_prefix(end + 1);
     }
     if (line.answer && line.answer->outcome == Outcome::kGranted) {
@@ -323,8 +455,7 @@ void Oracle::close_owner(Peer& line, bool with_undelivered) {
   }
   const Call call = take_call();
   const auto* const close = std::get_if<locks::CloseOwner>(&call.command);
-  if (close == nullptr || close->owner != line.owner ||
-      close->legacy.keeps_grants == rules_.release_on_disconnect ||
+  if (close == nullptr || close->owner != line.owner || !is_legacy(close->legacy) ||
       call.undelivered != undelivered) {
     wrong(id(),
           "its owner to be closed, with " + std::to_string(undelivered.size()) + " undelivered",

@@ -131,7 +131,8 @@ void print(const Totals& totals, double seconds) {
   const double years = static_cast<double>(totals.simulated_ms) / 1000 / 86'400 / 365.25;
   std::printf(
       "%llu seeds: %llu steps, %llu requests, %llu grants, %llu expiries, %llu disconnects, "
-      "%llu drains, %llu crashes, %llu faults, %.2f years simulated in %.1f s (%.0f seeds/s)\n",
+      "%llu drains, %llu crashes, %llu faults, %llu undecided, %.2f years simulated in %.1f s "
+      "(%.0f seeds/s)\n",
       static_cast<unsigned long long>(totals.seeds), static_cast<unsigned long long>(totals.steps),
       static_cast<unsigned long long>(totals.requests),
       static_cast<unsigned long long>(totals.grants),
@@ -139,7 +140,8 @@ void print(const Totals& totals, double seconds) {
       static_cast<unsigned long long>(totals.disconnects),
       static_cast<unsigned long long>(totals.drains),
       static_cast<unsigned long long>(totals.crashes),
-      static_cast<unsigned long long>(totals.faults), years, seconds,
+      static_cast<unsigned long long>(totals.faults),
+      static_cast<unsigned long long>(totals.undecided), years, seconds,
       static_cast<double>(totals.seeds) / seconds);
 }
 

@@ -29,6 +29,8 @@ void Oracle::started(const Salts& salts) {
   peers_.clear();
   lines_.clear();
   session_of_.clear();
+  described_.clear();
+  sessions_opened_ = 0;
   for (auto& [number, session] : sessions_) session.closed = true;
   touched_.clear();
   batches_ = nullptr;
@@ -85,9 +87,11 @@ void Oracle::wrong(ConnectionId id, const std::string& expected, const std::stri
 /// Checks something in the middle of the server's work, which must not see an exception.
 template <class Check>
 void Oracle::check(Check check) noexcept {
-  if (looks_away_ || !failure_.empty()) return;
+  if (looks_away_ || undecided_ || !failure_.empty()) return;
   try {
     check();
+  } catch (const Undecided&) {
+    undecided_ = true;
   } catch (const std::exception& violation) {
     fail(violation.what());
   }
@@ -236,6 +240,7 @@ void Oracle::accepted() noexcept {
     }
     peers_.at(id()).owner = call.answer.owner;
     lines_[key_of(call.answer.owner)] = id();
+    describe(call.answer.owner, id(), "peer:1", {});
   });
 }
 
@@ -273,7 +278,7 @@ void Oracle::sent_to_nobody() noexcept {
     }
     const Call call = take_call();
     const auto* const cancel = std::get_if<locks::CancelWaits>(&call.command);
-    if (cancel == nullptr || cancel->owner != peer.owner) {
+    if (cancel == nullptr || cancel->owner != peer.owner || !is_legacy(cancel->legacy)) {
       wrong(id(), "its waits to be cancelled", shown(call.command));
     }
   });
@@ -360,6 +365,7 @@ void Oracle::judge(const service::Service& service, bool with_keys) {
     }
   });
   if (!failure_.empty()) throw Violation(failure_);
+  if (undecided_) throw Undecided();
 }
 
 void Oracle::at_rest() {

@@ -38,6 +38,7 @@ struct Rules {
   std::int64_t max_lease = 0;       ///< seconds
   std::int64_t default_lease = 33;  ///< seconds
   bool release_on_disconnect = true;
+  std::chrono::seconds orphan_ttl{0};
   Time gc_interval{0};
   Time gc_max_idle{0};
   std::string secret{};
@@ -109,7 +110,7 @@ class Oracle final : public service::Log {
   void gone(ConnectionId id) noexcept;
   void append(Time now, const locks::Command& command) noexcept override;
 
-  // --- Judgement. Each throws Violation. ---
+  // --- Judgement. Each throws Violation, and `judge` Undecided. ---
 
   /// After each step.
   void judge(const service::Service& service, bool with_keys);
@@ -158,7 +159,8 @@ class Oracle final : public service::Log {
     std::shared_ptr<net::SimulatedWire> wire;
     Phase phase = Phase::kNew;
     bool authenticated = false;
-    bool served = false;   ///< has had a request besides `auth`
+    bool served = false;  ///< has had a request besides `auth`, `stable-ref` and `name`
+    bool has_ref = false;
     bool hung_up = false;  ///< and the server knows
     bool ends = false;     ///< is about to end
     bool left = false;     ///< its owner is closed
@@ -217,6 +219,12 @@ class Oracle final : public service::Log {
   [[nodiscard]] net::Want go_on(Peer& line, const Advance& advance, std::string& replies);
   [[nodiscard]] net::Want carry_out(Peer& line, const Advance& advance, std::string& replies);
   [[nodiscard]] net::Want carry_out(Peer& line, const Frame& frame, std::string& replies);
+  [[nodiscard]] std::optional<net::Want> carry_out_word(Peer& line, const Frame& frame,
+                                                        std::string& replies);
+  [[nodiscard]] std::string stat_of(const locks::Key& key) const;
+  [[nodiscard]] bool is_legacy(const locks::Legacy& legacy) const;
+  void describe(locks::OwnerId owner, std::uint64_t connection, std::string_view peer,
+                std::string_view name);
   [[nodiscard]] net::Want silence(Peer& line, const Advance& advance, std::string& replies) const;
   [[nodiscard]] net::Want refuse(Peer& line, std::string& replies) const;
   [[nodiscard]] static net::Want deny(Peer& line, std::string& replies);
@@ -249,6 +257,9 @@ class Oracle final : public service::Log {
   std::map<ConnectionId, Peer> peers_;
   std::map<OwnerKey, ConnectionId> lines_;        ///< by the owner of each
   std::map<OwnerKey, std::uint64_t> session_of_;  ///< the same
+  /// What `stat` says of owners, as long as they may have something: a part of its JSON.
+  std::map<OwnerKey, std::string> described_;
+  std::uint64_t sessions_opened_ = 0;  ///< in this run
   std::map<std::uint64_t, Session> sessions_;
   std::vector<Happening> scenes_;
   std::vector<ConnectionId> touched_;
@@ -265,6 +276,7 @@ class Oracle final : public service::Log {
   bool draining_ = false;
   std::string said_;  ///< in the advance that is looked at
   std::string failure_;
+  bool undecided_ = false;
   bool tells_ = false;
   std::string story_;
   std::uint64_t requests_ = 0;

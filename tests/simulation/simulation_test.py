@@ -29,6 +29,7 @@ class Simulation(unittest.TestCase):
         self.assertEqual(totals["seeds"], int(SEEDS))
         for word in ("steps", "requests", "grants", "expiries", "disconnects", "drains", "crashes", "faults"):
             self.assertGreater(totals[word], 0, out)
+        self.assertLess(totals["undecided"], 1 + int(SEEDS) / 50, out)
 
     def test_same_seed_gives_the_same_world(self):
         for seed in range(1, 9):

@@ -1,6 +1,7 @@
 #include "table_oracle.hpp"
 
 #include <algorithm>
+#include <map>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -9,6 +10,10 @@
 namespace dflockd::simulation {
 
 namespace {
+
+/// In how many ways a command may have gone before the oracle gives up, and how many may be left.
+constexpr std::size_t kMostWays = 5000;
+constexpr std::size_t kMostModels = 100;
 
 /// All keys, by kind and name.
 std::vector<locks::KeyInfo> keys_of(const locks::LockTable& table) {
@@ -50,6 +55,7 @@ locks::Command kept(locks::Command command) {
       [](auto& any) {
         if constexpr (requires { any.key; }) any.key = locks::kept(any.key);
         if constexpr (requires { any.request; }) any.request.key = locks::kept(any.request.key);
+        if constexpr (requires { any.ref; }) any.ref = locks::kept(any.ref);
       },
       command);
   return command;
@@ -66,10 +72,12 @@ bool ask_alike(const locks::Command& left, const locks::Command& right) {
         if constexpr (requires { one.token; }) alike = alike && one.token == other.token;
         if constexpr (requires { one.timeout; }) alike = alike && one.timeout == other.timeout;
         if constexpr (requires { one.lease; }) alike = alike && one.lease == other.lease;
+        if constexpr (requires { one.ref; }) alike = alike && one.ref == other.ref;
         if constexpr (requires { one.request; }) {
           alike = alike && one.request.key == other.request.key &&
                   one.request.limit == other.request.limit &&
-                  one.request.lease == other.request.lease;
+                  one.request.lease == other.request.lease &&
+                  one.request.shared == other.request.shared;
         }
         return alike;
       },
@@ -115,26 +123,45 @@ TableOracle::Outcome TableOracle::carry_out(Time now, const locks::Command& comm
   const std::uint64_t fence_before = replica_->next_fence();
   Outcome seen{.answer = replica_->apply(now, command), .effects = recorder_.effects()};
 
+  // Which key got which of the fences, if it still has it.
+  std::map<std::uint64_t, locks::Key> granted;
+  if (replica_->next_fence() > fence_before + 1) {
+    replica_->visit_keys(0, SIZE_MAX, [&](const locks::KeyInfo& key) {
+      replica_->visit_claims(key.key, SIZE_MAX, [&](const locks::ClaimInfo& claim) {
+        if (claim.fence >= fence_before) granted.emplace(claim.fence, locks::kept(key.key));
+      });
+    });
+  }
+  const auto may_hold = [&](std::uint64_t fence, const locks::Key& key) {
+    const auto found = granted.find(fence);
+    return found == granted.end() || found->second == key;
+  };
+
+  std::size_t ways = 0;
   std::string expected;
   const auto possible = [&](const std::vector<locks::Effect>& before, const locks::Effect& effect) {
     return before.size() < seen.effects.size() && seen.effects[before.size()] == effect;
   };
-  std::vector<locks::NaiveTable> models = agreeing(models_, [&](locks::NaiveTable& model,
-                                                                locks::Choices& choices) {
-    const locks::Answer answer = model.apply(now, command, {choices, seen.answer.owner, possible});
-    const std::vector<locks::Effect> effects = model.take_effects();
-    const bool agrees = answer == seen.answer && effects == seen.effects && alike(model, *replica_);
-    if (!agrees && expected.empty()) {
-      expected = shown(answer, effects) + ", " + shown(model, model.keys());
-    }
-    return agrees;
-  });
+  std::vector<locks::NaiveTable> models =
+      agreeing(models_, [&](locks::NaiveTable& model, locks::Choices& choices) {
+        if (++ways > kMostWays) throw Undecided();
+        const locks::Answer answer =
+            model.apply(now, command, {choices, seen.answer.owner, possible, may_hold});
+        const std::vector<locks::Effect> effects = model.take_effects();
+        const bool agrees =
+            answer == seen.answer && effects == seen.effects && alike(model, *replica_);
+        if (!agrees && expected.empty()) {
+          expected = shown(answer, effects) + ", " + shown(model, model.keys());
+        }
+        return agrees;
+      });
   if (models.empty()) {
     std::ostringstream out;
     out << command << ": expected " << expected << ", but " << shown(seen.answer, seen.effects)
         << ", " << shown(*replica_, keys_of(*replica_));
     throw Violation(out.str());
   }
+  if (models.size() > kMostModels) throw Undecided();
   models_ = std::move(models);
   next_fence_ = std::max(next_fence_, replica_->next_fence());
   if (!std::holds_alternative<locks::ReserveFences>(command)) {

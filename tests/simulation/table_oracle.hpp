@@ -8,7 +8,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -27,6 +29,11 @@ class Violation : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
+
+/// What the server did can have come about in too many ways to follow them all: orphans end without
+/// anybody being told, and after a long sleep or a jump of the clock many of them do in one
+/// command.
+class Undecided : public std::exception {};
 
 /// The salts of one run of the server, in the order in which it draws them.
 struct Salts {
@@ -56,7 +63,7 @@ class TableOracle {
   /// The server starts. Nothing is held, and no fence below those granted may be granted again.
   void started(const Salts& salts);
 
-  /// What a command does, whose names stay. Throws Violation.
+  /// What a command does, whose names stay. Throws Violation, or Undecided.
   Outcome carry_out(Time now, const locks::Command& command);
 
   /// Compares with the server's own table. Throws Violation.
@@ -64,11 +71,18 @@ class TableOracle {
 
   [[nodiscard]] bool has_claims(locks::OwnerId owner) const { return replica_->has_claims(owner); }
   [[nodiscard]] Time next_deadline() const { return replica_->next_deadline(); }
+  /// Of all grants and waits.
+  [[nodiscard]] std::vector<Time> deadlines() const { return models_.front().deadlines(); }
   /// A deadline, of any grant, wait or idle key, or `kNever`.
   [[nodiscard]] Time some_deadline(Random& random, Time gc_max_idle) const;
   [[nodiscard]] std::uint64_t fences_left() const { return replica_->fences_left(); }
   [[nodiscard]] const locks::TableCounts& counts() const { return replica_->counts(); }
   [[nodiscard]] std::size_t held() const { return replica_->held(); }
+  /// See `LockTable::visit_claims`.
+  template <class Visitor>
+  std::optional<locks::KeyInfo> visit_claims(const locks::Key& key, Visitor visit) const {
+    return replica_->visit_claims(key, SIZE_MAX, visit);
+  }
   [[nodiscard]] std::uint64_t grants() const { return grants_; }
 
  private:

@@ -39,6 +39,7 @@ struct Totals {
   std::uint64_t drains = 0;
   std::uint64_t crashes = 0;
   std::uint64_t faults = 0;
+  std::uint64_t undecided = 0;  ///< worlds that ended early
   std::uint64_t simulated_ms = 0;
 
   Totals& operator+=(const Totals& other);
@@ -107,10 +108,12 @@ class World {
   using Links = std::map<ConnectionId, Link>;
 
   [[nodiscard]] std::size_t draw_client_count();
+  [[nodiscard]] std::chrono::seconds draw_orphan_ttl();
   [[nodiscard]] Rules draw_rules();
   [[nodiscard]] service::ServiceOptions options() const;
   void draw_faults();
   void make_neighbourhood();
+  [[nodiscard]] std::string draw_ref();
   void make_clients();
   void make_history();
 
@@ -152,7 +155,9 @@ class World {
   bool step(const char* what, std::uint64_t who, Act act);
   void turn();
   void deliver(ConnectionId id);
+  void live();
   void finish();
+  void end_leases();
   void introduce() const;
   void tell();
 

@@ -36,6 +36,13 @@ std::size_t World::draw_client_count() {
   return random_.between(2, 12);
 }
 
+/// None, about as long as a client is away, or longer than anybody stays.
+std::chrono::seconds World::draw_orphan_ttl() {
+  constexpr std::array<std::uint64_t, 6> kLongest{0, 3, 3, 60, 3600, 86'400};
+  const std::uint64_t longest = random_.pick(kLongest);
+  return std::chrono::seconds(longest == 0 ? 0 : random_.between(1, longest));
+}
+
 Rules World::draw_rules() {
   const auto cap = [&](unsigned chance, std::uint64_t most) {
     return random_.percent(chance) ? static_cast<std::size_t>(random_.between(1, most)) : 0;
@@ -46,6 +53,7 @@ Rules World::draw_rules() {
           .max_lease = random_.percent(20) ? static_cast<std::int64_t>(random_.between(1, 40)) : 0,
           .default_lease = static_cast<std::int64_t>(random_.between(1, 40)),
           .release_on_disconnect = !random_.percent(45),
+          .orphan_ttl = draw_orphan_ttl(),
           .gc_interval = std::chrono::seconds(random_.between(1, 20)),
           .gc_max_idle = std::chrono::seconds(random_.between(1, 60)),
           .secret = random_.percent(25) ? "open sesame" : "",
@@ -66,6 +74,7 @@ service::ServiceOptions World::options() const {
           .sweep_interval = 1s,
           .gc_interval = duration_cast<seconds>(rules_.gc_interval),
           .gc_max_idle = duration_cast<seconds>(rules_.gc_max_idle),
+          .orphan_ttl = rules_.orphan_ttl,
           .release_on_disconnect = rules_.release_on_disconnect};
 }
 
@@ -96,6 +105,8 @@ void World::make_neighbourhood() {
   constexpr std::array<std::uint64_t, 5> kLongest{2, 5, 30, 600, 86'400};
   neighbourhood_.hot = static_cast<unsigned>(random_.pick(kHot));
   neighbourhood_.semaphores = static_cast<unsigned>(random_.pick(kSemaphores));
+  constexpr std::array kShared{0, 0, 35, 60, 90};
+  neighbourhood_.shared = static_cast<unsigned>(random_.pick(kShared));
   neighbourhood_.longest_lease = random_.pick(kLongest);
   neighbourhood_.longest_timeout = random_.pick(kLongest);
   const std::uint64_t count = random_.one_in(4) ? random_.between(1, 60) : random_.between(1, 8);
@@ -107,6 +118,15 @@ void World::make_neighbourhood() {
     neighbourhood_.limits.push_back(static_cast<std::uint32_t>(
         random_.one_in(10) ? random_.between(1, 1'048'576) : random_.between(1, 4)));
   }
+  if (random_.percent(40)) return;
+  for (std::uint64_t left = random_.between(1, 1 + client_count_ / 2); left > 0; --left) {
+    neighbourhood_.refs.push_back("the ref " + std::to_string(left));
+  }
+}
+
+std::string World::draw_ref() {
+  const std::vector<std::string>& refs = neighbourhood_.refs;
+  return refs.empty() || random_.one_in(4) ? "" : random_.pick(refs);
 }
 
 void World::make_clients() {
@@ -115,11 +135,12 @@ void World::make_clients() {
   const bool alike = random_.one_in(5);
   const std::uint64_t first = random_.below(all.size());
   for (std::size_t number = 0; number < client_count_; ++number) {
-    clients_.emplace_back(all[alike ? first : random_.below(all.size())]);
+    clients_.emplace_back(all[alike ? first : random_.below(all.size())], draw_ref());
     plan(time_ + span(pace_), What::kAct, number);
   }
-  callers_.resize(random_.one_in(3) ? 0 : random_.between(1, 10));
-  for (std::size_t number = 0; number < callers_.size(); ++number) {
+  const std::uint64_t caller_count = random_.one_in(3) ? 0 : random_.between(1, 10);
+  for (std::size_t number = 0; number < caller_count; ++number) {
+    callers_.emplace_back(draw_ref());
     plan(time_ + span(pace_), What::kCall, number);
   }
 }
@@ -135,6 +156,42 @@ void World::make_history() {
   if (random_.percent(40)) plan(span(20 * pace_), What::kDrain);
 }
 
+Time World::span(Time longest) {
+  const auto most = static_cast<std::uint64_t>(longest.count());
+  switch (random_.below(4)) {
+    case 0:
+      return Time{0};
+    case 1:  // round, so that things coincide
+      return Time(static_cast<std::int64_t>(random_.below(most / 1'000'000'000 + 1)) *
+                  1'000'000'000);
+    default:
+      return Time(static_cast<std::int64_t>(random_.below(most + 1)));
+  }
+}
+
+/// After the usual time, or just when something ends, or just before or after that.
+Time World::moment(Time usual, unsigned coincidence) {
+  const Time at = time_ + span(usual);
+  if (server_ == nullptr || !random_.percent(coincidence)) return at;
+  const Time deadline = random_.one_in(2) ? oracle_.table().next_deadline() : some_deadline();
+  if (deadline == kNever || deadline < reading() || deadline - reading() > 50 * pace_ + 1s)
+    return at;
+  const Time then = deadline - offset_;
+  return std::max(
+      time_, then + Time(static_cast<std::int64_t>(random_.one_in(2) ? 0 : random_.below(3)) - 1));
+}
+
+/// When the server's timer fires, which may be late.
+Time World::timer_due() {
+  const Time timer = server_ == nullptr ? kNever : server_->timer();
+  if (timer == kNever) return kNever;
+  if (std::exchange(late_for_, timer) != timer) {
+    lateness_ = timer_is_late_ && random_.one_in(2) ? span(random_.one_in(2) ? pace_ : 50ms) : 0ns;
+  }
+  const Time due = timer - offset_ + lateness_;
+  return std::max(due, time_);
+}
+
 void World::introduce() const {
   const auto number = [](auto value) { return static_cast<unsigned long long>(value); };
   std::fprintf(trace_,
@@ -145,6 +202,9 @@ void World::introduce() const {
                number(rules_.max_locks), number(rules_.max_waiters), number(rules_.max_claims),
                number(rules_.default_lease), number(rules_.max_lease),
                rules_.release_on_disconnect ? "" : ", grants outlive connections");
+  std::fprintf(trace_, "%llu%% shared, %llu refs, orphans last %llu s\n",
+               number(neighbourhood_.shared), number(neighbourhood_.refs.size()),
+               number(rules_.orphan_ttl.count()));
   if (has_fence_file_) {
     std::fprintf(trace_, "fences %llu at a time, the disk takes %llu ms%s%s\n", number(fence_step_),
                  number(disk_latency_ / 1ms), disk_fails_ ? " or fails" : "",
@@ -160,10 +220,13 @@ std::string World::where() const {
 /// Says what has happened.
 void World::tell() {
   if (trace_ == nullptr) return;
+  std::string story = oracle_.take_story();
+  // Keys may hold any bytes.
+  std::ranges::replace_if(
+      story, [](char c) { return c != '\n' && (c < ' ' || c > '~'); }, '?');
   const std::string who = who_ == 0 ? "" : " " + std::to_string(who_);
   std::fprintf(trace_, "%llu %lld %s%s\n%s", static_cast<unsigned long long>(totals_.steps),
-               static_cast<long long>(reading().count()), what_, who.c_str(),
-               oracle_.take_story().c_str());
+               static_cast<long long>(reading().count()), what_, who.c_str(), story.c_str());
 }
 
 Totals& Totals::operator+=(const Totals& other) {
@@ -176,6 +239,7 @@ Totals& Totals::operator+=(const Totals& other) {
   drains += other.drains;
   crashes += other.crashes;
   faults += other.faults;
+  undecided += other.undecided;
   simulated_ms += other.simulated_ms;
   return *this;
 }
