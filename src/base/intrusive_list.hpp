@@ -24,6 +24,9 @@ class IntrusiveList {
   /// The element after `element`, or null.
   [[nodiscard]] static T* next(const T& element) { return (element.*kLinks).next; }
 
+  /// The element before `element`, or null.
+  [[nodiscard]] static T* previous(const T& element) { return (element.*kLinks).previous; }
+
   /// Appends an element that is in no list. O(1).
   void push_back(T& element) {
     Links<T>& links = element.*kLinks;
@@ -31,6 +34,14 @@ class IntrusiveList {
     links.previous = last_;
     (last_ == nullptr ? first_ : (last_->*kLinks).next) = &element;
     last_ = &element;
+  }
+
+  /// Puts an element that is in no list before `next`, which is in this one. O(1).
+  void insert_before(T& next, T& element) {
+    Links<T>& links = element.*kLinks;
+    links = {.previous = (next.*kLinks).previous, .next = &next};
+    (links.previous == nullptr ? first_ : (links.previous->*kLinks).next) = &element;
+    (next.*kLinks).previous = &element;
   }
 
   /// Takes out an element of this list. O(1).

@@ -26,7 +26,7 @@ struct OpenOwner {};
 /// What an owner with a name leaves behind can be **orphaned**: kept for some time, for the next
 /// owner with the name, as long as no other that is open has it. Key by key it gets back what it
 /// asks for, as `Acquire`, `Enqueue` and `Wait` say; of several claims on one key those that are
-/// held come first, and then those that lost their owner first.
+/// held come first, then the oldest.
 struct SetRef {
   OwnerId owner;
   std::string_view ref;

@@ -18,7 +18,9 @@ constexpr std::size_t kDroppedForEachNew = 2;
 }  // namespace
 
 LockTable::LockTable(const TableOptions& options, EffectSink& effects)
-    : options_(options), effects_(effects) {}
+    : options_(options),
+      other_key_{.low = options.hash_key.low ^ kHashSpread, .high = options.hash_key.high},
+      effects_(effects) {}
 
 Answer LockTable::apply(Instant now, const Command& command) {
   return std::visit([&](const auto& any) { return carry_out(now, any); }, command);
@@ -54,7 +56,7 @@ Answer LockTable::carry_out(Instant /*now*/, const SetRef& command) {
   if (ref == nullptr) {
     ref = &ref_pool_.take();
     ref->name = command.ref;
-    ref->hash = sip_hash(options_.hash_key, command.ref);
+    ref->hash = sip_hash(other_key_, command.ref);
     refs_.insert(ref->hash, ref->slot);
   }
   ++ref->users;
@@ -138,7 +140,7 @@ Answer LockTable::carry_out(Instant now, const Wait& command) {
     adopt(*orphan, owner);
     claim = orphan;
   } else if (orphan != nullptr && claim->state == ClaimState::kWaiting &&
-             claim->shared == orphan->shared) {
+             is_better(*orphan, *claim)) {
     adopt(*orphan, owner);
     orphan->lease = claim->lease;
     leave_queue(*claim);
@@ -251,12 +253,8 @@ Answer LockTable::carry_out(Instant now, const StartDraining& /*command*/) {
     while (!key.waiters.empty()) end_wait(*key.waiters.front(), Outcome::kDraining);
     for (Claim* claim = key.holders.front(); claim != nullptr;) {
       Claim& held = *std::exchange(claim, key.holders.next(*claim));
-      if (held.answers > 0) continue;
-      if (held.orphaned) {
-        forget(held);
-      } else {
-        keep_for_wait(held, Outcome::kDraining);
-      }
+      if (held.answers > 0 || held.orphaned) continue;
+      keep_for_wait(held, Outcome::kDraining);
       serve_queue(key);
     }
   }
@@ -291,7 +289,7 @@ std::uint64_t LockTable::hash_of(const Key& key) const {
 }
 
 std::uint64_t LockTable::hash_of(std::uint64_t number) const {
-  return sip_hash(options_.hash_key, number);
+  return sip_hash(other_key_, number);
 }
 
 std::uint64_t LockTable::hash_of(const Owner& owner, const KeyRecord& key) {
@@ -345,9 +343,9 @@ std::uint64_t LockTable::hash_of(const Ref& ref, const KeyRecord& key) {
 }
 
 Ref* LockTable::find_ref(std::string_view name) const {
-  const std::uint32_t slot =
-      refs_.find(sip_hash(options_.hash_key, name),
-                 [&](std::uint32_t candidate) { return ref_pool_.at(candidate).name == name; });
+  const std::uint32_t slot = refs_.find(sip_hash(other_key_, name), [&](std::uint32_t candidate) {
+    return ref_pool_.at(candidate).name == name;
+  });
   return slot == SlotIndex::kNone ? nullptr : &ref_pool_.at(slot);
 }
 

@@ -169,10 +169,12 @@ class LockTable {
   void orphan_waits(Owner& owner, const Legacy& legacy);
   void orphan(Claim& claim, const Legacy& legacy);
   void end_by(Claim& held, Instant end);
+  static void insert(Orphans& orphans, Claim& claim);
   void keep_orphan(Claim& claim, Instant end);
   void leave_orphans(Claim& claim);
   void adopt(Claim& claim, Owner& owner);
   Answer take_back(Claim& claim, Owner& owner, const Request& request);
+  [[nodiscard]] static bool is_better(const Claim& orphan, const Claim& place);
   void reunite(const Ref& ref);
 
   // Keys.
@@ -192,6 +194,8 @@ class LockTable {
   [[nodiscard]] std::size_t& waiters_of(Kind kind);
 
   const TableOptions options_;
+  /// For numbers and names of owners: what is not a key must not hash as a key of the same bytes.
+  const HashKey other_key_;
   EffectSink& effects_;
   Instant now_{0};
   std::uint64_t next_fence_ = 0;
@@ -199,6 +203,7 @@ class LockTable {
   bool draining_ = false;
   TableCounts counts_;
   std::uint64_t grants_ = 0;
+  std::uint64_t claims_made_ = 0;
 
   SlotPool<KeyRecord> key_pool_;
   SlotPool<Claim> claim_pool_;
@@ -212,7 +217,7 @@ class LockTable {
   SlotIndex co_holders_;
   SlotIndex phase_one_;  ///< claims in phase 1, by owner and key
   SlotIndex refs_;
-  SlotIndex orphans_;  ///< by ref and key
+  SlotIndex orphans_;  ///< `Orphans`, by ref and key
   /// Ends of leases and of waits, together.
   DeadlineHeap<Claim> deadlines_;
   /// Keys without holders, longest idle first. Those with an ended phase-1 state, which `Wait` may

@@ -45,6 +45,7 @@ Claim& LockTable::new_claim(Owner& owner, KeyRecord& key, const Request& request
   claim.owner = &owner;
   claim.token = {.fence = 0, .salt = request.salt};
   claim.lease = request.lease;
+  claim.order = ++claims_made_;
   claim.since = now_;
   claim.state = ClaimState::kWaiting;
   claim.shared = request.shared;
@@ -291,20 +292,39 @@ void LockTable::orphan(Claim& claim, const Legacy& legacy) {
   claim.orphaned = true;
   claim.keeps_lease = legacy.keeps_grants;
   const Instant end = later(now_, legacy.orphan_ttl);
-  if (claim.state == ClaimState::kHeld) {
-    orphans->held.push_back(claim);
-    if (!claim.keeps_lease) end_by(claim, end);
-  } else {
-    orphans->waiting.push_back(claim);
+  insert(*orphans, claim);
+  if (claim.state == ClaimState::kWaiting) {
     deadlines_.set(claim, end);
+  } else if (!claim.keeps_lease) {
+    end_by(claim, end);
   }
+}
+
+/// Puts an orphan where it belongs by its age: mostly last, or before all that a younger connection
+/// of the name left. From the last one that was put there on, so that many in order cost O(1) each.
+void LockTable::insert(Orphans& orphans, Claim& claim) {
+  auto& list = claim.state == ClaimState::kHeld ? orphans.held : orphans.waiting;
+  Claim* next = orphans.latest;
+  if (next == nullptr || next->state != claim.state) next = list.front();
+  while (next != nullptr && next->order < claim.order) next = list.next(*next);
+  while (next != nullptr && list.previous(*next) != nullptr &&
+         list.previous(*next)->order > claim.order) {
+    next = list.previous(*next);
+  }
+  if (next == nullptr) {
+    list.push_back(claim);
+  } else {
+    list.insert_before(*next, claim);
+  }
+  orphans.latest = &claim;
 }
 
 /// An orphan has been granted what it waited for, until `end`.
 void LockTable::keep_orphan(Claim& claim, Instant end) {
   Orphans& orphans = *find_orphans(*claim.owner->ref, *claim.key);
   orphans.waiting.remove(claim);
-  orphans.held.push_back(claim);
+  if (orphans.latest == &claim) orphans.latest = nullptr;
+  insert(orphans, claim);
   if (!claim.keeps_lease) end_by(claim, end);
 }
 
@@ -318,6 +338,7 @@ void LockTable::end_by(Claim& held, Instant end) {
 void LockTable::leave_orphans(Claim& claim) {
   Orphans& orphans = *find_orphans(*claim.owner->ref, *claim.key);
   (claim.state == ClaimState::kHeld ? orphans.held : orphans.waiting).remove(claim);
+  if (orphans.latest == &claim) orphans.latest = nullptr;
   claim.orphaned = claim.ttl_is_over = claim.keeps_lease = false;
   if (!orphans.held.empty() || !orphans.waiting.empty()) return;
   orphans_.erase(hash_of(*orphans.ref, *orphans.key), orphans.slot);
@@ -354,6 +375,12 @@ Answer LockTable::take_back(Claim& claim, Owner& owner, const Request& request) 
   return answer_with(claim);
 }
 
+/// Whether an owner that has this place gains by an orphan of its name.
+bool LockTable::is_better(const Claim& orphan, const Claim& place) {
+  return orphan.shared == place.shared &&
+         (orphan.state == ClaimState::kHeld || orphan.order < place.order);
+}
+
 /// If one owner of the name is left and blocked by an orphan of its own, it waits no more, or in
 /// the orphan's place.
 void LockTable::reunite(const Ref& ref) {
@@ -362,7 +389,7 @@ void LockTable::reunite(const Ref& ref) {
   if (waiting == nullptr) return;
   KeyRecord& key = *waiting->key;
   Claim* const orphan = find_orphan(*owner, {key.kind, key.name});
-  if (orphan == nullptr || orphan->shared != waiting->shared) return;
+  if (orphan == nullptr || !is_better(*orphan, *waiting)) return;
   const Instant until = deadlines_.deadline(*waiting);
   adopt(*orphan, *owner);
   orphan->lease = waiting->lease;

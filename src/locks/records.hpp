@@ -39,7 +39,8 @@ struct Claim {
   base::Links<Claim> in_owner;  ///< in the owner's list, or in one of its orphans
   Token token;                  ///< the salt from the start, the fence once held
   std::chrono::seconds lease{0};
-  Instant since{0};  ///< when it joined the queue or, when held, was granted
+  std::uint64_t order = 0;  ///< in which claims were made
+  Instant since{0};         ///< when it joined the queue or, when held, was granted
   std::uint32_t heap_place = kNoPlace;
   std::uint32_t slot = 0;
   std::uint32_t fence_hash = 0;  ///< half of it, when it is found by its fence
@@ -76,7 +77,7 @@ struct KeyRecord {
 };
 
 struct Owner {
-  base::IntrusiveList<Claim, &Claim::in_owner> claims;  ///< without orphans, the oldest first
+  base::IntrusiveList<Claim, &Claim::in_owner> claims;  ///< without orphans
   Ref* ref = nullptr;                                   ///< its name, if it has one
   base::Links<Owner> in_ref;
   Claim* blocked = nullptr;  ///< the claim whose end the owner waits for
@@ -107,8 +108,10 @@ struct Ref {
 struct Orphans {
   Ref* ref = nullptr;
   KeyRecord* key = nullptr;
-  base::IntrusiveList<Claim, &Claim::in_owner> held;
-  base::IntrusiveList<Claim, &Claim::in_owner> waiting;
+  base::IntrusiveList<Claim, &Claim::in_owner> held;  ///< the oldest first
+  base::IntrusiveList<Claim, &Claim::in_owner>
+      waiting;              ///< the oldest, which is the first in the queue, first
+  Claim* latest = nullptr;  ///< of either, the one that was put there last, if it is still there
   std::uint32_t slot = 0;
 };
 

@@ -247,7 +247,7 @@ net::Patience LineSession::patience(const net::InputBuffer& input) const {
 
 net::Want LineSession::on_silence(const net::InputBuffer& input, net::Output& output) {
   if (patience(input) == net::Patience::kRequest) return refuse("read_timeout", output.bytes);
-  return is_spare(input) ? drop("idle") : Want::kInput;
+  return has_nothing(input) ? drop("idle") : Want::kInput;
 }
 
 void LineSession::on_hangup(bool gone) {
@@ -268,7 +268,12 @@ void LineSession::on_sending_to_nobody(bool all_carried_out) {
 }
 
 bool LineSession::is_spare(const net::InputBuffer& input) const {
-  return phase_ == Phase::kOpen && served_ && input.empty() && !door_.service.has_claims(owner_);
+  return served_ && has_nothing(input);
+}
+
+/// Whether it holds nothing, waits for nothing, and no request has begun.
+bool LineSession::has_nothing(const net::InputBuffer& input) const {
+  return phase_ == Phase::kOpen && input.empty() && !door_.service.has_claims(owner_);
 }
 
 void LineSession::on_end(std::string_view unsent, std::string_view why) {

@@ -103,6 +103,7 @@ class LineSession final : public net::Session, private service::Waiter {
   net::Want refuse(std::string_view why, std::string& replies);
   net::Want deny(std::string_view why, std::string& replies);
   net::Want drop(std::string_view why);
+  [[nodiscard]] bool has_nothing(const net::InputBuffer& input) const;
   void take_answer(std::string& replies);
   void take_report(net::Output& output);
   void leave(std::string_view unsent);

@@ -41,7 +41,7 @@ bool NaiveTable::ends_unnoticed(const KeyState& key, bool held, std::size_t posi
          (position + 1 == key.queue.size() && std::ranges::count_if(key.queue, is_due) == 1);
 }
 
-// The one that is held first, then the one that lost its owner first.
+// The one that is held first, then the oldest.
 NaiveTable::Claim* NaiveTable::find_orphan(OwnerId owner, const Key& name) {
   const std::string ref = name_of(owner);
   KeyState* key = find(name);
@@ -68,7 +68,6 @@ void NaiveTable::orphan(OwnerId owner, const Legacy& legacy, bool held, bool unn
   }
   std::ranges::sort(its, {}, &Claim::order);
   for (Claim* claim : its) {
-    claim->order = ++order_;
     claim->orphan_of = name_of(owner);
     claim->in_phase_one = false;
     claim->keeps_lease = legacy.keeps_grants;
@@ -86,12 +85,16 @@ void NaiveTable::adopt(Claim& claim, OwnerId owner) {
   claim.orphan_of.clear();
   claim.ttl_is_over = claim.keeps_lease = false;
   claim.answers = std::min(claim.answers, 1);
-  claim.order = ++order_;
 }
 
 bool NaiveTable::is_held(const Key& name, const Claim& claim) {
   const std::vector<Claim>& holders = find(name)->holders;
   return std::ranges::find(holders, claim) != holders.end();
+}
+
+// Whether whoever has this place gains by the orphan.
+bool NaiveTable::is_better(const Key& name, const Claim& orphan, const Claim& place) {
+  return orphan.shared == place.shared && (is_held(name, orphan) || orphan.order < place.order);
 }
 
 void NaiveTable::leave_queue(const Key& name, const Claim& claim) {
@@ -131,16 +134,17 @@ std::optional<Answer> NaiveTable::wait_for_orphan(KeyState& key, const Wait& com
     if (std::ranges::any_of(*claims, is_its)) return std::nullopt;
   }
   const auto place = std::ranges::find_if(key.queue, is_its);
-  if (place != key.queue.end() && place->shared != orphan->shared) return std::nullopt;
+  if (place != key.queue.end() && !is_better(command.key, *orphan, *place)) return std::nullopt;
+  const std::uint64_t order = orphan->order;
   adopt(*orphan, command.owner);
   if (place != key.queue.end()) {
     orphan->lease = place->lease;
     leave_queue(command.key, *place);
   }
-  // The claim may have moved, but is the latest of all that anybody has.
+  // The claim may have moved.
   for (std::vector<Claim>* claims : {&key.holders, &key.queue}) {
     for (Claim& claim : *claims) {
-      if (claim.order != order_) continue;
+      if (claim.order != order) continue;
       if (claims == &key.holders) {
         claim.deadline = after(claim.lease);
         ++claim.answers;
@@ -166,7 +170,7 @@ void NaiveTable::reunite(const std::string& name) {
       return claim.owner == *owner && !claim.in_phase_one && claim.orphan_of.empty();
     });
     if (orphan == nullptr || waiting == key.queue.end()) continue;
-    if (orphan->shared != waiting->shared) continue;
+    if (!is_better(key.key, *orphan, *waiting)) continue;
     const Claim request = *waiting;
     adopt(*orphan, *owner);
     orphan->lease = request.lease;

@@ -153,7 +153,6 @@ void NaiveTable::settle(KeyState& key) {
       grant(key, head);
       if (orphaned) {
         Claim& held = key.holders.back();
-        held.order = ++order_;
         if (!held.keeps_lease && head.deadline < held.deadline) {
           held.deadline = head.deadline;
           held.ttl_is_over = true;
@@ -492,9 +491,6 @@ Answer NaiveTable::carry_out(Instant now, const StartDraining& /*command*/) {
   draining_ = true;
   for (KeyState& key : keys_) {
     std::erase_if(key.queue, [](const Claim& claim) { return !claim.orphan_of.empty(); });
-    std::erase_if(key.holders, [](const Claim& claim) {
-      return !claim.orphan_of.empty() && claim.answers == 0;
-    });
   }
   const auto take = [](KeyState& key, std::vector<Claim>& claims) {
     std::erase_if(claims, [&](const Claim& claim) {

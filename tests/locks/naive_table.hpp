@@ -96,7 +96,7 @@ class NaiveTable {
     std::string orphan_of{};   ///< the name whose orphan it is, if it is one
     bool ttl_is_over = false;  ///< of an orphan that is held: at its deadline
     bool keeps_lease = false;  ///< of an orphan
-    std::uint64_t order = 0;   ///< in which it came to whose it is
+    std::uint64_t order = 0;   ///< in which claims were made
 
     friend bool operator==(const Claim&, const Claim&) = default;
   };
@@ -161,6 +161,7 @@ class NaiveTable {
   std::optional<Answer> wait_for_orphan(KeyState& key, const Wait& command);
   void reunite(const std::string& name);
   [[nodiscard]] bool is_held(const Key& name, const Claim& claim);
+  [[nodiscard]] bool is_better(const Key& name, const Claim& orphan, const Claim& place);
   void leave_queue(const Key& name, const Claim& claim);
   template <class Predicate>
   void release_where(Predicate wanted);

@@ -14,6 +14,8 @@ constexpr Legacy kKeptWithGrants{.keeps_grants = true, .orphan_ttl = 5s};
 constexpr Terms kShared{.shared = true};
 
 struct OrphanTest : testing::Test {
+  OrphanTest() : t({.max_locks = 0}) {}
+
   /// A new owner with this name.
   OwnerId named(std::string_view ref = "worker") {
     const OwnerId owner = t.owner();
@@ -365,7 +367,7 @@ TEST_F(OrphanTest, drain_hands_back_what_is_held_and_acquires_nothing) {
   EXPECT_EQ(t.acquire(again, kJob, 60s).outcome, Outcome::kDraining);
 }
 
-TEST_F(OrphanTest, grant_that_nobody_has_heard_of_ends_with_the_drain) {
+TEST_F(OrphanTest, grant_made_while_its_owner_was_away_is_handed_back_in_a_drain_too) {
   const Token token = t.hold(kJob, {.lease = 60s});
   const OwnerId owner = named();
   t.acquire(owner, kJob, 60s);
@@ -373,7 +375,72 @@ TEST_F(OrphanTest, grant_that_nobody_has_heard_of_ends_with_the_drain) {
   EXPECT_TRUE(t.release(kJob, token));
   EXPECT_EQ(t.table.held(), 1U);
   t.apply(StartDraining{});
-  EXPECT_EQ(t.table.held(), 0U);
+  EXPECT_EQ(t.acquire(named(), kJob, 0s).outcome, Outcome::kGranted);
+}
+
+TEST_F(OrphanTest, of_several_places_the_first_in_the_queue_comes_back_first) {
+  const Token token = t.hold(kJob, {.lease = 60s});
+  const OwnerId older = named();
+  t.acquire(older, kJob, 60s);
+  const OwnerId between = t.owner();
+  t.acquire(between, kJob, 60s);
+  const OwnerId younger = named();
+  t.acquire(younger, kJob, 60s);
+  orphan(younger);
+  orphan(older);
+  const OwnerId again = named();
+  EXPECT_EQ(t.acquire(again, kJob, 60s).outcome, Outcome::kQueued);
+  EXPECT_TRUE(t.release(kJob, token));
+  EXPECT_THAT(t.heard(), ElementsAre(Granted(again)));
+}
+
+TEST_F(OrphanTest, nobody_loses_a_better_place_for_an_orphan) {
+  for (const bool phases : {false, true}) {
+    const Key key = phases ? kJob : kOther;
+    const Token token = t.hold(key, {.lease = 60s});
+    const OwnerId first = named();
+    phases ? t.enqueue(first, key) : t.acquire(first, key, 60s);
+    const OwnerId between = t.owner();
+    t.acquire(between, key, 60s);
+    const OwnerId second = named();
+    t.acquire(second, key, 60s);
+    orphan(second);
+    if (phases) {
+      EXPECT_EQ(t.wait(first, key, 60s).outcome, Outcome::kQueued);
+    }
+    EXPECT_TRUE(t.release(key, token));
+    EXPECT_THAT(t.heard(), ElementsAre(Granted(first)));
+    t.close(first);
+    t.close(between);
+    t.heard();
+  }
+}
+
+TEST_F(OrphanTest, orphans_of_many_connections_are_kept_in_the_order_of_their_age) {
+  constexpr std::uint32_t kMany = 1'000;
+  std::vector<OwnerId> owners;
+  std::vector<Token> tokens;
+  for (std::uint32_t i = 0; i < kMany; ++i) {
+    owners.push_back(named());
+    tokens.push_back(t.hold(owners.back(), kPool, {.lease = 60s, .limit = kMany}));
+  }
+  for (std::uint32_t i = 0; i < kMany; ++i) orphan(owners[i * 7 % kMany]);
+  const OwnerId again = named();
+  for (const Token& token : tokens) {
+    ASSERT_EQ(t.acquire(again, kPool, 0s, {.limit = kMany}).token, token);
+  }
+}
+
+TEST_F(OrphanTest, names_spelled_like_the_keys_do_not_collide) {
+  for (int i = 0; i < 5'000; ++i) {
+    const std::string name = "resource " + std::to_string(i);
+    for (const Kind kind : {Kind::kLock, Kind::kSemaphore}) {
+      const OwnerId owner = named(name);
+      t.hold(owner, {kind, name}, {.lease = 60s});
+      orphan(owner);
+    }
+  }
+  EXPECT_LT(t.table.longest_search(), 200U);
 }
 
 TEST_F(OrphanTest, waits_that_are_called_off_keep_their_places_under_a_name) {

@@ -417,7 +417,7 @@ Want Oracle::silence(Peer& line, const Advance& advance, std::string& replies) c
     wrong(id(), "patience", "there is none");
   }
   if (is_request) return refuse(line, replies);
-  return line.served && !has_claims(line) ? drop(line) : Want::kInput;
+  return !has_claims(line) ? drop(line) : Want::kInput;
 }
 
 Want Oracle::refuse(Peer& line, std::string& replies) const {

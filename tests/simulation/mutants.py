@@ -165,7 +165,7 @@ MUTANTS = [
     Mutant("counts_one_answer_only", TABLE,
            "    return held.answers > std::ranges", "    return held.answers > 0 && 1 > std::ranges"),
     Mutant("drain_leaves_grants_that_no_answer_named", TABLE,
-           "      if (held.answers > 0) continue;\n", "      continue;\n"),
+           "      if (held.answers > 0 || held.orphaned) continue;\n", "      continue;\n"),
     Mutant("drain_forgets_the_places_it_takes", TABLE,
            "  if (claim == nullptr) return {Outcome::kNotEnqueued};\n",
            "  if (claim == nullptr || (draining_ && claim->ended_with == Outcome::kDraining)) return {Outcome::kNotEnqueued};\n"),
