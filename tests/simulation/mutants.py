@@ -26,6 +26,7 @@ REQUEST = "protocol/request.cpp"
 FRAMER = "protocol/framer.cpp"
 SERVICE = "service/service.cpp"
 COMMANDS = "protocol/commands.cpp"
+STATS = "service/stats_report.cpp"
 LINE_SESSION = "protocol/line_session.cpp"
 HTTP_SESSION = "http/http_session.cpp"
 CALLERS = "http/callers.cpp"
@@ -255,6 +256,70 @@ MUTANTS = [
     Mutant("accepts_any_token_of_a_bearer", HTTP_SESSION,
            "return door_.authenticator.accepts(token.value_or(given)) && token;",
            "return door_.authenticator.accepts(token.value_or(given)) || token;"),
+
+    # --- Shared claims ---
+    Mutant("reader_overtakes_a_writer", CLAIMS,
+           "(key->waiters.empty() && key->has_room(request.shared))",
+           "((key->waiters.empty() || request.shared) && key->has_room(request.shared))"),
+    Mutant("group_grant_stops_after_one", CLAIMS,
+           "answer_with(head)});\n    }\n  }\n  if (key.holder_count == 0 && !key.idle)",
+           "answer_with(head)});\n    }\n    if (head.shared) break;\n  }\n  if (key.holder_count == 0 && !key.idle)"),
+    Mutant("group_grant_takes_one_too_many", CLAIMS,
+           "  while (!key.waiters.empty() && key.has_room(key.waiters.front()->shared)) {\n",
+           "  while (!key.waiters.empty() && (key.has_room(key.waiters.front()->shared) ||\n"
+           "                                  (key.holder_count > 1 && key.holders.front()->shared))) {\n"),
+    Mutant("writer_that_gives_up_lets_nobody_in", TABLE,
+           "      end_wait(due, Outcome::kTimeout);\n      serve_queue(key);\n",
+           "      const bool shared = due.shared;\n      end_wait(due, Outcome::kTimeout);\n"
+           "      if (shared || key.holder_count == 0) serve_queue(key);\n"),
+    Mutant("shared_request_is_exclusive", SERVICE, ".shared = ask.shared};", ".shared = false};"),
+
+    # --- Stable refs ---
+    Mutant("orphan_is_released_early", CLAIMS,
+           "  const Instant end = later(now_, legacy.orphan_ttl);\n",
+           "  const Instant end = later(now_, legacy.orphan_ttl / 2);\n"),
+    Mutant("orphan_is_kept_for_its_lease", CLAIMS,
+           "    orphans->held.push_back(claim);\n    if (!claim.keeps_lease) end_by(claim, end);\n",
+           "    orphans->held.push_back(claim);\n"),
+    Mutant("orphaned_place_is_kept_for_ever", CLAIMS,
+           "    deadlines_.set(claim, end);\n  }\n}\n", "    deadlines_.set(claim, kNever);\n  }\n}\n"),
+    Mutant("living_owner_is_displaced", TABLE,
+           "  if (owner.ref == nullptr || owner.ref->only_owner() != &owner) return nullptr;\n",
+           "  if (owner.ref == nullptr) return nullptr;\n"),
+    Mutant("place_is_lost_with_its_connection", TABLE,
+           "  if (orphans) orphan_waits(owner, command.legacy);\n  cancel_claims(owner);\n", "  cancel_claims(owner);\n"),
+    Mutant("lease_goes_on_at_the_hand_back", CLAIMS,
+           "  deadlines_.set(claim, later(now_, claim.lease));\n  return answer_with(claim);\n}\n\n/// If one",
+           "  return answer_with(claim);\n}\n\n/// If one"),
+    Mutant("hand_back_names_another_token", CLAIMS,
+           "  return answer_with(claim);\n}\n\n/// If one",
+           "  claim.token.salt ^= 1U;\n  return answer_with(claim);\n}\n\n/// If one"),
+    Mutant("reader_takes_a_writers_claim_back", CLAIMS,
+           "  if (claim.shared != request.shared) return {Outcome::kModeMismatch};\n", ""),
+    Mutant("renewal_leaves_the_ttl_running", TABLE,
+           "    claim->answers = 1;  // which the caller has\n  }\n",
+           "    claim->answers = 1;  // which the caller has\n    return {.lease = command.lease};\n  }\n"),
+    Mutant("renewal_leaves_the_orphan", TABLE,
+           "  if (claim->orphaned) {\n    adopt(*claim, owner_of(command.owner));\n",
+           "  if (claim->orphaned && !claim->ttl_is_over) {\n    adopt(*claim, owner_of(command.owner));\n"),
+    Mutant("waiter_is_not_reunited", TABLE, "    reunite(*owner.ref);\n", ""),
+    Mutant("reunites_readers_and_writers", CLAIMS,
+           "  if (orphan == nullptr || orphan->shared != waiting->shared) return;\n", "  if (orphan == nullptr) return;\n"),
+    Mutant("second_ref_is_accepted", TABLE,
+           "  if (owner.ref != nullptr) return {Outcome::kHasRef};\n", "  if (owner.ref != nullptr) return {};\n"),
+    Mutant("drain_hands_nothing_back", TABLE,
+           "  if (draining_ && orphan == nullptr) return {Outcome::kDraining};\n  const IfBusy",
+           "  if (draining_) return {Outcome::kDraining};\n  const IfBusy"),
+    Mutant("session_that_its_caller_ends_leaves_orphans", CALLERS,
+           "  if (forget(session)) service_.release_owner(session.owner_);\n",
+           "  if (forget(session)) service_.close_owner(session.owner_, {});\n"),
+
+    # --- What tells of it ---
+    Mutant("stat_counts_readers_once", STATS, "info->limit, holders, info->holders,", "info->limit, holders, info->shared ? 1U : info->holders,"),
+    Mutant("ref_counts_as_a_request", LINE_SESSION,
+           "if (request.verb != Verb::kStableRef && request.verb != Verb::kName) served_ = true;", "served_ = true;"),
+    Mutant("request_before_a_turn_is_no_sign_of_life", PUMP,
+           "  if (next != deadline() || (served &&", "  if (next != deadline() || (served && want != Want::kTurn &&"),
 ]
 
 

@@ -1,7 +1,6 @@
 #include "table_oracle.hpp"
 
 #include <algorithm>
-#include <map>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -123,15 +122,8 @@ TableOracle::Outcome TableOracle::carry_out(Time now, const locks::Command& comm
   const std::uint64_t fence_before = replica_->next_fence();
   Outcome seen{.answer = replica_->apply(now, command), .effects = recorder_.effects()};
 
-  // Which key got which of the fences, if it still has it.
   std::map<std::uint64_t, locks::Key> granted;
-  if (replica_->next_fence() > fence_before + 1) {
-    replica_->visit_keys(0, SIZE_MAX, [&](const locks::KeyInfo& key) {
-      replica_->visit_claims(key.key, SIZE_MAX, [&](const locks::ClaimInfo& claim) {
-        if (claim.fence >= fence_before) granted.emplace(claim.fence, locks::kept(key.key));
-      });
-    });
-  }
+  if (replica_->next_fence() > fence_before + 1) granted = granted_from(fence_before);
   const auto may_hold = [&](std::uint64_t fence, const locks::Key& key) {
     const auto found = granted.find(fence);
     return found == granted.end() || found->second == key;
@@ -168,6 +160,17 @@ TableOracle::Outcome TableOracle::carry_out(Time now, const locks::Command& comm
     grants_ += replica_->next_fence() - fence_before;
   }
   return seen;
+}
+
+/// Which key got which of the fences from `first` on, where it still has it.
+std::map<std::uint64_t, locks::Key> TableOracle::granted_from(std::uint64_t first) const {
+  std::map<std::uint64_t, locks::Key> granted;
+  replica_->visit_keys(0, SIZE_MAX, [&](const locks::KeyInfo& key) {
+    visit_claims(key.key, [&](const locks::ClaimInfo& claim) {
+      if (claim.fence >= first) granted.emplace(claim.fence, locks::kept(key.key));
+    });
+  });
+  return granted;
 }
 
 /// No salt is used twice, and none passed over.

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <map>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -71,8 +72,6 @@ class TableOracle {
 
   [[nodiscard]] bool has_claims(locks::OwnerId owner) const { return replica_->has_claims(owner); }
   [[nodiscard]] Time next_deadline() const { return replica_->next_deadline(); }
-  /// Of all grants and waits.
-  [[nodiscard]] std::vector<Time> deadlines() const { return models_.front().deadlines(); }
   /// A deadline, of any grant, wait or idle key, or `kNever`.
   [[nodiscard]] Time some_deadline(Random& random, Time gc_max_idle) const;
   [[nodiscard]] std::uint64_t fences_left() const { return replica_->fences_left(); }
@@ -86,6 +85,7 @@ class TableOracle {
   [[nodiscard]] std::uint64_t grants() const { return grants_; }
 
  private:
+  [[nodiscard]] std::map<std::uint64_t, locks::Key> granted_from(std::uint64_t first) const;
   void check_salt(const locks::Request& request);
 
   const locks::TableOptions options_;
