@@ -8,6 +8,24 @@
 
 namespace dflockd::net {
 
+void Answering::wait(Turns& turns, Watched& connection) {
+  waiting_.push_back(&connection);
+  if (waiting_.size() == 1) next(turns);
+}
+
+void Answering::leave(const Watched& connection) {
+  std::ranges::replace(waiting_, const_cast<Watched*>(&connection), nullptr);
+}
+
+void Answering::next(Turns& turns) {
+  turns.next([this, &turns] {
+    Watched* const connection = waiting_.front();
+    waiting_.pop_front();
+    if (!waiting_.empty()) next(turns);
+    if (connection != nullptr) connection->on_turn_to_answer();
+  });
+}
+
 template <class Stream>
 Pump<Stream>::Pump(PumpRoom& room, Watch& watch, access::Gate::Pass pass,
                    typename Stream::Origin origin, std::size_t most_input)
@@ -21,6 +39,7 @@ Pump<Stream>::Pump(PumpRoom& room, Watch& watch, access::Gate::Pass pass,
 
 template <class Stream>
 Pump<Stream>::~Pump() {
+  if (has_turn_) room_.answering.leave(*this);
   watch_.remove(*this);
 }
 
@@ -183,6 +202,21 @@ void Pump<Stream>::wake() noexcept {
 
 template <class Stream>
 void Pump<Stream>::answer() noexcept {
+  if (has_turn_) return;
+  if (room_.answering.at_once(room_.clock.now())) return answer_now();
+  has_turn_ = true;
+  room_.answering.wait(room_.turns, *this);
+}
+
+template <class Stream>
+void Pump<Stream>::on_turn_to_answer() noexcept {
+  has_turn_ = false;
+  room_.clock.refresh();
+  answer_now();
+}
+
+template <class Stream>
+void Pump<Stream>::answer_now() noexcept {
   if (at_ != At::kReception || !input_.empty() || hung_up_) return wake();
   std::string& bytes = room_.answer;
   bytes.clear();
@@ -190,7 +224,7 @@ void Pump<Stream>::answer() noexcept {
   const Want want = session_->advance(input_, output);
   send_now(bytes);
   if (want != Want::kInput || ended_ || !unsent_.empty()) return wake();
-  set_deadline(want, true);
+  if (!bytes.empty()) set_deadline(want, true);
 }
 
 template <class Stream>
@@ -379,6 +413,7 @@ void Pump<Stream>::on_stop() {
 
 template <class Stream>
 bool Pump<Stream>::is_busy() const {
+  if (has_turn_) return true;
   switch (at_) {
     case At::kReception:
       return !unsent_.empty() || stream_.has_arrivals();

@@ -17,6 +17,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -39,6 +40,33 @@
 
 namespace dflockd::net {
 
+/// Which pumps may answer at once. A command can answer thousands, all who wait to hold a lock
+/// shared say: after the first few each waits for a turn of the loop.
+class Answering {
+ public:
+  /// So many answer at once in one batch, a millisecond's work.
+  static constexpr std::size_t kAtOnce = 64;
+
+  /// Whether one more may in the batch of `now`.
+  [[nodiscard]] bool at_once(base::Instant now) {
+    if (now != batch_) answered_ = 0;
+    batch_ = now;
+    return ++answered_ <= kAtOnce;
+  }
+
+  /// `connection` gets its turn: `Watched::on_turn_to_answer`.
+  void wait(Turns& turns, Watched& connection);
+  /// It ends before that. O(how many wait).
+  void leave(const Watched& connection);
+
+ private:
+  void next(Turns& turns);
+
+  base::Instant batch_{0};
+  std::size_t answered_ = 0;
+  std::deque<Watched*> waiting_;  ///< null: it has ended
+};
+
 /// What all pumps of a loop share.
 struct PumpRoom {
   asio::io_context& context;
@@ -51,6 +79,7 @@ struct PumpRoom {
   /// memory for it. One more for an answer, which may come in the middle of another session's.
   std::string output{};
   std::string answer{};
+  Answering answering{};
 };
 
 template <class Stream>
@@ -74,6 +103,7 @@ class Pump final : public Watched, public Outlet {
   void on_hangup(bool whole) override;
   void on_drain() override;
   void on_stop() override;
+  void on_turn_to_answer() noexcept override;
   [[nodiscard]] bool is_busy() const override;
 
  private:
@@ -91,6 +121,7 @@ class Pump final : public Watched, public Outlet {
 
   void wake() noexcept override;
   void answer() noexcept override;
+  void answer_now() noexcept;
   [[nodiscard]] bool peer_gone() noexcept override;
 
   AwaitableOf<bool> shake_hands() requires Stream::kBeginsWithHandshake;
@@ -133,10 +164,11 @@ class Pump final : public Watched, public Outlet {
   Timer* parked_ = nullptr;  ///< while it is
   const char* why_ = "";     ///< it has ended, if the session did not want it
   At at_ = At::kNothing;
-  bool woken_ = false;    ///< the session is to be advanced
-  bool overdue_ = false;  ///< the peer has been silent for too long
-  bool hung_up_ = false;  ///< the peer sends no more than has arrived
-  bool ended_ = false;    ///< nothing more is to be received or sent
+  bool has_turn_ = false;  ///< it waits for one to answer
+  bool woken_ = false;     ///< the session is to be advanced
+  bool overdue_ = false;   ///< the peer has been silent for too long
+  bool hung_up_ = false;   ///< the peer sends no more than has arrived
+  bool ended_ = false;     ///< nothing more is to be received or sent
   std::unique_ptr<Session> session_;
 };
 

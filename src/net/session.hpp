@@ -67,8 +67,9 @@ class Outlet {
 
   /// The same for an answer that a session waited for with `Want::kAnswer`. If nothing has arrived
   /// since, the session is advanced before this returns, which halves the way of a contended lock
-  /// from hand to hand. To be called from inside the service: with its input empty the session
-  /// takes the answer, and must not call the service.
+  /// from hand to hand; unless one command answers many, who have turns then. To be called from
+  /// inside the service: with its input empty the session takes the answer, and must not call the
+  /// service.
   virtual void answer() noexcept = 0;
 
   /// Whether the peer has closed or reset the connection, even if nobody has noticed yet.

@@ -47,6 +47,9 @@ class Watched {
   /// The server stops: the connection ends at once, whatever it is doing.
   virtual void on_stop() = 0;
 
+  /// It may answer now: see `Answering`.
+  virtual void on_turn_to_answer() noexcept = 0;
+
   /// True while a reply is under way that the server should not cut off.
   [[nodiscard]] virtual bool is_busy() const = 0;
 

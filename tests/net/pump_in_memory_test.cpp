@@ -1,6 +1,8 @@
 // The pump over a stream without a socket: what it gives to a session, sends, waits for and ends.
 
+#include <algorithm>
 #include <chrono>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -199,6 +201,33 @@ TEST(Pump, answer_is_sent_before_its_giver_goes_on) {
   answer = "granted\n";
   connection.pump->outlet().answer();
   EXPECT_EQ(connection.sent(), "granted\n");
+}
+
+// One command answers many, as when all who wait to hold a lock shared are let in.
+TEST(Pump, many_answers_of_one_batch_are_given_in_turns) {
+  constexpr std::size_t kMany = 3 * Answering::kAtOnce;
+  Loop loop;
+  bool there = false;
+  std::deque<Connection> waiting;
+  for (std::size_t i = 0; i < kMany; ++i) {
+    waiting.emplace_back(loop, [&there, said = false](InputBuffer&, Output& output) mutable {
+      if (there && !std::exchange(said, true)) output.bytes += "granted\n";
+      return Want::kInput;
+    });
+  }
+  const auto answered = [&] {
+    return static_cast<std::size_t>(std::ranges::count_if(
+        waiting, [](const Connection& each) { return each.wire->sent == "granted\n"; }));
+  };
+  there = true;
+  for (Connection& each : waiting) each.pump->outlet().answer();
+  EXPECT_EQ(answered(), Answering::kAtOnce);
+  EXPECT_TRUE(waiting.back().pump->is_busy()) << "a drain does not cut it off";
+  waiting.pop_back();  // it ends before it has its turn
+  loop.run();
+  EXPECT_EQ(answered(), kMany - 1);
+  loop.pass(1ms);
+  EXPECT_FALSE(waiting.back().pump->is_busy());
 }
 
 TEST(Pump, answer_comes_behind_what_is_unsent) {
