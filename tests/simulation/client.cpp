@@ -46,6 +46,7 @@ std::string lease(Random& random, const Neighbourhood& neighbourhood) {
 /// The limit of the key's semaphore; rarely another one.
 std::string limit(Random& random, const Neighbourhood& neighbourhood, const KnownToken& about) {
   const auto at = std::ranges::find(neighbourhood.keys, about.key) - neighbourhood.keys.begin();
+  if (at == std::ssize(neighbourhood.keys)) return "1";  // one that was not allowed
   const std::uint64_t right = neighbourhood.limits[static_cast<std::size_t>(at)];
   if (!random.one_in(25)) return text(right);
   return text(random.one_in(5) ? 1'048'576 : right + random.below(3) + (right == 1 ? 0 : -1));
