@@ -41,7 +41,7 @@ class Arguments(unittest.TestCase):
     def test_an_unknown_name_is_one_line_with_all_that_are_allowed(self):
         allowed = (
             "1x1, 100x1, 1000x1, 1x16, 100x16, 1000x16, one-key, floor, dflockd, redis, memcached, "
-            "memory, scale, stats, tls, http, client, abuse, before"
+            "memory, scale, stats, tls, http, client, abuse, before, readers"
         )
         self.refused(f"--only: 'abuses' must be one of {allowed}", "--only", "abuse,abuses")
         self.refused(f"--only: '' must be one of {allowed}", "--only", "")

@@ -317,8 +317,6 @@ MUTANTS = [
 
     # --- What tells of it ---
     Mutant("stat_counts_readers_once", STATS, "info->limit, holders, info->holders,", "info->limit, holders, info->shared ? 1U : info->holders,"),
-    Mutant("ref_counts_as_a_request", LINE_SESSION,
-           "if (request.verb != Verb::kStableRef && request.verb != Verb::kName) served_ = true;", "served_ = true;"),
     Mutant("request_before_a_turn_is_no_sign_of_life", PUMP,
            "  if (next != deadline() || (served &&", "  if (next != deadline() || (served && want != Want::kTurn &&"),
 ]
