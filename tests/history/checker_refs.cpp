@@ -11,7 +11,8 @@ namespace dflockd::history {
 /// its ref; 0 if it cannot.
 Time Checker::orphaned_until(const Operation& request, Time lease) const {
   const Owner& owner = owner_of(request);
-  if (owner.orphan_ttl == 0 || owner.must_end == kNever) return 0;
+  if (owner.orphan_ttl == 0) return 0;
+  if (owner.must_end == kNever) return kNever;  // the server may have seen its end all the same
   const Time until = later(owner.must_end, owner.orphan_ttl + bounds_.lease_lateness);
   return bounds_.auto_release ? until : later(until, lease);
 }

@@ -324,6 +324,20 @@ TEST(Orphan, may_have_been_granted_before_it_was_asked_for) {
   EXPECT_THAT(violated(history("other"), kOrphans), ElementsAre("fence"));
 }
 
+TEST(Orphan, may_be_one_of_a_connection_whose_end_need_not_have_been_seen) {
+  const auto history = [](const std::string& ref) {
+    return written({{"driver", "E 490 network_begin a"},
+                    {"a.1",
+                     "O 0 1 tcp r\nI 50 1 1 acquire L:job timeout=30 lease=10\n"
+                     "U 500 1\nX 500 1 close\n" +
+                         back(1600, kSame, ref)},
+                    {"b.1", connected("I 600 1 1 acquire L:other timeout=0 lease=1\n"
+                                      "R 610 1 ok token=@2 lease=1")}});
+  };
+  EXPECT_THAT(violated(history("r"), kOrphans), IsEmpty());
+  EXPECT_THAT(violated(history("other"), kOrphans), ElementsAre("fence"));
+}
+
 TEST(Orphan, that_nobody_knows_of_keeps_others_waiting_for_the_ttl) {
   const auto history = [](int answered) {
     return written({{"a.1",
