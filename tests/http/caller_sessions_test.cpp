@@ -8,7 +8,7 @@
 
 #include <gtest/gtest.h>
 
-#include "callers.hpp"
+#include "caller_requests.hpp"
 #include "connected.hpp"
 
 namespace dflockd::http {
