@@ -311,31 +311,26 @@ TEST(Orphan, keeps_its_place) {
   EXPECT_THAT(violated(place_of_its_own("other"), kOrphans), ElementsAre("order"));
 }
 
+/// a leaves a place to its ref; b is granted something, and then `ref` has what the place became.
+History granted_while_away(const std::string& ref, const std::string& driver = "") {
+  return written({{"driver", driver},
+                  {"a.1",
+                   "O 0 1 tcp r\nI 50 1 1 acquire L:job timeout=30 lease=10\n"
+                   "U 500 1\nX 500 1 close\n" +
+                       back(1600, kSame, ref)},
+                  {"b.1", connected("I 600 1 1 acquire L:other timeout=0 lease=1\n"
+                                    "R 610 1 ok token=@2 lease=1")}});
+}
+
 TEST(Orphan, may_have_been_granted_before_it_was_asked_for) {
-  const auto history = [](const std::string& ref) {
-    return written({{"a.1",
-                     "O 0 1 tcp r\nI 50 1 1 acquire L:job timeout=30 lease=10\n"
-                     "U 500 1\nX 500 1 close\n" +
-                         back(1600, kSame, ref)},
-                    {"b.1", connected("I 600 1 1 acquire L:other timeout=0 lease=1\n"
-                                      "R 610 1 ok token=@2 lease=1")}});
-  };
-  EXPECT_THAT(violated(history("r"), kOrphans), IsEmpty());
-  EXPECT_THAT(violated(history("other"), kOrphans), ElementsAre("fence"));
+  EXPECT_THAT(violated(granted_while_away("r"), kOrphans), IsEmpty());
+  EXPECT_THAT(violated(granted_while_away("other"), kOrphans), ElementsAre("fence"));
 }
 
 TEST(Orphan, may_be_one_of_a_connection_whose_end_need_not_have_been_seen) {
-  const auto history = [](const std::string& ref) {
-    return written({{"driver", "E 490 network_begin a"},
-                    {"a.1",
-                     "O 0 1 tcp r\nI 50 1 1 acquire L:job timeout=30 lease=10\n"
-                     "U 500 1\nX 500 1 close\n" +
-                         back(1600, kSame, ref)},
-                    {"b.1", connected("I 600 1 1 acquire L:other timeout=0 lease=1\n"
-                                      "R 610 1 ok token=@2 lease=1")}});
-  };
-  EXPECT_THAT(violated(history("r"), kOrphans), IsEmpty());
-  EXPECT_THAT(violated(history("other"), kOrphans), ElementsAre("fence"));
+  const std::string cut = "E 490 network_begin a";
+  EXPECT_THAT(violated(granted_while_away("r", cut), kOrphans), IsEmpty());
+  EXPECT_THAT(violated(granted_while_away("other", cut), kOrphans), ElementsAre("fence"));
 }
 
 TEST(Orphan, that_nobody_knows_of_keeps_others_waiting_for_the_ttl) {
