@@ -70,7 +70,7 @@ Answer LockTable::carry_out(Instant now, const CloseOwner& command) {
       next_fence_;  // from here on: an owner that leaves hears nothing
   advance(now);
   Owner& owner = owner_of(command.owner);
-  const bool orphans = owner.ref != nullptr && command.legacy.orphan_ttl.count() > 0;
+  const bool orphans = leaves_orphans(owner, command.legacy);
   const auto stays = [&](const Claim& held) {
     if (!command.legacy.keeps_grants || held.token.fence >= undelivered) return false;
     return held.answers > std::ranges::equal_range(command.undelivered, held.token.fence).size();
@@ -173,7 +173,7 @@ Answer LockTable::carry_out(Instant now, const CancelWait& command) {
 
 Answer LockTable::carry_out(Instant now, const CancelWaits& command) {
   Owner& owner = owner_of(command.owner);
-  const bool orphans = owner.ref != nullptr && command.legacy.orphan_ttl.count() > 0;
+  const bool orphans = leaves_orphans(owner, command.legacy);
   if (orphans) {
     now_ = std::max(now_, now);
     orphan_waits(owner, command.legacy);
@@ -359,9 +359,14 @@ Orphans* LockTable::find_orphans(const Ref& ref, const KeyRecord& key) const {
 
 /// The claim that the owner may take back for a request for the key, or null.
 Claim* LockTable::find_orphan(const Owner& owner, const Key& name) const {
-  if (owner.ref == nullptr || owner.ref->only_owner() != &owner) return nullptr;
+  if (owner.ref == nullptr) return nullptr;
   const KeyRecord* key = find_key(name);
-  const Orphans* orphans = key == nullptr ? nullptr : find_orphans(*owner.ref, *key);
+  return key == nullptr ? nullptr : find_orphan(owner, *key);
+}
+
+Claim* LockTable::find_orphan(const Owner& owner, const KeyRecord& key) const {
+  if (owner.ref == nullptr || owner.ref->only_owner() != &owner) return nullptr;
+  const Orphans* orphans = find_orphans(*owner.ref, key);
   if (orphans == nullptr) return nullptr;
   return orphans->held.empty() ? orphans->waiting.front() : orphans->held.front();
 }

@@ -142,6 +142,7 @@ class LockTable {
   [[nodiscard]] Ref* find_ref(std::string_view name) const;
   [[nodiscard]] Orphans* find_orphans(const Ref& ref, const KeyRecord& key) const;
   [[nodiscard]] Claim* find_orphan(const Owner& owner, const Key& name) const;
+  [[nodiscard]] Claim* find_orphan(const Owner& owner, const KeyRecord& key) const;
 
   // The way of a request.
   Answer admit(Owner& owner, const Request& request, IfBusy if_busy, Claim*& claim);
@@ -166,6 +167,7 @@ class LockTable {
   void recycle(Owner& owner);
 
   // Orphans.
+  [[nodiscard]] static bool leaves_orphans(const Owner& owner, const Legacy& legacy);
   void orphan_waits(Owner& owner, const Legacy& legacy);
   void orphan(Claim& claim, const Legacy& legacy);
   void end_by(Claim& held, Instant end);

@@ -268,6 +268,10 @@ void LockTable::recycle(Owner& owner) {
 
 // --- Orphans ---
 
+bool LockTable::leaves_orphans(const Owner& owner, const Legacy& legacy) {
+  return owner.ref != nullptr && legacy.orphan_ttl.count() > 0;
+}
+
 /// Orphans all that the owner waits for. What is in the queues keeps its places.
 void LockTable::orphan_waits(Owner& owner, const Legacy& legacy) {
   for (Claim* claim = owner.claims.front(); claim != nullptr;) {
@@ -388,7 +392,7 @@ void LockTable::reunite(const Ref& ref) {
   Claim* const waiting = owner == nullptr ? nullptr : owner->blocked;
   if (waiting == nullptr) return;
   KeyRecord& key = *waiting->key;
-  Claim* const orphan = find_orphan(*owner, {key.kind, key.name});
+  Claim* const orphan = find_orphan(*owner, key);
   if (orphan == nullptr || !is_better(*orphan, *waiting)) return;
   const Instant until = deadlines_.deadline(*waiting);
   adopt(*orphan, *owner);

@@ -13,8 +13,8 @@ void Answering::wait(Turns& turns, Watched& connection) {
   if (waiting_.size() == 1) next(turns);
 }
 
-void Answering::leave(const Watched& connection) {
-  std::ranges::replace(waiting_, const_cast<Watched*>(&connection), nullptr);
+void Answering::leave(Watched& connection) {
+  std::ranges::replace(waiting_, &connection, static_cast<Watched*>(nullptr));
 }
 
 void Answering::next(Turns& turns) {
@@ -39,7 +39,7 @@ Pump<Stream>::Pump(PumpRoom& room, Watch& watch, access::Gate::Pass pass,
 
 template <class Stream>
 Pump<Stream>::~Pump() {
-  if (has_turn_) room_.answering.leave(*this);
+  if (awaits_turn_) room_.answering.leave(*this);
   watch_.remove(*this);
 }
 
@@ -202,15 +202,15 @@ void Pump<Stream>::wake() noexcept {
 
 template <class Stream>
 void Pump<Stream>::answer() noexcept {
-  if (has_turn_) return;
+  if (awaits_turn_) return;
   if (room_.answering.at_once(room_.clock.now())) return answer_now();
-  has_turn_ = true;
+  awaits_turn_ = true;
   room_.answering.wait(room_.turns, *this);
 }
 
 template <class Stream>
 void Pump<Stream>::on_turn_to_answer() noexcept {
-  has_turn_ = false;
+  awaits_turn_ = false;
   room_.clock.refresh();
   answer_now();
 }
@@ -413,7 +413,7 @@ void Pump<Stream>::on_stop() {
 
 template <class Stream>
 bool Pump<Stream>::is_busy() const {
-  if (has_turn_) return true;
+  if (awaits_turn_) return true;
   switch (at_) {
     case At::kReception:
       return !unsent_.empty() || stream_.has_arrivals();

@@ -57,7 +57,7 @@ class Answering {
   /// `connection` gets its turn: `Watched::on_turn_to_answer`.
   void wait(Turns& turns, Watched& connection);
   /// It ends before that. O(how many wait).
-  void leave(const Watched& connection);
+  void leave(Watched& connection);
 
  private:
   void next(Turns& turns);
@@ -164,11 +164,11 @@ class Pump final : public Watched, public Outlet {
   Timer* parked_ = nullptr;  ///< while it is
   const char* why_ = "";     ///< it has ended, if the session did not want it
   At at_ = At::kNothing;
-  bool has_turn_ = false;  ///< it waits for one to answer
-  bool woken_ = false;     ///< the session is to be advanced
-  bool overdue_ = false;   ///< the peer has been silent for too long
-  bool hung_up_ = false;   ///< the peer sends no more than has arrived
-  bool ended_ = false;     ///< nothing more is to be received or sent
+  bool awaits_turn_ = false;  ///< to answer
+  bool woken_ = false;        ///< the session is to be advanced
+  bool overdue_ = false;      ///< the peer has been silent for too long
+  bool hung_up_ = false;      ///< the peer sends no more than has arrived
+  bool ended_ = false;        ///< nothing more is to be received or sent
   std::unique_ptr<Session> session_;
 };
 

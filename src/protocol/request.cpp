@@ -159,8 +159,10 @@ Request parse(const Lines& lines) {
   if (!base::is_key(lines.key) || !read_arguments(lines.argument, request)) {
     request.verb = Verb::kInvalid;
   }
-  if (request.verb == Verb::kInvalid) request.key.kind = locks::Kind::kLock;  // one label
-  if (request.verb == Verb::kInvalid) request.shared = false;
+  if (request.verb == Verb::kInvalid) {  // all of them have one label
+    request.key.kind = locks::Kind::kLock;
+    request.shared = false;
+  }
   return request;
 }
 
