@@ -383,6 +383,15 @@ TEST(WakeUp, that_was_late_because_of_the_network) {
               IsEmpty());
 }
 
+TEST(WakeUp, that_was_late_because_the_network_was_cut_again_before_it_was_noticed) {
+  const auto cut_twice = [](const std::string& second) {
+    return violated(waiter("ok token=@2 lease=10", "8000",
+                           "E 900 network_begin b\nE 2900 network_end b\n" + second));
+  };
+  EXPECT_THAT(cut_twice("E 4000 network_begin b\nE 4300 network_end b"), IsEmpty());
+  EXPECT_THAT(cut_twice(""), ElementsAre("wakeup"));
+}
+
 TEST(WakeUp, is_not_due_while_somebody_may_hold) {
   // c vanished without a reply: it may have been granted, until its lease is over.
   const auto history = [](const std::string& answered) {

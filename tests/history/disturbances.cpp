@@ -94,11 +94,7 @@ void Disturbances::know_clients(const History& history) {
   for (auto& [slot, spans] : clients) spans.finish(clients_[slot]);
   for (auto& [slot, spans] : networks) spans.finish(networks_[slot]);
   for (auto& [slot, intervals] : networks_) {
-    for (Interval& interval : intervals) {
-      // TCP waits twice as long before each further attempt, so it notices late that all is well.
-      interval.end =
-          later(interval.end, interval.end == kNever ? 0 : interval.end - interval.begin);
-    }
+    stretch(intervals);
     auto& all = clients_[slot];
     all.insert(all.end(), intervals.begin(), intervals.end());
     merge(intervals);
@@ -108,6 +104,24 @@ void Disturbances::know_clients(const History& history) {
     merge(intervals);
   }
   merge(server_);
+}
+
+/// TCP waits twice as long before each further attempt, so it notices late that all is well: after
+/// as long again as nothing arrived. What is cut off once more before that goes on waiting.
+void Disturbances::stretch(std::vector<Interval>& intervals) {
+  const auto noticed = [](const Interval& interval) {
+    return interval.end == kNever ? kNever : later(interval.end, interval.end - interval.begin);
+  };
+  std::size_t kept = 0;
+  for (const Interval& interval : intervals) {  // in order
+    if (kept > 0 && interval.begin <= noticed(intervals[kept - 1])) {
+      intervals[kept - 1].end = interval.end;
+    } else {
+      intervals[kept++] = interval;
+    }
+  }
+  intervals.resize(kept);
+  for (Interval& interval : intervals) interval.end = noticed(interval);
 }
 
 /// Puts those into one between which nothing would settle.

@@ -46,6 +46,7 @@ class Disturbances {
  private:
   void know_server(const History& history);
   void know_clients(const History& history);
+  static void stretch(std::vector<Interval>& intervals);
   void merge(std::vector<Interval>& intervals) const;
   [[nodiscard]] const std::vector<Interval>& of(const std::string& slot) const;
 
