@@ -297,8 +297,12 @@ void Oracle::give_up(Peer& caller, const Call& call) {
 /// A session is ended because nobody has used it.
 void Oracle::close_idle(const locks::CloseOwner& command) {
   Session* const session = session_of(command.owner);
+  // By the tick before, which was later than now if the clock has stepped back since.
+  const auto is_too_early = [&] {
+    return latest_ == now_ && now_ - session->active < 2 * rules_.session_idle;
+  };
   if (session == nullptr || session->closed || session->busy != 0 || !is_legacy(command.legacy) ||
-      !command.undelivered.empty() || latest_ - session->active < 2 * rules_.session_idle) {
+      !command.undelivered.empty() || is_too_early()) {
     throw Violation("expected no session to be ended, but " + shown(command));
   }
   session->closed = true;
